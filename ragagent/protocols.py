@@ -1,0 +1,275 @@
+"""The seams: what an application may replace, and what each replacement has to keep.
+
+An engine stands behind one adapter that keeps one of these protocols; everything above knows the protocol alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from ragagent.types import (
+    Chunk,
+    Completion,
+    Delta,
+    Document,
+    Failure,
+    Grammar,
+    Hit,
+    Message,
+    Metadata,
+    Sampling,
+    SearchMode,
+    ToolSpec,
+    Vector,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceItem:
+    """One thing a connector found. `stamp` is a cheap mark that changes when the content may have changed."""
+
+    uri: str
+    stamp: str
+    size_bytes: int | None = None
+
+
+class Connector(Protocol):
+    """A place documents come from: enumerate cheaply, then load one by one."""
+
+    @property
+    def source(self) -> str:
+        """A stable name of the whole source; removing what is gone is decided within it."""
+        ...
+
+    def items(self) -> Iterator[SourceItem | Failure]:
+        """Everything there is, in a stable order; what cannot even be looked at comes as a Failure.
+
+        Raises ConnectorError when the source as a whole is out of reach.
+        """
+        ...
+
+    def load(self, item: SourceItem) -> Document:
+        """The document of one item. Raises ReadError (or a kind of it) when it cannot be read."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """Counts text the way one model does."""
+
+    def offsets(self, text: str) -> npt.NDArray[np.int32]:
+        """int32[n, 2]: the character range of each token of `text`, in order, special tokens left out."""
+        ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Texts to vectors. Vectors of one `fingerprint` compare; vectors of two do not."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with anything that changes vectors by more than rounding: weights, pooling, prefix, precision."""
+        ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    @property
+    def max_tokens(self) -> int:
+        """Longer texts are cut at this many tokens, special tokens included."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    def embed_documents(self, texts: Sequence[str]) -> Vector:
+        """float32[n, d], normalised, in the order of `texts`; n may be 0."""
+        ...
+
+    def embed_query(self, text: str) -> Vector:
+        """float32[d], normalised."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class LLM(Protocol):
+    """A language model. Safe to call from several threads: requests take turns."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def context_tokens(self) -> int: ...
+
+    @property
+    def constrains(self) -> bool:
+        """Whether every kind of Grammar is enforced while sampling. If not, only JSON schemas are asked for."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of `text` alone, without template or special tokens."""
+        ...
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int = 512,
+        sampling: Sampling | None = None,
+        grammar: Grammar | None = None,
+        tools: Sequence[ToolSpec] = (),
+        timeout_s: float | None = None,
+    ) -> Completion:
+        """The next message. Raises ContextOverflow, ModelCrashed or another ModelError."""
+        ...
+
+    def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int = 512,
+        sampling: Sampling | None = None,
+        grammar: Grammar | None = None,
+        tools: Sequence[ToolSpec] = (),
+        timeout_s: float | None = None,
+    ) -> Iterator[Delta]:
+        """As `chat`, piece by piece; closing the iterator cancels the request."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A document ready to be written: its chunks in order and one vector for each (float32[n, d]).
+
+    `source` and `stamp` are the connector's, for the cheap check of the next run.
+    """
+
+    document: Document
+    chunks: tuple[Chunk, ...]
+    vectors: Vector
+    source: str = ""
+    stamp: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownDocument:
+    """What an index remembers of a document without opening its text."""
+
+    id: str
+    uri: str
+    source: str
+    stamp: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexStatus:
+    """Counts and facts about an index, for people and programs."""
+
+    documents: int
+    chunks: int
+    segments: int
+    tail_chunks: int
+    dimension: int
+    fingerprint: Mapping[str, str]
+    size_bytes: int
+    findings: tuple[str, ...] = field(default=())
+
+
+@runtime_checkable
+class Index(Protocol):
+    """Documents, chunks and vectors, written in batches that are all or nothing, searched as one snapshot."""
+
+    def known(self, source: str | None = None) -> Mapping[str, KnownDocument]:
+        """Every document by id, of one source or of all."""
+        ...
+
+    def cached_vectors(self, texts: Sequence[str]) -> Mapping[str, Vector]:
+        """The stored vectors of those texts that were embedded before under the index's embedder."""
+        ...
+
+    def write(self, entries: Sequence[Entry] = (), remove: Iterable[str] = ()) -> None:
+        """Adds or replaces `entries` and removes the documents of the ids in `remove`, in one transaction."""
+        ...
+
+    def touch(self, stamps: Mapping[str, str]) -> None:
+        """Sets the stamp of documents (by id) whose content turned out unchanged."""
+        ...
+
+    def search(
+        self,
+        query: str,
+        vector: Vector | None,
+        *,
+        k: int,
+        mode: SearchMode,
+        where: Mapping[str, Any] | None = None,
+    ) -> list[Hit]:
+        """The k best chunks by the analysed `query` and the query `vector` (None is right for `sparse` only).
+
+        Ties are broken by chunk id. `where` maps a metadata key, or id, uri, title, media_type, to a value or a
+        list of accepted values; the filter acts inside both searches.
+        """
+        ...
+
+    def document(self, document_id: str) -> Document | None: ...
+
+    def documents(self) -> Iterator[Document]:
+        """Every document, text included, in the order of uri."""
+        ...
+
+    def chunks(self, document_id: str) -> Sequence[Chunk]:
+        """The chunks of a document in reading order."""
+        ...
+
+    def status(self) -> IndexStatus: ...
+
+    def close(self) -> None: ...
+
+
+class Tool(Protocol):
+    """Something an agent can call."""
+
+    @property
+    def spec(self) -> ToolSpec: ...
+
+    def call(self, arguments: Mapping[str, Any]) -> str:
+        """Runs with arguments validated against `spec.parameters`; raises ToolError with a readable reason."""
+        ...
+
+
+class Progress(Protocol):
+    """Told about long work: `update` is cheap and may be called often, from one thread at a time."""
+
+    def update(self, stage: str, done: int, total: int | None, detail: str = "") -> None: ...
+
+
+Sink = Callable[[Mapping[str, Any]], None]
+"""Takes one trace event: a flat mapping with at least `name`, `at` and `seconds`."""
+
+__all__ = [
+    "LLM",
+    "Connector",
+    "Embedder",
+    "Entry",
+    "Index",
+    "IndexStatus",
+    "KnownDocument",
+    "Metadata",
+    "Progress",
+    "Sink",
+    "SourceItem",
+    "Tokenizer",
+    "Tool",
+]

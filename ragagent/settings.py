@@ -1,0 +1,285 @@
+"""One frozen `Settings`: defaults < TOML file < environment < arguments, and where each value came from.
+
+Nothing here reads the process environment or a file on its own: the command line, the servers and the evaluation
+call `load`, and an application passes what it wants. An unknown key, an unknown section and a value of the wrong
+kind are errors that name the key and the choices.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ragagent.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "RAGAGENT_"
+FILE_NAME = "ragagent.toml"
+
+
+def at_least(minimum: float) -> Any:
+    """Metadata of a numeric field that must not be smaller than `minimum`."""
+    return {"minimum": minimum}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelsSettings:
+    """Where models live and whether they may be downloaded."""
+
+    folder: str | None = None
+    """Where model files are kept; none means the user's cache folder."""
+    download: Literal["auto", "never"] = "auto"
+    """Whether the command line fetches a missing model by itself. The Python API never does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlmSettings:
+    """The language model. `model` is a catalogue name, a GGUF path, `hf:repo/file`, or an `http(s)://` endpoint."""
+
+    model: str = "qwen2.5-coder-1.5b-instruct"
+    context_tokens: int = field(default=8192, metadata=at_least(256))
+    threads: int | None = field(default=None, metadata=at_least(1))
+    gpu_layers: int = field(default=-1, metadata=at_least(-1))
+    """Layers to offload where the build of llama.cpp can: -1 as many as fit, 0 none."""
+    batch_tokens: int = field(default=512, metadata=at_least(32))
+    kv_cache: Literal["f16", "q8_0", "q4_0"] = "f16"
+    rope_scaling: Literal["model", "none", "linear", "yarn"] = "model"
+    rope_scale: float = field(default=1.0, metadata=at_least(0.01))
+    lora: tuple[str, ...] = ()
+    """Adapters in GGUF form, as PATH or PATH=SCALE."""
+    temperature: float = field(default=0.0, metadata=at_least(0))
+    top_k: int = field(default=40, metadata=at_least(0))
+    top_p: float = field(default=0.95, metadata=at_least(0))
+    min_p: float = field(default=0.05, metadata=at_least(0))
+    repeat_penalty: float = field(default=1.0, metadata=at_least(0))
+    seed: int = field(default=0, metadata=at_least(0))
+    timeout_s: float = field(default=300.0, metadata=at_least(0.1))
+    """A request without any progress for this long is given up and the model process restarted."""
+    api_key: str | None = None
+    """For an OpenAI-compatible endpoint; never printed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingSettings:
+    """The embedding model. `model` none: what the index was built with, else all-MiniLM-L6-v2."""
+
+    model: str | None = None
+    backend: Literal["auto", "openvino", "sentence-transformers"] = "auto"
+    threads: int | None = field(default=None, metadata=at_least(1))
+    batch_size: int = field(default=16, metadata=at_least(1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkingSettings:
+    """How documents are split, in tokens of the embedder."""
+
+    max_tokens: int = field(default=200, metadata=at_least(16))
+    min_tokens: int = field(default=40, metadata=at_least(1))
+    overlap_tokens: int = field(default=0, metadata=at_least(0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestSettings:
+    """Bounds of an ingest."""
+
+    max_file_bytes: int = field(default=256 * 1024 * 1024, metadata=at_least(1))
+    max_text_chars: int = field(default=50_000_000, metadata=at_least(1))
+    max_pages: int = field(default=20_000, metadata=at_least(1))
+    batch_chunks: int = field(default=256, metadata=at_least(1))
+    """Documents are committed together until they have this many chunks."""
+    lock_timeout_s: float = field(default=10.0, metadata=at_least(0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalSettings:
+    """How passages are found."""
+
+    k: int = field(default=10, metadata=at_least(1))
+    candidates: int = field(default=100, metadata=at_least(1))
+    """How many chunks each of the two searches hands to fusion."""
+    rrf_k: int = field(default=60, metadata=at_least(1))
+    title_weight: float = field(default=1.0, metadata=at_least(0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerSettings:
+    """How answers are written."""
+
+    passages: int = field(default=3, metadata=at_least(1))
+    sentences: int = field(default=5, metadata=at_least(1))
+    """Sentences kept of each answer's passages, the best ones by term overlap with the question."""
+    evidence_tokens: int = field(default=1500, metadata=at_least(32))
+    max_tokens: int = field(default=256, metadata=at_least(8))
+    min_confidence: float = field(default=0.2, metadata=at_least(0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """Caps of an agent's run."""
+
+    max_steps: int = field(default=8, metadata=at_least(1))
+    max_tokens_per_step: int = field(default=256, metadata=at_least(16))
+    observation_tokens: int = field(default=700, metadata=at_least(32))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set, by section."""
+
+    models: ModelsSettings = field(default_factory=ModelsSettings)
+    llm: LlmSettings = field(default_factory=LlmSettings)
+    embedding: EmbeddingSettings = field(default_factory=EmbeddingSettings)
+    chunking: ChunkingSettings = field(default_factory=ChunkingSettings)
+    ingest: IngestSettings = field(default_factory=IngestSettings)
+    retrieval: RetrievalSettings = field(default_factory=RetrievalSettings)
+    answer: AnswerSettings = field(default_factory=AnswerSettings)
+    agent: AgentSettings = field(default_factory=AgentSettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """Settings in force and, for each dotted key, where its value came from."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+SECRET_KEYS = frozenset({"llm.api_key"})
+
+
+def keys() -> dict[str, dataclasses.Field[Any]]:
+    """Every setting by its dotted key, in order."""
+    sections = {section.name: typing.get_type_hints(Settings)[section.name] for section in dataclasses.fields(Settings)}
+    return {f"{name}.{item.name}": item for name, section in sections.items() for item in dataclasses.fields(section)}
+
+
+def values(settings: Settings) -> dict[str, Any]:
+    """The value of every dotted key."""
+    return {key: getattr(getattr(settings, key.split(".")[0]), key.split(".")[1]) for key in keys()}
+
+
+def load(
+    *,
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Loaded:
+    """Settings from a TOML file, `RAGAGENT_SECTION_KEY` variables and dotted `overrides`, the later over the earlier.
+
+    Raises ConfigError for an unknown key, a wrong value, or a file that cannot be read.
+    """
+    chosen: dict[str, tuple[Any, str]] = {}
+    if file is not None:
+        chosen.update({key: (value, str(file)) for key, value in _from_toml(file).items()})
+    for key, (value, variable) in _from_environment(environ or {}).items():
+        chosen[key] = (value, variable)
+    for key, value in (overrides or {}).items():
+        chosen[key] = (value, "argument")
+    return _build(chosen)
+
+
+def _build(chosen: Mapping[str, tuple[Any, str]]) -> Loaded:
+    known = keys()
+    sections: dict[str, dict[str, Any]] = {}
+    for key, (value, origin) in chosen.items():
+        if key not in known:
+            raise ConfigError(f"{origin}: unknown setting {key!r}.{_suggest(key, known)}")
+        section, name = key.split(".")
+        sections.setdefault(section, {})[name] = _checked(key, value, origin)
+    hints = typing.get_type_hints(Settings)
+    settings = Settings(**{section: hints[section](**entries) for section, entries in sections.items()})
+    origins = {key: chosen[key][1] if key in chosen else "default" for key in known}
+    return Loaded(settings=settings, origins=origins)
+
+
+def _suggest(key: str, known: Mapping[str, object]) -> str:
+    close = difflib.get_close_matches(key, known, n=3)
+    return f" Did you mean {' or '.join(close)}?" if close else f" Known settings: {', '.join(known)}."
+
+
+def _from_toml(file: Path) -> dict[str, Any]:
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}") from error
+    found: dict[str, Any] = {}
+    for section, table in tables.items():
+        if not isinstance(table, dict):
+            raise ConfigError(f"{file}: {section!r} stands outside a section; write it under [section]")
+        found.update({f"{section}.{name}": value for name, value in table.items()})
+    return found
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    known = {ENVIRONMENT_PREFIX + key.replace(".", "_").upper(): key for key in keys()}
+    found: dict[str, tuple[str, str]] = {}
+    for variable, value in environ.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX):
+            continue
+        if variable not in known:
+            raise ConfigError(f"environment: unknown variable {variable}.{_suggest(variable, known)}")
+        found[known[variable]] = (value, variable)
+    return found
+
+
+def _checked(key: str, value: Any, origin: str) -> Any:
+    """`value` as the type of the setting `key`, from a string if need be."""
+    section, name = key.split(".")
+    hint = typing.get_type_hints(typing.get_type_hints(Settings)[section])[name]
+    try:
+        converted = _convert(hint, value)
+    except ValueError as error:
+        raise ConfigError(f"{origin}: {key} = {value!r}: {error}") from None
+    minimum = keys()[key].metadata.get("minimum")
+    if minimum is not None and converted is not None and converted < minimum:
+        raise ConfigError(f"{origin}: {key} = {value!r}: must be at least {minimum}")
+    return converted
+
+
+def _convert(hint: Any, value: Any) -> Any:
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        return _convert_optional(hint, value)
+    if origin is Literal:
+        return _one_of(typing.get_args(hint), value)
+    if origin is tuple:
+        items = value.split(",") if isinstance(value, str) else value
+        return tuple(_convert(typing.get_args(hint)[0], item) for item in items)
+    if hint is str:
+        if not isinstance(value, str):
+            raise ValueError("must be text")
+        return value
+    return _number(hint, value)
+
+
+def _convert_optional(hint: Any, value: Any) -> Any:
+    if value is None or (isinstance(value, str) and value.lower() in {"", "none"}):
+        return None
+    return _convert(next(arg for arg in typing.get_args(hint) if arg is not type(None)), value)
+
+
+def _one_of(choices: tuple[Any, ...], value: Any) -> Any:
+    if value not in choices:
+        raise ValueError(f"must be one of {', '.join(map(str, choices))}")
+    return value
+
+
+def _number(hint: Any, value: Any) -> Any:
+    noun = "a whole number" if hint is int else "a number"
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"must be {noun}")
+    try:
+        number = hint(value)
+    except ValueError:
+        raise ValueError(f"must be {noun}") from None
+    if isinstance(value, float) and number != value:
+        raise ValueError(f"must be {noun}")
+    return number

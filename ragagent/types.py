@@ -1,0 +1,401 @@
+"""The records that travel between the stages, and the laws they keep.
+
+Every record is frozen. A stage takes one of them and returns another; none of them holds an engine, a file or a
+connection, so each can be compared, stored, sent to another process and printed as JSON (`ragagent.jsonable`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Vector: TypeAlias = npt.NDArray[np.float32]
+"""float32[d] or float32[n, d], C-contiguous, L2-normalised: the inner product is the cosine."""
+
+Scalar: TypeAlias = str | int | float | bool | None
+Metadata: TypeAlias = Mapping[str, "Scalar | tuple[Scalar, ...] | list[Scalar]"]
+
+BlockKind = Literal["heading", "paragraph", "list", "table", "code", "quote", "page"]
+SearchMode = Literal["hybrid", "dense", "sparse"]
+AnswerStatus = Literal["grounded", "partial", "refused"]
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+def digest(*parts: str | bytes) -> str:
+    """A 128-bit BLAKE2b hex digest of `parts`; each part is framed by its length, so ("ab", "c") != ("a", "bc")."""
+    state = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+        state.update(len(data).to_bytes(8, "little"))
+        state.update(data)
+    return state.hexdigest()
+
+
+class Span(NamedTuple):
+    """A half-open range of character offsets into a document's text: `text[span.start:span.end]`."""
+
+    start: int
+    end: int
+
+    def of(self, text: str) -> str:
+        """The characters of `text` that the span covers."""
+        return text[self.start : self.end]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """A rectangle on a page, in points from the page's lower left corner."""
+
+    page: int
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One structural part of a document, as a span over its text.
+
+    `level` is 1..6 for a heading and the nesting depth of a list; `number` is the page number of a page block,
+    counted from 1. Page blocks overlap the other kinds; blocks of the other kinds do not overlap one another.
+    """
+
+    kind: BlockKind
+    span: Span
+    level: int = 0
+    number: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One text with its place of origin.
+
+    Laws: `id` defaults to the digest of `uri`; `revision` defaults to the digest of everything that search or an
+    answer can see (title, text, metadata, media type). Equal revisions need no new work.
+    """
+
+    text: str
+    id: str = ""
+    uri: str = ""
+    title: str = ""
+    blocks: tuple[Block, ...] = ()
+    media_type: str = "text/plain"
+    revision: str = ""
+    metadata: Metadata = field(default_factory=dict, hash=False)
+    acl: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # Only here are the derived fields of a frozen record filled in; afterwards nothing changes.
+        uri = self.uri or (f"document:{self.id}" if self.id else f"text:{digest(self.title, self.text)}")
+        object.__setattr__(self, "uri", uri)
+        object.__setattr__(self, "id", self.id or digest(uri))
+        object.__setattr__(self, "revision", self.revision or self._content_digest())
+
+    def _content_digest(self) -> str:
+        metadata = json.dumps(dict(self.metadata), sort_keys=True, ensure_ascii=False, default=list)
+        return digest(self.title, self.media_type, metadata, "\0".join(self.acl), self.text)
+
+    def page_at(self, offset: int) -> int | None:
+        """The number of the page that holds the character at `offset`; None for a text without pages."""
+        for block in self.blocks:
+            if block.kind == "page" and block.span.start <= offset < block.span.end:
+                return block.number
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A passage of a document: `document.text[span.start:span.end] == text`, always.
+
+    `id` depends on the document's id, the headings and the text (and on how often that text came before in the same
+    document), never on time, model or position in a run: an edit elsewhere leaves it as it is. `position` counts the
+    chunks of the document from 0; `page` is the page the chunk begins on.
+    """
+
+    id: str
+    document_id: str
+    span: Span
+    text: str
+    headings: tuple[str, ...] = ()
+    page: int | None = None
+    position: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What one stage of a search made of a chunk: its rank (from 1; None when not found), score and arithmetic."""
+
+    name: str
+    rank: int | None
+    score: float | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A chunk that a search found. Ranks are 1..k without gaps; scores compare only within one `via`."""
+
+    chunk: Chunk
+    rank: int
+    score: float
+    via: SearchMode
+    title: str
+    uri: str
+    page: int | None = None
+    metadata: Metadata = field(default_factory=dict, hash=False)
+    stages: tuple[Stage, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The text of the chunk."""
+        return self.chunk.text
+
+    @property
+    def document_id(self) -> str:
+        """The id of the document the chunk belongs to."""
+        return self.chunk.document_id
+
+    def explain(self) -> str:
+        """One line for each stage: its rank, its score and the arithmetic."""
+        lines = [f"#{self.rank} {self.via} score {self.score:.6g}  {self.title or self.uri}"]
+        for stage in self.stages:
+            where = "not found" if stage.rank is None else f"rank {stage.rank}, score {stage.score:.6g}"
+            lines.append(f"  {stage.name}: {where}{'  ' + stage.detail if stage.detail else ''}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passage:
+    """What the model sees of one document part: pieces of its text, each verbatim, in reading order.
+
+    `text` is the pieces joined by a single space where the document has something between them; `pieces` are spans
+    over the document's text, so an offset in `text` can be carried back (`ragagent.retrieve.pack.locate`).
+    """
+
+    number: int
+    chunk_id: str
+    document_id: str
+    uri: str
+    title: str
+    text: str
+    pieces: tuple[Span, ...]
+    headings: tuple[str, ...] = ()
+    page: int | None = None
+    score: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """The passages given to the model for a question, exactly as it saw them. `tokens` never exceeds the budget."""
+
+    question: str
+    passages: tuple[Passage, ...] = ()
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Citation:
+    """A document's own words. When `verified`, `document.text[span.start:span.end] == quote` holds."""
+
+    quote: str
+    document_id: str
+    uri: str
+    title: str
+    span: Span | None
+    verified: bool
+    chunk_id: str = ""
+    page: int | None = None
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One statement of an answer with the citations that carry it.
+
+    `supported` is the verdict of the deterministic checks; `problems` names each check that failed.
+    """
+
+    text: str
+    citations: tuple[Citation, ...] = ()
+    supported: bool = False
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What something cost: tokens read, tokens of those taken from the cache, tokens written, and seconds of each."""
+
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_seconds: float = 0.0
+    completion_seconds: float = 0.0
+    seconds: float = 0.0
+    calls: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            reused_tokens=self.reused_tokens + other.reused_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            prompt_seconds=self.prompt_seconds + other.prompt_seconds,
+            completion_seconds=self.completion_seconds + other.completion_seconds,
+            seconds=self.seconds + other.seconds,
+            calls=self.calls + other.calls,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The answer to a question. `refused` comes with a reason; `grounded` means every claim shown is supported."""
+
+    question: str
+    text: str
+    status: AnswerStatus
+    confidence: float
+    reason: str = ""
+    claims: tuple[Claim, ...] = ()
+    citations: tuple[Citation, ...] = ()
+    evidence: Evidence | None = None
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerEvent:
+    """One step of a streamed answer: `evidence` first, `text` pieces as they come, `answer` last."""
+
+    kind: Literal["evidence", "text", "answer"]
+    text: str = ""
+    evidence: Evidence | None = None
+    answer: Answer | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Something that was left out of an ingest, by name, and why. `kind` is the error's class name."""
+
+    uri: str
+    reason: str
+    kind: str = "ReadError"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestReport:
+    """What an ingest did, in documents; `chunks` were written and `embedded` of them needed the model."""
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    chunks: int = 0
+    embedded: int = 0
+    seconds: float = 0.0
+    failures: tuple[Failure, ...] = ()
+    skips: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message of a conversation with a language model."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grammar:
+    """A constraint on what may be sampled: a JSON schema, or a grammar in llguidance's Lark dialect, as text."""
+
+    kind: Literal["json_schema", "lark"]
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the next token is chosen. Greedy by default, so that an answer can be reproduced."""
+
+    temperature: float = 0.0
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What a language model wrote. `finish` is `length` when the token limit cut it off."""
+
+    text: str
+    finish: Literal["stop", "length", "cancelled"]
+    usage: Usage
+    mean_logprob: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """A piece of a streamed completion; the last one has no text and carries the whole `completion`."""
+
+    text: str
+    completion: Completion | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolSpec:
+    """A tool as the model sees it. `parameters` is a JSON schema of type object; `effects` is what calling it does."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    effects: tuple[Literal["read", "write", "network", "execute"], ...] = ("read",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A call that the model asks for; `arguments` are validated against the tool's schema before anything runs."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What a tool returned, or why it did not. `content` is what the model reads."""
+
+    call_id: str
+    name: str
+    content: str
+    error: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One turn of an agent: what it thought, what it called and what came back."""
+
+    index: int
+    thought: str
+    call: ToolCall | None
+    observation: Observation | None
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentResult:
+    """How a run of an agent ended. `stopped` says what ended it: its own finish, or the cap it ran into."""
+
+    run_id: str
+    task: str
+    answer: Answer
+    steps: tuple[Step, ...]
+    stopped: Literal["finished", "step_limit", "repeated_call", "error"]
+    usage: Usage = field(default_factory=Usage)
