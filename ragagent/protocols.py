@@ -152,12 +152,14 @@ class LLM(Protocol):
 class Entry:
     """A document ready to be written: its chunks in order and one vector for each (float32[n, d]).
 
-    `source` and `stamp` are the connector's, for the cheap check of the next run.
+    `texts` are what the vectors were made of, one for each chunk; left empty, the chunks' own texts. They are the keys
+    of `Index.cached_vectors`. `source` and `stamp` are the connector's, for the cheap check of the next run.
     """
 
     document: Document
     chunks: tuple[Chunk, ...]
     vectors: Vector
+    texts: tuple[str, ...] = ()
     source: str = ""
     stamp: str = ""
 
@@ -196,7 +198,7 @@ class Index(Protocol):
         ...
 
     def cached_vectors(self, texts: Sequence[str]) -> Mapping[str, Vector]:
-        """The stored vectors of those texts that were embedded before under the index's embedder."""
+        """The stored vectors of those embedded texts (`Entry.texts`) that the index holds, each float32[d]."""
         ...
 
     def write(self, entries: Sequence[Entry] = (), remove: Iterable[str] = ()) -> None:
