@@ -1,0 +1,122 @@
+"""Opening an embedding model by name or path: the fast path where it knows the model, else sentence-transformers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ragagent.errors import ConfigError, MissingExtra
+from ragagent.models.encoder import EncoderSpec, UnknownEncoder, content_digest, read_spec
+from ragagent.models.openvino_bert import OpenVinoEncoder
+from ragagent.models.sentence_transformer import SentenceTransformerEmbedder
+from ragagent.models.tokenizer import checked, read_tokenizer
+from ragagent.protocols import Embedder
+from ragagent.settings import EmbeddingSettings
+from ragagent.types import Vector
+
+if TYPE_CHECKING:
+    from ragagent.models.store import ModelStore
+
+DEFAULT_EMBEDDER = "all-MiniLM-L6-v2"
+
+
+def open_embedder(
+    name_or_path: str | Path | None = None,
+    *,
+    settings: EmbeddingSettings | None = None,
+    store: ModelStore | None = None,
+) -> Embedder:
+    """The embedding model of that catalogue name, folder or `hf:repo`; by default the one in `settings`.
+
+    With backend "auto", BERT-family encoders run on OpenVINO without torch, and every other model on
+    sentence-transformers; the fingerprint says which, and in what precision. Raises ModelNotFound, ModelLoadError,
+    or MissingExtra with the reason why the fast path cannot run the model.
+    """
+    chosen = settings or EmbeddingSettings()
+    name = str(name_or_path or chosen.model or DEFAULT_EMBEDDER)
+    folder = _folder(name, store)
+    threads = chosen.threads or len(os.sched_getaffinity(0))
+    if chosen.backend == "sentence-transformers":
+        return SentenceTransformerEmbedder(folder, name=name, threads=threads, batch_size=chosen.batch_size)
+    try:
+        return EncoderEmbedder(read_spec(folder), name=name, threads=threads, batch_size=chosen.batch_size)
+    except UnknownEncoder as reason:
+        if chosen.backend == "openvino":
+            raise
+        return _by_sentence_transformers(folder, name, threads, chosen.batch_size, reason)
+
+
+def _folder(name: str, store: ModelStore | None) -> Path:
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_file():
+        raise ConfigError(f"{name}: an embedding model is a folder, and this is a file")
+    from ragagent.models.store import ModelStore
+
+    return (store or ModelStore()).resolve(name)
+
+
+def _by_sentence_transformers(
+    folder: Path, name: str, threads: int, batch_size: int, reason: UnknownEncoder
+) -> SentenceTransformerEmbedder:
+    try:
+        return SentenceTransformerEmbedder(folder, name=name, threads=threads, batch_size=batch_size)
+    except MissingExtra as error:
+        feature = f"the embedding model {name} (the built-in path cannot run it: {reason})"
+        raise MissingExtra(feature, "sentence-transformers") from error
+
+
+class EncoderEmbedder:
+    """A BERT-family encoder without torch. Safe to call from several threads.
+
+    A text's vector depends on the text alone up to rounding: beside other texts, or on another run, its cosine to
+    itself stays above 0.9995, and its last bits may differ.
+    """
+
+    def __init__(self, spec: EncoderSpec, *, name: str, threads: int, batch_size: int) -> None:
+        self.name = name
+        self.dimension = spec.dimension
+        self.max_tokens = spec.max_tokens
+        self.tokenizer = read_tokenizer(spec.tokenizer)
+        self._encoder = OpenVinoEncoder(spec, threads=threads)
+        self.fingerprint = f"{content_digest(spec.folder)} openvino {self._encoder.precision}"
+        self._batch_size = batch_size
+        self._prefixes = (spec.query_prefix, spec.document_prefix)
+
+    def embed_documents(self, texts: Sequence[str]) -> Vector:
+        """float32[n, d], normalised, in the order of `texts`; n may be 0.
+
+        Texts are run in order of length, so many at once are much faster than one by one. Raises ConfigError for
+        what is not a string.
+        """
+        tokens = [self._tokens(self._prefixes[1], text) for text in texts]
+        vectors = np.zeros((len(texts), self.dimension), np.float32)
+        batches = list(_batches(tokens, self._batch_size))
+        for rows, found in zip(
+            batches, self._encoder.encode([[tokens[row] for row in rows] for rows in batches]), strict=True
+        ):
+            vectors[rows] = found
+        return vectors
+
+    def embed_query(self, text: str) -> Vector:
+        """float32[d], normalised."""
+        return self._encoder.encode([[self._tokens(self._prefixes[0], text)]])[0].reshape(self.dimension)
+
+    def close(self) -> None:
+        """Frees the compiled model; the embedder cannot be used afterwards."""
+        self._encoder.close()
+
+    def _tokens(self, prefix: str, text: str) -> list[int]:
+        return self.tokenizer.token_ids(prefix + checked(text), self.max_tokens)
+
+
+def _batches(tokens: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
+    """Rows in batches of `size` of about the same length, the longest first."""
+    order = sorted(range(len(tokens)), key=lambda row: -len(tokens[row]))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]

@@ -1,0 +1,162 @@
+"""What a folder of a sentence-transformers model says about its encoder, and whether the fast path can run it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ragagent.errors import ModelLoadError
+
+_TRANSFORMER, _POOLING, _NORMALIZE = "Transformer", "Pooling", "Normalize"
+_FAMILIES = {"bert": False, "roberta": True, "xlm-roberta": True, "camembert": True}
+_DECIDING = {".safetensors", ".bin", ".json", ".txt", ".model", ".py"}
+_LEGACY_POOLING = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+
+
+class UnknownEncoder(ModelLoadError):
+    """The model may be sound, but the fast path does not know how to run it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderSpec:
+    """A BERT-family encoder: its shape, how token vectors become one, and what is put before a text."""
+
+    folder: Path
+    weights: Path
+    tokenizer: Path
+    dimension: int
+    layers: int
+    heads: int
+    epsilon: float
+    activation: Literal["gelu", "relu"]
+    first_position: int
+    """Number of the first position: RoBERTa counts from the padding id plus one."""
+    pooling: Literal["mean", "cls"]
+    max_tokens: int
+    pad_id: int
+    query_prefix: str
+    document_prefix: str
+
+
+def read_spec(folder: Path) -> EncoderSpec:
+    """The encoder in `folder`.
+
+    Raises UnknownEncoder, with the reason, for a model that is something else, and ModelLoadError for a folder that
+    holds no model or contradicts itself.
+    """
+    config = _json(folder / "config.json")
+    transformer, pooling = _modules(folder)
+    if (transformer / "config.json").is_file():
+        config = _json(transformer / "config.json")
+    _check_architecture(folder, config)
+    prompts = _json(folder / "config_sentence_transformers.json", default={}).get("prompts") or {}
+    first = config.get("pad_token_id", 1) + 1 if _FAMILIES[config["model_type"]] else 0
+    return EncoderSpec(
+        folder=folder,
+        weights=_present(transformer / "model.safetensors"),
+        tokenizer=_present(transformer / "tokenizer.json"),
+        dimension=config["hidden_size"],
+        layers=config["num_hidden_layers"],
+        heads=config["num_attention_heads"],
+        epsilon=config["layer_norm_eps"],
+        activation=config["hidden_act"],
+        first_position=first,
+        pooling=pooling,
+        max_tokens=_max_tokens(transformer, config["max_position_embeddings"] - first),
+        pad_id=config.get("pad_token_id") or 0,
+        query_prefix=prompts.get("query") or "",
+        document_prefix=prompts.get("document") or "",
+    )
+
+
+def content_digest(folder: Path) -> str:
+    """A digest of every file in `folder` that may decide what its vectors are, wherever the folder lies."""
+    state = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        relative = file.relative_to(folder)
+        if file.suffix in _DECIDING and not any(part.startswith(".") for part in relative.parts):
+            state.update(f"{relative.as_posix()}\0{file.stat().st_size}\0".encode())
+            with file.open("rb") as stream:
+                state.update(hashlib.file_digest(stream, "sha256").digest())
+    return state.hexdigest()[:32]
+
+
+def _json(path: Path, default: Mapping[str, Any] | None = None) -> Any:
+    if default is not None and not path.is_file():
+        return default
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelLoadError(f"{path}: cannot be read: {error.strerror}; fetch the model again") from error
+    except ValueError as error:
+        raise ModelLoadError(f"{path}: not valid JSON ({error}); fetch the model again") from error
+
+
+def _modules(folder: Path) -> tuple[Path, Literal["mean", "cls"]]:
+    """The folder of the transformer, and the pooling. The third module may only normalise, which is always done."""
+    listed = _json(folder / "modules.json")
+    kinds = [str(module["type"]).rsplit(".", 1)[-1] for module in listed]
+    if kinds not in ([_TRANSFORMER, _POOLING], [_TRANSFORMER, _POOLING, _NORMALIZE]):
+        raise UnknownEncoder(f"{folder}: its modules are {', '.join(kinds)}, not Transformer, Pooling and Normalize")
+    transformer, pooling = (folder / module["path"] for module in listed[:2])
+    for path in (transformer, pooling):
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise ModelLoadError(f"{folder}: modules.json names {path}, outside the folder")
+    return transformer, _pooling(folder, _json(pooling / "config.json"))
+
+
+def _pooling(folder: Path, config: Mapping[str, Any]) -> Literal["mean", "cls"]:
+    stated = config.get("pooling_mode") or [mode for key, mode in _LEGACY_POOLING.items() if config.get(key)]
+    if not config.get("include_prompt", True):
+        raise UnknownEncoder(f"{folder}: leaves the prompt out of pooling")
+    match stated:
+        case [] | "mean" | ["mean"]:
+            return "mean"
+        case "cls" | ["cls"]:
+            return "cls"
+    raise UnknownEncoder(f"{folder}: pools by {stated}, not by mean or cls")
+
+
+def _check_architecture(folder: Path, config: Mapping[str, Any]) -> None:
+    wanted: dict[str, tuple[Any, ...]] = {
+        "model_type": tuple(_FAMILIES),
+        "hidden_act": ("gelu", "relu"),
+        "position_embedding_type": (None, "absolute"),
+        "is_decoder": (None, False),
+        "add_cross_attention": (None, False),
+    }
+    for key, known in wanted.items():
+        if config.get(key) not in known:
+            raise UnknownEncoder(f"{folder}: {key} is {config.get(key)!r}, not one of {', '.join(map(str, known))}")
+    for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings"):
+        if not isinstance(config.get(key), int) or config[key] < 1:
+            raise ModelLoadError(f"{folder}: config.json has no valid {key}; fetch the model again")
+    if config["hidden_size"] % config["num_attention_heads"] or not isinstance(config.get("layer_norm_eps"), float):
+        raise ModelLoadError(f"{folder}: config.json contradicts itself; fetch the model again")
+
+
+def _present(path: Path) -> Path:
+    if not path.is_file():
+        raise UnknownEncoder(f"{path.parent}: has no {path.name}")
+    return path
+
+
+def _max_tokens(transformer: Path, positions: int) -> int:
+    settings = _json(transformer / "sentence_bert_config.json", default={})
+    if settings.get("do_lower_case"):
+        raise UnknownEncoder(f"{transformer}: lowercases texts before its tokenizer")
+    stated = settings.get("max_seq_length")
+    if stated is None:
+        stated = _json(transformer / "tokenizer_config.json", default={}).get("model_max_length")
+    return min(int(stated), positions) if isinstance(stated, int | float) and stated > 2 else positions

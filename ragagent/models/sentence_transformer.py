@@ -1,0 +1,64 @@
+"""Any sentence-transformers model, run by sentence-transformers itself. The only importer of torch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ragagent.errors import MissingExtra, ModelLoadError
+from ragagent.models.encoder import content_digest
+from ragagent.models.tokenizer import FastTokenizer, checked
+from ragagent.types import Vector
+
+
+class SentenceTransformerEmbedder:
+    """A model folder run in float32 on the CPU, with the prompts for queries and documents that its own files state.
+
+    Vectors are normalised whether the model does it or not. Calls from several threads take turns.
+    """
+
+    def __init__(self, folder: Path, *, name: str, threads: int, batch_size: int) -> None:
+        try:
+            import sentence_transformers
+            import torch
+        except ImportError as error:
+            raise MissingExtra(f"the embedding model {name}", "sentence-transformers") from error
+        torch.set_num_threads(threads)
+        try:
+            self._engine = sentence_transformers.SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
+            raise ModelLoadError(f"{folder}: sentence-transformers cannot load it: {error}") from error
+        self.name = name
+        self.fingerprint = f"{content_digest(folder)} sentence-transformers f32"
+        self.tokenizer = FastTokenizer(self._engine.tokenizer.backend_tokenizer.to_str(), origin=str(folder))
+        self.dimension = int(self._engine.get_embedding_dimension() or 0)
+        self.max_tokens = int(self._engine.max_seq_length or 512)
+        self._batch_size = batch_size
+        self._turn = threading.Lock()
+
+    def embed_documents(self, texts: Sequence[str]) -> Vector:
+        """float32[n, d], normalised, in the order of `texts`; n may be 0."""
+        if not texts:
+            return np.zeros((0, self.dimension), np.float32)
+        clean = [checked(text) for text in texts]
+        with self._turn:
+            return _plain(self._engine.encode_document(clean, batch_size=self._batch_size, show_progress_bar=False))
+
+    def embed_query(self, text: str) -> Vector:
+        """float32[d], normalised."""
+        with self._turn:
+            found = _plain(self._engine.encode_query([checked(text)], show_progress_bar=False))
+        return found.reshape(self.dimension)
+
+    def close(self) -> None:
+        """Nothing is held beyond memory."""
+
+
+def _plain(vectors: object) -> Vector:
+    found = np.ascontiguousarray(vectors, np.float32)
+    norms = np.linalg.norm(found, axis=1, keepdims=True)
+    unit: Vector = found / np.maximum(norms, np.float32(1e-12))
+    return unit
