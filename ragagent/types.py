@@ -295,12 +295,10 @@ class IngestReport:
     unchanged: int = 0
     removed: int = 0
     failed: int = 0
-    skipped: int = 0
     chunks: int = 0
     embedded: int = 0
     seconds: float = 0.0
     failures: tuple[Failure, ...] = ()
-    skips: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,49 @@
+# Two commands matter: `make demo` and `make test`. Both set up what they need the first time.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check
+DEMO_KB = .ragagent/demo
+MODELS_FOR_TESTS = all-MiniLM-L6-v2 smollm2-135m-instruct qwen2.5-coder-0.5b-instruct qwen2.5-coder-1.5b-instruct
+
+.PHONY: help demo test check bench setup setup-test models clean
+
+help:
+	@echo "make demo   set up, then ask real questions about the documents in examples/ and docs/"
+	@echo "make test   set up, then check style and types and run the tests"
+	@echo "make check  style and types alone"
+	@echo "make bench  the programs in eval/perf"
+
+$(VENV)/base.done: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing packages; llama.cpp is compiled once, which takes a few minutes"
+	@$(PIP) install --quiet --upgrade pip
+	@$(PIP) install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/test.done: $(VENV)/base.done
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+setup: $(VENV)/base.done
+
+setup-test: $(VENV)/test.done
+	@$(BIN)/ragagent models pull --quiet $(MODELS_FOR_TESTS)
+
+demo: setup
+	@$(BIN)/python examples/demo.py --kb $(DEMO_KB)
+
+check: $(VENV)/test.done
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/python tests/typecheck.py
+
+test: setup-test check
+	@$(BIN)/python -m pytest
+
+bench: setup-test
+	@$(BIN)/python -m ragagent.eval.perf.startup
+	@$(BIN)/python -m ragagent.eval.perf.embedding
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis $(DEMO_KB)

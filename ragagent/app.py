@@ -1,0 +1,388 @@
+"""`KnowledgeBase` and `Agent`: the two objects an application uses.
+
+Both only put the parts together; every part can be passed in instead of being made from the settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ragagent.errors import ConfigError, FingerprintMismatch, IndexStateError
+from ragagent.protocols import LLM, Embedder, IndexStatus, Progress, Sink, Tool
+from ragagent.settings import Settings
+from ragagent.trace import Trace
+from ragagent.types import (
+    AgentEvent,
+    AgentResult,
+    Answer,
+    AnswerEvent,
+    Document,
+    Hit,
+    IngestReport,
+    Sampling,
+    SearchMode,
+)
+
+if TYPE_CHECKING:
+    from ragagent.index.embedded import EmbeddedIndex
+    from ragagent.models.store import ModelStore
+
+DEFAULT_FOLDER = ".ragagent"
+Source = str | os.PathLike[str] | Iterable[Document]
+
+
+class KnowledgeBase:
+    """Documents that can be searched and asked, kept in one folder.
+
+    Safe to use from several threads; several processes may read one folder while one writes. Models are loaded when
+    first needed: opening, listing and counting need none.
+    """
+
+    def __init__(
+        self,
+        index: EmbeddedIndex,
+        *,
+        path: Path,
+        settings: Settings,
+        embedder: Embedder | None = None,
+        llm: LLM | None = None,
+        trace: Sink | None = None,
+    ) -> None:
+        self.path = path
+        self.settings = settings
+        self._index = index
+        self._embedder = embedder
+        self._llm = llm
+        self._owned: list[Embedder | LLM] = []
+        self._trace = Trace(trace)
+        self._lock = threading.RLock()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str] = DEFAULT_FOLDER,
+        *,
+        settings: Settings | None = None,
+        create: bool = True,
+        embedder: Embedder | None = None,
+        llm: LLM | None = None,
+        trace: Sink | None = None,
+    ) -> KnowledgeBase:
+        """The knowledge base in the folder `path`; a new one is made there unless `create` is false.
+
+        `embedder` and `llm` replace the ones that `settings` names; the caller closes what it passed in. Raises
+        IndexStateError (NewerVersion, Corrupt, FingerprintMismatch, StorageFull) and, for a new one, ModelNotFound.
+        """
+        from ragagent.index.embedded import EmbeddedIndex, stored_fingerprint
+
+        chosen = settings or Settings()
+        folder = Path(path)
+        stored = stored_fingerprint(folder)
+        if stored is None and not create:
+            raise IndexStateError(
+                f"{folder}: no knowledge base here; make one with: ragagent ingest FOLDER --kb {folder}"
+            )
+        made: list[Embedder | LLM] = []
+        if stored is None or embedder is not None or _names_another(chosen, stored):
+            if embedder is None:
+                embedder = _open_embedder(chosen, None)
+                made.append(embedder)
+            fingerprint: Mapping[str, str] = _fingerprint(embedder, chosen)
+            dimension: int | None = embedder.dimension
+        else:
+            fingerprint, dimension = {**stored, **_own_fingerprint(chosen)}, None
+        index = EmbeddedIndex.open(
+            folder,
+            fingerprint=fingerprint,
+            dimension=dimension,
+            create=create,
+            lock_timeout_s=chosen.ingest.lock_timeout_s,
+            retrieval=chosen.retrieval,
+        )
+        kb = cls(index, path=folder, settings=chosen, embedder=embedder, llm=llm, trace=trace)
+        kb._owned.extend(made)
+        return kb
+
+    def __enter__(self) -> KnowledgeBase:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the files and ends the model process; may be called twice."""
+        with self._lock:
+            for part in self._owned:
+                part.close()
+            self._owned.clear()
+            self._index.close()
+
+    @property
+    def embedder(self) -> Embedder:
+        """The embedding model, loaded at the first use. Raises FingerprintMismatch if it is not the index's own."""
+        with self._lock:
+            if self._embedder is None:
+                stored = self._index.fingerprint
+                embedder = _open_embedder(self.settings, stored.get("embedder_name"))
+                self._owned.append(embedder)
+                if embedder.fingerprint != stored["embedder"]:
+                    raise FingerprintMismatch(_mismatch(self.path, stored["embedder"], embedder.fingerprint))
+                self._embedder = embedder
+            return self._embedder
+
+    @property
+    def llm(self) -> LLM:
+        """The language model; its process starts at the first request."""
+        with self._lock:
+            if self._llm is None:
+                from ragagent.models.language import open_llm
+
+                self._llm = open_llm(self.settings.llm, _store(self.settings))
+                self._owned.append(self._llm)
+            return self._llm
+
+    def ingest(self, source: Source, *, prune: bool = False, progress: Progress | None = None) -> IngestReport:
+        """Brings in a file, a folder, a URL or an iterable of Document; what is unchanged costs next to nothing.
+
+        `prune` removes the documents of the same source that are gone from it. What cannot be read is in the
+        report's `failures`, by name. Raises ConnectorError when the source as a whole is out of reach, Locked while
+        another process writes, StorageFull when there is no room; committed work stays.
+        """
+        from ragagent.ingest.pipeline import Pipeline
+
+        pipeline = Pipeline(self._index, self.embedder, self.settings, trace=self._trace, progress=progress)
+        if isinstance(source, str | os.PathLike):
+            from ragagent.connectors import open_connector
+
+            return pipeline.ingest_connector(open_connector(source, self.settings.ingest), prune=prune)
+        if isinstance(source, Document):
+            raise ConfigError("ingest takes an iterable of documents; put the single one into a list")
+        if prune:
+            raise ConfigError("prune needs a source that can be listed; remove documents by id instead")
+        return pipeline.ingest_documents(source)
+
+    def search(
+        self,
+        query: str,
+        k: int = 10,
+        mode: SearchMode = "hybrid",
+        where: Mapping[str, Any] | None = None,
+    ) -> list[Hit]:
+        """The `k` best chunks for `query`, best first, ranks 1..k; fewer when fewer match.
+
+        `mode` is hybrid (both, by reciprocal rank fusion), dense or sparse. `where` maps a metadata key (or id, uri,
+        title, media_type, source) to a value or a list of accepted values and acts inside both searches. An empty
+        query, a `k` below 1 and an unknown mode raise ConfigError.
+        """
+        _check_query(query, k, mode)
+        with self._trace.span("search", mode=mode, k=k) as event:
+            vector = None if mode == "sparse" or not self._index.status_chunks() else self.embedder.embed_query(query)
+            hits = self._index.search(query, vector, k=k, mode=mode, where=where)
+            event["hits"] = len(hits)
+        return hits
+
+    def ask(self, question: str, *, where: Mapping[str, Any] | None = None) -> Answer:
+        """The answer to `question` from the documents, each claim with its citations, or a refusal with the reason."""
+        for event in self.ask_stream(question, where=where):
+            if event.answer is not None:
+                return event.answer
+        raise AssertionError("a stream of answer events ends with the answer")
+
+    def ask_stream(self, question: str, *, where: Mapping[str, Any] | None = None) -> Iterator[AnswerEvent]:
+        """As `ask`, piece by piece: the evidence, the text as it is written, then the whole answer.
+
+        Closing the iterator cancels the model.
+        """
+        from ragagent.answer import compose
+        from ragagent.retrieve import pack
+
+        hits = self.search(question, k=self.settings.retrieval.k, where=where)
+        if not hits:
+            yield AnswerEvent(kind="answer", answer=compose.refuse(question, _nothing_found(self)))
+            return
+        with self._trace.span("pack", hits=len(hits)) as event:
+            evidence = pack.pack(
+                question,
+                hits,
+                document=self._index.document,
+                count_tokens=self.llm.count_tokens,
+                settings=self.settings.answer,
+            )
+            event.update(passages=len(evidence.passages), tokens=evidence.tokens)
+        with self._trace.span("compose"):
+            yield from compose.answer(
+                question,
+                evidence,
+                self.llm,
+                document=self._index.document,
+                settings=self.settings.answer,
+                sampling=_sampling(self.settings),
+            )
+
+    def remove(self, document_id: str) -> bool:
+        """Removes a document; false when there was none of that id."""
+        if self._index.document(document_id) is None:
+            return False
+        self._index.write(remove=[document_id])
+        return True
+
+    def document(self, document_id: str) -> Document | None:
+        """The document of that id, text included."""
+        return self._index.document(document_id)
+
+    def documents(self) -> Iterator[Document]:
+        """Every document, text included, in the order of uri; read as it goes, so memory stays bounded."""
+        return self._index.documents()
+
+    def status(self) -> IndexStatus:
+        """Counts and facts about the index."""
+        return self._index.status()
+
+    def check(self) -> tuple[str, ...]:
+        """Reads everything and returns what is wrong with the files, in words; empty when all is well."""
+        return self._index.check()
+
+
+class Agent:
+    """A loop that searches the knowledge base and calls tools until it can answer a task with citations."""
+
+    def __init__(
+        self,
+        kb: KnowledgeBase,
+        tools: Sequence[Tool] = (),
+        *,
+        settings: Settings | None = None,
+        llm: LLM | None = None,
+    ) -> None:
+        """`tools` come in addition to search_documents, read_document and calculate."""
+        from ragagent.agent.runner import AgentRunner
+        from ragagent.tools import builtin
+
+        self._kb = kb
+        self._settings = settings or kb.settings
+        self._llm = llm or kb.llm
+        own = (
+            builtin.search_documents(lambda query, k: kb.search(query, k=k)),
+            builtin.read_document(kb.document),
+            builtin.calculate(),
+        )
+        self._runner = AgentRunner(
+            self._llm,
+            [*own, *tools],
+            settings=self._settings.agent,
+            cite=self._cite,
+            checkpoints=kb.path / "agent.db",
+        )
+
+    def run(self, task: str, *, run_id: str | None = None) -> AgentResult:
+        """Works on `task` until it is answered or a cap is reached; the result says which."""
+        return self._runner.run(task, run_id=run_id)
+
+    def stream(self, task: str, *, run_id: str | None = None) -> Iterator[AgentEvent]:
+        """As `run`, event by event; the last one carries the result."""
+        return self._runner.stream(task, run_id=run_id)
+
+    def resume(self, run_id: str) -> AgentResult:
+        """Goes on with a run that was interrupted, from its last finished step."""
+        return self._runner.resume(run_id)
+
+    def close(self) -> None:
+        """Closes the checkpoints; the knowledge base and its models stay open."""
+        self._runner.close()
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _cite(self, task: str, text: str, hits: Sequence[Hit], computed: Sequence[str]) -> Answer:
+        from ragagent.answer import compose
+        from ragagent.retrieve import pack
+
+        evidence = pack.pack(
+            f"{task}\n{text}",
+            hits,
+            document=self._kb.document,
+            count_tokens=self._llm.count_tokens,
+            settings=self._settings.answer,
+        )
+        return compose.cite(
+            task,
+            text,
+            evidence,
+            self._llm,
+            document=self._kb.document,
+            settings=self._settings.answer,
+            computed=tuple(computed),
+        )
+
+
+def _check_query(query: str, k: int, mode: str) -> None:
+    if not query.strip():
+        raise ConfigError("the query is empty; write at least one word")
+    if k < 1:
+        raise ConfigError(f"k = {k}: must be at least 1")
+    if mode not in ("hybrid", "dense", "sparse"):
+        raise ConfigError(f"mode = {mode!r}: must be hybrid, dense or sparse")
+
+
+def _store(settings: Settings) -> ModelStore:
+    from ragagent.models.store import ModelStore
+
+    return ModelStore(Path(settings.models.folder) if settings.models.folder else None)
+
+
+def _open_embedder(settings: Settings, built_with: str | None) -> Embedder:
+    from ragagent.models.embedding import open_embedder
+
+    return open_embedder(settings.embedding.model or built_with, settings=settings.embedding, store=_store(settings))
+
+
+def _names_another(settings: Settings, stored: Mapping[str, str]) -> bool:
+    """Whether the settings ask for an embedder by a name that is not the one the index was built with."""
+    return settings.embedding.model is not None and settings.embedding.model != stored.get("embedder_name")
+
+
+def _own_fingerprint(settings: Settings) -> dict[str, str]:
+    """The parts of the fingerprint that need no model."""
+    from ragagent.ingest import chunking
+    from ragagent.text import analyser
+
+    return {"chunker": chunking.fingerprint(settings.chunking), "analyser": analyser.FINGERPRINT}
+
+
+def _fingerprint(embedder: Embedder, settings: Settings) -> dict[str, str]:
+    return {"embedder": embedder.fingerprint, "embedder_name": embedder.name, **_own_fingerprint(settings)}
+
+
+def _mismatch(path: Path, stored: str, given: str) -> str:
+    return (
+        f"{path}: built with the embedder {stored}, but {given} is in force; its vectors do not compare. "
+        "Name the embedder it was built with, or ingest into a new knowledge base (--kb OTHER)."
+    )
+
+
+def _nothing_found(kb: KnowledgeBase) -> str:
+    if not kb.status().documents:
+        return "the knowledge base is empty; ingest documents first"
+    return "nothing in the documents matches the question"
+
+
+def _sampling(settings: Settings) -> Sampling:
+    llm = settings.llm
+    names = {item.name for item in dataclasses.fields(Sampling)}
+    return Sampling(**{name: getattr(llm, name) for name in names})
+
+
+__all__ = ["DEFAULT_FOLDER", "Agent", "KnowledgeBase"]

@@ -1,0 +1,101 @@
+"""`ragagent ask`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ragagent.cli.context import (
+    Context,
+    console,
+    echo_json,
+    embedder_option,
+    json_option,
+    kb_option,
+    model_option,
+)
+from ragagent.cli.ingest import print_report
+from ragagent.cli.progress import Bar
+from ragagent.cli.search import parse_filters
+from ragagent.types import Answer
+
+if TYPE_CHECKING:
+    from ragagent.app import KnowledgeBase
+
+
+@click.command()
+@click.argument("question")
+@click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+@click.option(
+    "--where", "filters", multiple=True, metavar="KEY=VALUE", help="Only documents with this value; repeatable."
+)
+@kb_option
+@model_option
+@embedder_option
+@json_option
+@click.pass_obj
+def ask(
+    context: Context,
+    question: str,
+    sources: tuple[str, ...],
+    filters: tuple[str, ...],
+    kb: Path | None,
+    model: str | None,
+    embedder: str | None,
+    as_json: bool,
+) -> None:
+    """Answer a question from the documents, each claim with the document's own words.
+
+    SOURCEs are brought in first. A question that the documents do not answer is refused, with the reason.
+
+    \b
+    ragagent ask "What is the notice period?" contracts/
+    """
+    context.choose(kb=kb, model=model, embedder=embedder)
+    with context.open(create=bool(sources), llm=True) as knowledge_base:
+        for source in sources:
+            _bring_in(knowledge_base, source)
+        where = parse_filters(filters) or None
+        if as_json:
+            echo_json(knowledge_base.ask(question, where=where))
+            return
+        for event in knowledge_base.ask_stream(question, where=where):
+            if event.kind == "text":
+                click.echo(event.text, nl=False)
+            if event.answer is not None:
+                print_answer(event.answer, streamed=True)
+
+
+def _bring_in(knowledge_base: KnowledgeBase, source: str) -> None:
+    with Bar() as bar:
+        report = knowledge_base.ingest(source, progress=bar)
+    if report.added or report.updated or report.failed:
+        print_report(source, report, err=True)
+
+
+def print_answer(answer: Answer, *, streamed: bool = False) -> None:
+    """The answer, its citations with their places, and what it cost. `streamed`: its text is on the screen already."""
+    out = console()
+    if streamed and answer.text:
+        out.print()
+    elif answer.text:
+        out.print(answer.text, style="bold")
+    if answer.status == "refused":
+        out.print(f"Not answered: {answer.reason}", style="yellow")
+    elif answer.status == "partial":
+        out.print(f"Partly supported: {answer.reason}", style="yellow")
+    for number, citation in enumerate(answer.citations, start=1):
+        page = f", page {citation.page}" if citation.page is not None else ""
+        place = f", characters {citation.span.start}-{citation.span.end}" if citation.span else ""
+        mark = "verified" if citation.verified else "NOT verified"
+        out.print(f'\n  [{number}] "{citation.quote}"')
+        out.print(f"      {citation.title}{page}{place}, {mark}", style="green" if citation.verified else "red")
+        out.print(f"      {citation.uri}", style="dim")
+    usage = answer.usage
+    out.print(
+        f"\n{answer.status}, confidence {answer.confidence:.2f}, {usage.seconds:.1f} s, "
+        f"{usage.prompt_tokens} tokens read ({usage.reused_tokens} reused), {usage.completion_tokens} written",
+        style="dim",
+    )

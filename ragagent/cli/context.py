@@ -1,0 +1,127 @@
+"""What every command shares: settings, the knowledge base, models that are there, output as text or JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ragagent.jsonable import jsonable
+from ragagent.settings import Loaded, Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ragagent.app import KnowledgeBase
+    from ragagent.models.store import ModelStore
+
+DEFAULT_KB = Path(".ragagent")
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+@dataclass(kw_only=True)
+class Context:
+    """The object that click hands to every command."""
+
+    kb: Path | None
+    loaded: Loaded
+    trace_file: Path | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self.loaded.settings
+
+    @property
+    def store(self) -> ModelStore:
+        """The folder of models that the settings name."""
+        from ragagent.models.store import ModelStore
+
+        folder = self.settings.models.folder
+        return ModelStore(Path(folder) if folder else None)
+
+    def choose(self, *, kb: Path | None = None, model: str | None = None, embedder: str | None = None) -> None:
+        """Takes over a command's own options, which win over the global ones."""
+        self.kb = kb or self.kb
+        settings = self.settings
+        if model:
+            settings = dataclasses.replace(settings, llm=dataclasses.replace(settings.llm, model=model))
+        if embedder:
+            settings = dataclasses.replace(settings, embedding=dataclasses.replace(settings.embedding, model=embedder))
+        self.loaded = dataclasses.replace(self.loaded, settings=settings)
+
+    def open(self, *, create: bool = False, embedder: bool = True, llm: bool = False) -> KnowledgeBase:
+        """The knowledge base, after fetching the models that the command needs and the machine lacks."""
+        from ragagent.app import KnowledgeBase
+
+        folder = self.kb or DEFAULT_KB
+        if embedder:
+            self.fetch(self._embedder_name(folder))
+        if llm:
+            self.fetch(self.settings.llm.model)
+        return KnowledgeBase.open(folder, settings=self.settings, create=create, trace=self._sink())
+
+    def fetch(self, name: str) -> None:
+        """Pulls a catalogue model that is not here yet, with a progress bar, unless downloads are off."""
+        from ragagent.cli.progress import Bar
+        from ragagent.models.store import is_fetchable
+
+        if self.settings.models.download == "never" or not is_fetchable(self.store, name):
+            return
+        click.echo(f"fetching the model {name} (once)", err=True)
+        with Bar() as bar:
+            self.store.pull(name, progress=bar, environ=os.environ)
+
+    def _embedder_name(self, folder: Path) -> str:
+        from ragagent.index.embedded import stored_fingerprint
+        from ragagent.models.embedding import DEFAULT_EMBEDDER
+
+        stored = stored_fingerprint(folder) or {}
+        return self.settings.embedding.model or stored.get("embedder_name") or DEFAULT_EMBEDDER
+
+    def _sink(self) -> Any:
+        from ragagent.trace import JsonLines
+
+        return JsonLines(self.trace_file) if self.trace_file else None
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A terminal writer that leaves plain text alone when it does not write to a terminal."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
+
+
+def echo_json(value: Any) -> None:
+    """Prints records as indented JSON, in their own characters."""
+    click.echo(json.dumps(jsonable(value), ensure_ascii=False, indent=2))
+
+
+def json_option(function: _Function) -> _Function:
+    """`--json`: print the result as JSON instead of text."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def kb_option(function: _Function) -> _Function:
+    """`--kb DIR` after the command, as well as before it."""
+    option = click.option(
+        "--kb", type=click.Path(file_okay=False, path_type=Path), help="Knowledge base. Default: .ragagent"
+    )
+    return option(function)
+
+
+def model_option(function: _Function) -> _Function:
+    """`--model`: the chat model for this command."""
+    return click.option("--model", help="Chat model: a catalogue name, a GGUF file, hf:repo/file or a URL.")(function)
+
+
+def embedder_option(function: _Function) -> _Function:
+    """`--embedder`: the embedding model for this command."""
+    return click.option("--embedder", help="Embedding model: a catalogue name, a folder or hf:repo.")(function)

@@ -1,0 +1,100 @@
+"""`ragagent documents list|show|remove`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ragagent.cli.context import Context, console, echo_json, json_option, kb_option
+from ragagent.errors import IndexStateError
+from ragagent.types import Document
+
+if TYPE_CHECKING:
+    from ragagent.app import KnowledgeBase
+
+
+@click.group()
+def documents() -> None:
+    """List, show and remove documents."""
+
+
+@documents.command("list")
+@kb_option
+@json_option
+@click.pass_obj
+def list_documents(context: Context, kb: Path | None, as_json: bool) -> None:
+    """List every document: id, title and place of origin."""
+    context.choose(kb=kb)
+    with context.open(embedder=False) as knowledge_base:
+        rows = [_summary(document) for document in knowledge_base.documents()]
+    if as_json:
+        echo_json(rows)
+        return
+    out = console()
+    for row in rows:
+        out.print(f"{row['id']}  {row['title']}  ({row['characters']} characters)  {row['uri']}")
+    out.print(f"{len(rows)} documents", style="dim")
+
+
+@documents.command()
+@click.argument("document")
+@kb_option
+@json_option
+@click.pass_obj
+def show(context: Context, document: str, kb: Path | None, as_json: bool) -> None:
+    """Print the text of a document, named by its id, its uri or its file name."""
+    context.choose(kb=kb)
+    with context.open(embedder=False) as knowledge_base:
+        found = _find(knowledge_base, document)
+    if as_json:
+        echo_json(found)
+    else:
+        click.echo(found.text)
+
+
+@documents.command()
+@click.argument("names", nargs=-1, required=True, metavar="DOCUMENT...")
+@kb_option
+@json_option
+@click.pass_obj
+def remove(context: Context, names: tuple[str, ...], kb: Path | None, as_json: bool) -> None:
+    """Remove documents, named by id, uri or file name, from the knowledge base. Files stay where they are."""
+    context.choose(kb=kb)
+    with context.open(embedder=False) as knowledge_base:
+        found = [_find(knowledge_base, name) for name in names]
+        for document in found:
+            knowledge_base.remove(document.id)
+    if as_json:
+        echo_json([_summary(document) for document in found])
+    else:
+        for document in found:
+            click.echo(f"removed {document.title} ({document.uri})")
+
+
+def _summary(document: Document) -> dict[str, object]:
+    return {
+        "id": document.id,
+        "uri": document.uri,
+        "title": document.title,
+        "media_type": document.media_type,
+        "characters": len(document.text),
+        "metadata": document.metadata,
+    }
+
+
+def _find(knowledge_base: KnowledgeBase, name: str) -> Document:
+    by_id = knowledge_base.document(name)
+    if by_id is not None:
+        return by_id
+    matches = [
+        document
+        for document in knowledge_base.documents()
+        if document.uri == name or document.uri.rsplit("/", 1)[-1] == name
+    ]
+    if not matches:
+        raise IndexStateError(f"no document {name!r}; list them with: ragagent documents list")
+    if len(matches) > 1:
+        raise IndexStateError(f"{len(matches)} documents are called {name!r}; name one by its id")
+    return matches[0]

@@ -1,0 +1,63 @@
+"""`ragagent ingest`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from ragagent.cli.context import Context, echo_json, embedder_option, json_option, kb_option
+from ragagent.cli.progress import Bar
+from ragagent.types import IngestReport
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--prune", is_flag=True, help="Remove documents that are gone from the source.")
+@kb_option
+@embedder_option
+@json_option
+@click.pass_obj
+def ingest(
+    context: Context, sources: tuple[str, ...], prune: bool, kb: Path | None, embedder: str | None, as_json: bool
+) -> None:
+    """Bring files, folders and URLs into the knowledge base.
+
+    Unchanged files are passed over, changed ones replaced; removed ones stay unless --prune is given. Files that
+    cannot be read are listed with the reason and stop nothing else. Fails when nothing at all could be brought in.
+
+    \b
+    ragagent ingest contracts/ handbook.pdf
+    """
+    context.choose(kb=kb, embedder=embedder)
+    with context.open(create=True) as knowledge_base:
+        reports: list[tuple[str, IngestReport]] = []
+        for source in sources:
+            with Bar() as bar:
+                reports.append((source, knowledge_base.ingest(source, prune=prune, progress=bar)))
+    if as_json:
+        echo_json([{"source": source, **_fields(report)} for source, report in reports])
+    else:
+        for source, report in reports:
+            print_report(source, report)
+    if not any(report.added + report.updated + report.unchanged + report.removed for _, report in reports):
+        raise click.exceptions.Exit(1)
+
+
+def print_report(source: str, report: IngestReport, *, err: bool = False) -> None:
+    """The report in two lines, then one line for each document that was left out."""
+    click.echo(
+        f"{source}: {report.added} added, {report.updated} updated, {report.unchanged} unchanged, "
+        f"{report.removed} removed, {report.failed} failed",
+        err=err,
+    )
+    click.echo(f"  {report.chunks} chunks written, {report.embedded} embedded, {report.seconds:.1f} s", err=err)
+    for failure in report.failures:
+        click.echo(f"  left out ({failure.kind}): {failure.reason}", err=err)
+    if not (report.added + report.updated + report.unchanged + report.failed):
+        click.echo("  nothing to read there: no files, or all of them ignored", err=err)
+
+
+def _fields(report: IngestReport) -> dict[str, object]:
+    return dataclasses.asdict(report)

@@ -1,0 +1,77 @@
+"""`ragagent search`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ragagent.cli.context import Context, console, echo_json, embedder_option, json_option, kb_option
+from ragagent.errors import ConfigError
+from ragagent.types import Hit
+
+_SHOWN_CHARACTERS = 400
+
+
+@click.command()
+@click.argument("query")
+@click.option("-k", "k", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many passages.")
+@click.option("--mode", type=click.Choice(["hybrid", "dense", "sparse"]), default="hybrid", show_default=True)
+@click.option(
+    "--where", "filters", multiple=True, metavar="KEY=VALUE", help="Only documents with this value; repeatable."
+)
+@click.option("--explain", is_flag=True, help="Show each stage's rank, score and arithmetic.")
+@kb_option
+@embedder_option
+@json_option
+@click.pass_obj
+def search(
+    context: Context,
+    query: str,
+    k: int,
+    mode: str,
+    filters: tuple[str, ...],
+    explain: bool,
+    kb: Path | None,
+    embedder: str | None,
+    as_json: bool,
+) -> None:
+    """Find the passages that fit a query.
+
+    \b
+    ragagent search "notice period" -k 5 --explain
+    """
+    context.choose(kb=kb, embedder=embedder)
+    with context.open(embedder=mode != "sparse") as knowledge_base:
+        hits = knowledge_base.search(query, k=k, mode=mode, where=parse_filters(filters) or None)  # type: ignore[arg-type]
+    if as_json:
+        echo_json(hits)
+    elif not hits:
+        click.echo("nothing found")
+    else:
+        for hit in hits:
+            _print(hit, explain=explain)
+
+
+def parse_filters(filters: tuple[str, ...]) -> dict[str, list[str]]:
+    """`KEY=VALUE` pairs as a filter; one key given twice accepts both values."""
+    found: dict[str, list[str]] = {}
+    for pair in filters:
+        key, separator, value = pair.partition("=")
+        if not separator:
+            raise ConfigError(f"--where {pair}: write it as KEY=VALUE")
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def _print(hit: Hit, *, explain: bool) -> None:
+    out = console()
+    page = f", page {hit.page}" if hit.page is not None else ""
+    out.print(f"{hit.rank}. {hit.title}{page}  ({hit.score:.4f})", style="bold")
+    out.print(f"   {hit.uri}  characters {hit.chunk.span.start}-{hit.chunk.span.end}", style="dim")
+    text = " ".join(hit.text.split())
+    out.print(f"   {text[:_SHOWN_CHARACTERS]}{'…' if len(text) > _SHOWN_CHARACTERS else ''}")
+    if explain:
+        for line in hit.explain().splitlines()[1:]:
+            out.print(f"   {line.strip()}", style="cyan")
+    out.print()
