@@ -148,7 +148,7 @@ class _Row:
 
     def name(self, key: str) -> str:
         value = self.text(key)
-        if not value:
+        if not value.strip():
             raise self.wrong(key, "text that is not empty")
         return value
 

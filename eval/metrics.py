@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from ragagent.types import Span
 
+Numbers = Sequence[float] | npt.NDArray[np.float64]
+
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _ASCII_PUNCTUATION = frozenset(string.punctuation)
 
@@ -151,22 +153,20 @@ def refusals(refused: Sequence[bool], impossible: Sequence[bool]) -> Refusals:
     )
 
 
-def risk_coverage(
-    confidence: Sequence[float], correct: Sequence[float]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def risk_coverage(confidence: Numbers, correct: Numbers) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Coverage and risk, float64[m] each, of answering only above each confidence in turn, the highest first.
 
     Risk is the mean of 1 - `correct` over what is answered (El-Yaniv and Wiener 2010). Equal confidences are
     answered together, so the curve does not depend on the order of the input.
     """
-    scores, losses = _paired(confidence, [1.0 - value for value in correct])
+    scores, losses = _paired(confidence, 1.0 - np.asarray(correct, dtype=np.float64))
     order = np.argsort(-scores, kind="stable")
     last_of_ties = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
     answered = last_of_ties + 1
     return answered / len(order), np.cumsum(losses[order])[last_of_ties] / answered
 
 
-def aurc(confidence: Sequence[float], correct: Sequence[float]) -> float:
+def aurc(confidence: Numbers, correct: Numbers) -> float:
     """The area under the risk-coverage curve as a step function, lower is better: the mean risk over coverages.
 
     With all confidences distinct it is the mean of the risks at 1..n answered (Geifman, Uziel and El-Yaniv 2019).
@@ -175,7 +175,7 @@ def aurc(confidence: Sequence[float], correct: Sequence[float]) -> float:
     return float(np.sum(np.diff(coverage, prepend=0.0) * risk))
 
 
-def calibration_error(confidence: Sequence[float], correct: Sequence[float], bins: int = 10) -> float:
+def calibration_error(confidence: Numbers, correct: Numbers, bins: int = 10) -> float:
     """The expected calibration error: |mean correct - mean confidence| in `bins` equal widths, weighted by count.
 
     Bin b holds confidences in (b/bins, (b+1)/bins], the first one 0 too (Guo and others 2017).
@@ -219,7 +219,7 @@ def _unspaced(character: str) -> bool:
     )
 
 
-def _paired(first: Sequence[float], second: Sequence[float]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _paired(first: Numbers, second: Numbers) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if a.shape != b.shape or a.ndim != 1 or not a.size:
         raise ValueError(f"two equally long lists that are not empty are needed, not {a.shape} and {b.shape}")
