@@ -397,3 +397,18 @@ class AgentResult:
     steps: tuple[Step, ...]
     stopped: Literal["finished", "step_limit", "repeated_call", "error"]
     usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentEvent:
+    """One event of a streamed run: each step's `thought`, `call` and `observation` as they come, `answer` last.
+
+    `step` counts from 0. The fields of the other kinds are empty; `result` comes with `answer`.
+    """
+
+    kind: Literal["thought", "call", "observation", "answer"]
+    step: int
+    text: str = ""
+    call: ToolCall | None = None
+    observation: Observation | None = None
+    result: AgentResult | None = None
