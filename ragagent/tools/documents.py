@@ -1,0 +1,186 @@
+"""The tools that read documents: search, read a range, list.
+
+Each takes the callable it stands on, so that it can be tried without a knowledge base. What they return is untrusted
+text: it reaches the model as data inside an observation and never as an instruction.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from ragagent.errors import ToolError
+from ragagent.types import Chunk, Document, Hit, Span, ToolSpec, digest
+
+HANDLE_KEY = "x-handle"
+"""Marks a parameter whose value has to be one of the documents that the run has met."""
+_MAX_QUERY_CHARS = 300
+_SHORT_ID_CHARS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a document tool returned: text for the model, the passages behind it, and the documents it names."""
+
+    content: str
+    hits: tuple[Hit, ...] = ()
+    documents: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class DocumentTool(Protocol):
+    """A tool whose results can be cited. Calling it again with the same arguments finds the same passages."""
+
+    @property
+    def spec(self) -> ToolSpec: ...
+
+    def call(self, arguments: Mapping[str, Any]) -> str: ...
+
+    def find(self, arguments: Mapping[str, Any]) -> Found: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A document tool made of its spec and a function."""
+
+    spec: ToolSpec
+    find: Callable[[Mapping[str, Any]], Found]
+
+    def call(self, arguments: Mapping[str, Any]) -> str:
+        return self.find(arguments).content
+
+
+def short_id(document_id: str) -> str:
+    """How a document is named to the model: digests are cut to 12 characters, other ids are left as they are."""
+    is_digest = len(document_id) == 32 and set(document_id) <= set("0123456789abcdef")
+    return document_id[:_SHORT_ID_CHARS] if is_digest else document_id
+
+
+def search_documents(search: Callable[[str, int], Sequence[Hit]], *, k: int = 4) -> DocumentTool:
+    """A tool over `search(query, k)` that shows the k best passages with where they come from."""
+    query = {
+        "type": "string",
+        "description": "what to look for, in a few words",
+        "minLength": 1,
+        "maxLength": _MAX_QUERY_CHARS,
+    }
+    spec = ToolSpec(
+        name="search_documents",
+        description="Searches the documents and returns the passages that fit best. Facts and figures come from here.",
+        parameters=_object({"query": query}, required=("query",)),
+    )
+
+    def find(arguments: Mapping[str, Any]) -> Found:
+        hits = tuple(search(arguments["query"], k))
+        if not hits:
+            return Found(content="Nothing was found. Try other words.")
+        content = "\n\n".join(_shown(hit) for hit in hits)
+        return Found(content=content, hits=hits, documents=_distinct(hit.document_id for hit in hits))
+
+    return _Reading(spec, find)
+
+
+def read_document(document: Callable[[str], Document | None], *, page_chars: int = 2000) -> DocumentTool:
+    """A tool that reads a document from an offset, `page_chars` at a time, and says where the next part begins."""
+    properties = {
+        "document": {
+            "type": "string",
+            "description": "id of a document that a search or list showed",
+            HANDLE_KEY: "document",
+        },
+        "start": {"type": "integer", "description": "character offset to read from", "minimum": 0, "default": 0},
+    }
+    spec = ToolSpec(
+        name="read_document",
+        description=f"Reads a document from a character offset, up to {page_chars} characters at a time.",
+        parameters=_object(properties, required=("document",)),
+    )
+
+    def find(arguments: Mapping[str, Any]) -> Found:
+        document_id, start = str(arguments["document"]), int(arguments.get("start", 0))
+        source = document(document_id)
+        if source is None:
+            raise ToolError(f"there is no document {document_id!r}; search or list the documents to see their ids")
+        return _part(source, start, page_chars)
+
+    return _Reading(spec, find)
+
+
+def list_documents(documents: Callable[[], Iterable[Document]], *, page: int = 20) -> DocumentTool:
+    """A tool that lists documents by id and title, `page` at a time."""
+    properties = {
+        "start": {"type": "integer", "description": "how many documents to skip", "minimum": 0, "default": 0},
+    }
+    spec = ToolSpec(
+        name="list_documents",
+        description=f"Lists the documents by id and title, {page} at a time.",
+        parameters=_object(properties),
+    )
+
+    def find(arguments: Mapping[str, Any]) -> Found:
+        start = int(arguments.get("start", 0))
+        some = list(itertools.islice(documents(), start, start + page + 1))
+        if not some:
+            return Found(
+                content="There are no documents." if start == 0 else f"There are only {start} or fewer documents."
+            )
+        lines = [f"{short_id(one.id)}  {one.title or one.uri} ({len(one.text)} characters)" for one in some[:page]]
+        if len(some) > page:
+            lines.append(f"(more documents follow: go on with start={start + page})")
+        return Found(content="\n".join(lines), documents=_distinct(one.id for one in some[:page]))
+
+    return _Reading(spec, find)
+
+
+def _object(properties: Mapping[str, Any], required: Sequence[str] = ()) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+def _distinct(ids: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(ids))
+
+
+def _shown(hit: Hit) -> str:
+    page = f", page {hit.page}" if hit.page is not None else ""
+    headings = " > ".join(hit.chunk.headings)
+    where = (
+        f"[{hit.rank}] {hit.title or hit.uri} (document {short_id(hit.document_id)}{page}, from {hit.chunk.span.start})"
+    )
+    return f"{where}{chr(10) + headings if headings else ''}\n{hit.text}"
+
+
+def _part(source: Document, start: int, page_chars: int) -> Found:
+    """The text from `start`, ended at a line or word where there is one, as a passage of its own."""
+    if start >= len(source.text):
+        raise ToolError(f"the document has {len(source.text)} characters; start={start} is behind its end")
+    span = Span(start, _break_before(source.text, start, start + page_chars))
+    text = span.of(source.text)
+    chunk = Chunk(
+        id=digest(source.id, f"{span.start}:{span.end}", text),
+        document_id=source.id,
+        span=span,
+        text=text,
+        page=source.page_at(start),
+    )
+    hit = Hit(chunk=chunk, rank=1, score=0.0, via="sparse", title=source.title, uri=source.uri, page=chunk.page)
+    left = len(source.text) - span.end
+    more = f"\n\n({left} characters follow: go on with start={span.end})" if left else "\n\n(end of the document)"
+    return Found(content=text + more, hits=(hit,), documents=(source.id,))
+
+
+def _break_before(text: str, start: int, end: int) -> int:
+    if end >= len(text):
+        return len(text)
+    floor = start + (end - start) // 2
+    for mark in ("\n", " "):
+        place = text.rfind(mark, floor, end)
+        if place >= 0:
+            return place + 1
+    return end
