@@ -1,0 +1,124 @@
+"""The turn of an agent as a LangGraph StateGraph, with checkpoints in SQLite. The only importer of langgraph."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from ragagent.agent.state import AgentState, from_json, to_json
+from ragagent.errors import AgentError
+
+Node = Literal["decide", "check", "act", "advance"]
+Move = Callable[[AgentState], AgentState]
+
+
+class Channels(TypedDict):
+    """What a checkpoint holds: the state as JSON text."""
+
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moves:
+    """The four parts of a turn, each from a state to the next."""
+
+    decide: Move
+    check: Move
+    act: Move
+    advance: Move
+
+
+def compiled(moves: Moves, checkpointer: Any = None) -> Any:
+    """The graph decide -> check -> act -> advance -> decide ..., which ends when the state says `stopped`."""
+    from langgraph.graph import END, START, StateGraph
+
+    graph = StateGraph(Channels)
+    for name in ("decide", "check", "act", "advance"):
+        graph.add_node(name, _node(getattr(moves, name)))  # type: ignore[call-overload]  # its stubs want a literal
+    graph.add_edge(START, "decide")
+    graph.add_conditional_edges("decide", _unless_stopped("check"), ["check", END])
+    graph.add_conditional_edges("check", _after_check, ["act", "advance"])
+    graph.add_conditional_edges("act", _unless_stopped("advance"), ["advance", END])
+    graph.add_conditional_edges("advance", _unless_stopped("decide"), ["decide", END])
+    return graph.compile(checkpointer=checkpointer)
+
+
+def _node(move: Move) -> Callable[[Channels], Channels]:
+    def node(channels: Channels) -> Channels:
+        return {"state": to_json(move(from_json(channels["state"])))}
+
+    return node
+
+
+def _unless_stopped(following: str) -> Callable[[Channels], str]:
+    def route(channels: Channels) -> str:
+        return "__end__" if from_json(channels["state"]).stopped else following
+
+    return route
+
+
+def _after_check(channels: Channels) -> str:
+    state = from_json(channels["state"])
+    return "act" if state.call and not state.observation and not state.answer else "advance"
+
+
+def walk(graph: Any, state: AgentState | None, run_id: str, max_steps: int) -> Iterator[tuple[Node, AgentState]]:
+    """Each node's name and the state it left, in order; `state` None goes on from the run's last checkpoint.
+
+    Each node's state is on disk before the next node starts.
+    """
+    config = {"configurable": {"thread_id": run_id}, "recursion_limit": 4 * max_steps + 8}
+    start = None if state is None else {"state": to_json(state)}
+    durability = "sync" if graph.checkpointer is not None else None
+    for update in graph.stream(start, config, stream_mode="updates", durability=durability):
+        for name, channels in update.items():
+            yield name, from_json(channels["state"])
+
+
+def stored(graph: Any, run_id: str) -> AgentState | None:
+    """The state of the run's last checkpoint, if it has one."""
+    values = graph.get_state({"configurable": {"thread_id": run_id}}).values
+    return from_json(values["state"]) if values else None
+
+
+class Checkpoints:
+    """A SQLite file of checkpoints, opened when first used. Safe to use from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._saver: Any = None
+        self._lock = threading.Lock()
+
+    def saver(self) -> Any:
+        """LangGraph's saver on the file. Raises AgentError when the file cannot be used."""
+        from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+        from langgraph.checkpoint.sqlite import SqliteSaver
+
+        with self._lock:
+            if self._connection is None:
+                self._connection = _connected(self._path)
+                # None here is strict: only msgpack's own types are read back, whatever is written in the file.
+                strict = JsonPlusSerializer(pickle_fallback=False, allowed_msgpack_modules=None)
+                self._saver = SqliteSaver(self._connection, serde=strict)
+            return self._saver
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = self._saver = None
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, check_same_thread=False, timeout=30.0)
+        connection.execute("PRAGMA journal_mode=WAL")
+    except (OSError, sqlite3.Error) as error:
+        raise AgentError(f"checkpoints cannot be kept in {path}: {error}") from error
+    return connection

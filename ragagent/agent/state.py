@@ -1,0 +1,65 @@
+"""What a run of an agent knows, as one frozen record that goes through a checkpoint as JSON.
+
+Documents' text stays out of it but for the bounded observations: passages are remembered by id, and found again by
+repeating the calls that found them.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ragagent.jsonable import jsonable
+from ragagent.types import Observation, Step, ToolCall, Usage
+
+Stopped = Literal["", "finished", "step_limit", "repeated_call", "error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentState:
+    """A run between two steps, and within one.
+
+    `reply`, `thought`, `call` and `observation` belong to the step under way and are empty between steps. `forced`
+    names the cap that leaves only the final answer; `stopped` is empty while the run goes on.
+    """
+
+    run_id: str
+    task: str
+    steps: tuple[Step, ...] = ()
+    reply: str = ""
+    cut: bool = False
+    thought: str = ""
+    call: ToolCall | None = None
+    observation: Observation | None = None
+    step_usage: Usage = field(default_factory=Usage)
+    documents: tuple[str, ...] = ()
+    chunks: tuple[str, ...] = ()
+    forced: Stopped = ""
+    stopped: Stopped = ""
+    answer: str = ""
+    reason: str = ""
+
+    @property
+    def usage(self) -> Usage:
+        """What all steps so far cost together."""
+        return sum((step.usage for step in self.steps), start=Usage())
+
+
+def to_json(state: AgentState) -> str:
+    """`state` as JSON text: numbers of any size pass, and a checkpoint holds nothing that could be executed."""
+    return json.dumps(jsonable(state))
+
+
+def from_json(text: str) -> AgentState:
+    """The state that `to_json` was given, checked field by field."""
+    state: AgentState = _adapter().validate_json(text)
+    return state
+
+
+@functools.cache
+def _adapter() -> Any:
+    import pydantic
+
+    return pydantic.TypeAdapter(AgentState)
