@@ -41,11 +41,13 @@ class Context:
 
     @property
     def store(self) -> ModelStore:
-        """The folder of models that the settings name."""
+        """The folder of models that the settings name, with the hub's usual variables in force."""
+        from ragagent.models.access import Access
         from ragagent.models.store import ModelStore
 
-        folder = self.settings.models.folder
-        return ModelStore(Path(folder) if folder else None)
+        chosen = self.settings.models
+        access = Access.from_environ(os.environ, chosen.download)
+        return ModelStore(Path(chosen.folder) if chosen.folder else None, access=access)
 
     def choose(self, *, kb: Path | None = None, model: str | None = None, embedder: str | None = None) -> None:
         """Takes over a command's own options, which win over the global ones."""
@@ -69,15 +71,20 @@ class Context:
         return KnowledgeBase.open(folder, settings=self.settings, create=create, trace=self._sink())
 
     def fetch(self, name: str) -> None:
-        """Pulls a catalogue model that is not here yet, with a progress bar, unless downloads are off."""
+        """Pulls a model that has a source and is not here yet, with a progress bar, unless downloads are off."""
         from ragagent.cli.progress import Bar
-        from ragagent.models.store import is_fetchable
+        from ragagent.errors import ModelNotFound
 
-        if self.settings.models.download == "never" or not is_fetchable(self.store, name):
-            return
-        click.echo(f"fetching the model {name} (once)", err=True)
-        with Bar() as bar:
-            self.store.pull(name, progress=bar, environ=os.environ)
+        store = self.store
+        try:
+            if not name.startswith(("http://", "https://")):
+                store.resolve(name)
+        except ModelNotFound:
+            if self.settings.models.download == "never" or not (name in store.catalogue or name.startswith("hf:")):
+                raise
+            click.echo(f"fetching the model {name} into {store.folder} (once)", err=True)
+            with Bar(unit="bytes") as bar:
+                store.pull(name, progress=bar)
 
     def _embedder_name(self, folder: Path) -> str:
         from ragagent.index.embedded import stored_fingerprint

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from ragagent.cli.context import console
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress, TaskID
 
 _PLAIN_INTERVAL_S = 5.0
 
 
 class Bar:
-    """Keeps the Progress protocol: one line for each stage that is reported."""
+    """Keeps the Progress protocol: one line for each stage that is reported, counted in `unit`."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: Literal["documents", "bytes"] = "documents") -> None:
+        self._unit = unit
         self._console = console(stderr=True)
         self._live: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
@@ -27,7 +29,7 @@ class Bar:
 
     def __enter__(self) -> Bar:
         if self._console.is_terminal:
-            self._live = _rich_progress(self._console)
+            self._live = _rich_progress(self._console, self._unit)
             self._live.start()
         return self
 
@@ -43,7 +45,13 @@ class Bar:
             self._update_bar(self._live, stage, done, total, detail)
         elif time.monotonic() - self._last_plain >= _PLAIN_INTERVAL_S:
             self._last_plain = time.monotonic()
-            click.echo(f"{stage}: {done}{f' of {total}' if total else ''} {detail}".rstrip(), err=True)
+            click.echo(self._line(stage, done, total, detail), err=True)
+
+    def _line(self, stage: str, done: int, total: int | None, detail: str) -> str:
+        scale = 1e6 if self._unit == "bytes" else 1
+        unit = "MB" if self._unit == "bytes" else self._unit
+        of = f" of {total / scale:.0f}" if total else ""
+        return f"{stage}: {done / scale:.0f}{of} {unit} {detail}".rstrip()
 
     def _update_bar(self, live: Progress, stage: str, done: int, total: int | None, detail: str) -> None:
         if stage not in self._tasks:
@@ -51,26 +59,18 @@ class Bar:
         live.update(self._tasks[stage], completed=done, total=total, detail=detail[-48:])
 
 
-def _rich_progress(target: object) -> Progress:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+def _rich_progress(target: Console, unit: str) -> Progress:
+    from rich import progress
 
-    assert isinstance(target, Console)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}"),
+    count = progress.DownloadColumn() if unit == "bytes" else progress.MofNCompleteColumn()
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        count,
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[detail]}"),
         console=target,
         transient=True,
     )
