@@ -1,0 +1,117 @@
+"""Bytes to documents, one format a module.
+
+A reader is a function `read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed`. To add one: a module here,
+a line in `READERS`, and, where the bytes show the format, a line in `detect`. Another distribution adds one by an
+entry point in the group `ragagent.readers` whose name is the media type.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path, PurePath
+from typing import Protocol
+
+from ragagent.connectors.readers import docx, html, markdown, pdf, plain
+from ragagent.connectors.readers.detect import PLAIN, media_type
+from ragagent.connectors.readers.parsed import Parsed
+from ragagent.errors import EmptyDocument, ReadError, TooLarge, UnsupportedFormat
+from ragagent.settings import IngestSettings
+from ragagent.types import Document, Metadata
+
+FINGERPRINT = "readers-1"
+"""Changes when the same bytes may give another text."""
+
+ENTRY_POINTS = "ragagent.readers"
+
+
+class Reader(Protocol):
+    """Takes one file's bytes to its text; raises ReadError or a kind of it."""
+
+    def __call__(self, data: bytes, *, name: str, limits: IngestSettings) -> Parsed: ...
+
+
+READERS: Mapping[str, Reader] = {
+    PLAIN: plain.read,
+    markdown.MEDIA_TYPE: markdown.read,
+    html.MEDIA_TYPE: html.read,
+    pdf.MEDIA_TYPE: pdf.read,
+    docx.MEDIA_TYPE: docx.read,
+}
+_FORMATS = "text, Markdown, HTML, PDF and DOCX"
+_SEPARATORS = re.compile(r"[\s_]+|(?<=[a-z0-9])-(?=[a-zA-Z0-9])")
+
+
+def read_document(
+    source: bytes | Path,
+    *,
+    uri: str = "",
+    name: str = "",
+    settings: IngestSettings | None = None,
+    metadata: Metadata | None = None,
+) -> Document:
+    """The document in `source`, by the reader of its format; `uri` and `name` default to those of a path.
+
+    The title is the format's own, else the first heading, else made from the name. Metadata: file_name, media_type,
+    size, what the format knows (pages, author, ...), and `metadata` over these. Raises ReadError or a kind of it,
+    whatever the bytes are.
+    """
+    limits = settings or IngestSettings()
+    if isinstance(source, Path):
+        uri = uri or source.absolute().as_uri()
+        name = name or source.name
+        source = _bytes_of(source, limits)
+    parsed = parse(source, name=name, limits=limits)
+    shown = os.fsencode(name).decode("utf-8", "replace")
+    own: dict[str, object] = {"file_name": shown, "media_type": parsed.media_type, "size": len(source)}
+    return Document(
+        text=parsed.text,
+        uri=uri,
+        title=parsed.title or readable(shown),
+        blocks=parsed.blocks,
+        media_type=parsed.media_type,
+        metadata={**own, **parsed.metadata, **(metadata or {})},  # type: ignore[dict-item]
+    )
+
+
+def parse(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
+    """The text and blocks of `data` by the reader of its media type. Raises ReadError or a kind of it."""
+    if not data.strip(b"\0 \t\r\n\f\v"):
+        raise EmptyDocument("the file is empty" if not data else "the file holds nothing but blanks")
+    if len(data) > limits.max_file_bytes:
+        raise TooLarge(f"{len(data)} bytes; at most {limits.max_file_bytes} are read (setting ingest.max_file_bytes)")
+    kind = media_type(data, name)
+    reader = READERS.get(kind) or _plugged_in().get(kind)
+    if reader is None:
+        raise UnsupportedFormat(f"{kind} files are not read yet; {_FORMATS} are")
+    try:
+        return reader(data, name=name, limits=limits)
+    except ReadError:
+        raise
+    except Exception as error:  # hostile bytes make a parser raise anything; the run must go on
+        reason = " ".join(str(error).split())[:200]
+        raise ReadError(f"damaged, or beyond the {kind} reader: {type(error).__name__}: {reason}") from error
+
+
+@cache
+def _plugged_in() -> Mapping[str, Reader]:
+    """Readers of other distributions by media type; loaded when a file first needs one."""
+    return {entry.name: entry.load() for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+
+
+def readable(name: str) -> str:
+    """A title from a file name: `2023-annual_report.pdf` becomes `2023 annual report`."""
+    return " ".join(_SEPARATORS.sub(" ", PurePath(name).stem).split()) or name
+
+
+def _bytes_of(path: Path, limits: IngestSettings) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > limits.max_file_bytes:
+            raise TooLarge(f"{size} bytes; at most {limits.max_file_bytes} are read (setting ingest.max_file_bytes)")
+        return path.read_bytes()
+    except OSError as error:
+        raise ReadError(f"cannot be read: {error.strerror or error}") from error

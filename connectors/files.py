@@ -1,0 +1,188 @@
+"""Files and folders on this machine."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ragagent.connectors.ignore import Ignore, matcher
+from ragagent.connectors.readers import read_document
+from ragagent.errors import ConnectorError, ReadError, TooLarge
+from ragagent.protocols import SourceItem
+from ragagent.settings import IngestSettings
+from ragagent.types import Document, Failure
+
+_READS = 3
+_KINDS = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def file_uri(path: str) -> str:
+    """The `file://` URI of an absolute path; bytes that are not UTF-8 are percent-encoded as they are."""
+    return "file://" + urllib.parse.quote(os.fsencode(path))
+
+
+def file_path(uri: str) -> str:
+    """The path of a `file://` URI, the exact bytes that `file_uri` was given."""
+    return os.fsdecode(urllib.parse.unquote_to_bytes(uri.removeprefix("file://")))
+
+
+class FilesConnector:
+    """A file, or every file below a folder.
+
+    Left out without a word: hidden names, what .gitignore and .ragagentignore files say, and what `include` and
+    `exclude` (patterns as in .gitignore, against the path within the folder) leave out. Symbolic links are followed
+    within the folder, each target once, and reported when they lead out of it.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        settings: IngestSettings | None = None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+    ) -> None:
+        self._settings = settings or IngestSettings()
+        self._root = os.path.realpath(path)
+        self._given = str(path)
+        self._include = matcher(include)
+        self._exclude = matcher(exclude)
+
+    @property
+    def source(self) -> str:
+        """The file URI of the file or folder."""
+        return file_uri(self._root)
+
+    def items(self) -> Iterator[SourceItem | Failure]:
+        """Every file, sorted by name within its folder. Raises ConnectorError for a path that is not there."""
+        try:
+            found = os.stat(self._root)
+        except OSError as error:
+            raise ConnectorError(f"{self._given}: {error.strerror or error}; give a file or a folder") from error
+        if stat.S_ISDIR(found.st_mode):
+            yield from self._folder(found)
+        else:
+            yield _item(self._root, found)
+
+    def load(self, item: SourceItem) -> Document:
+        """The document of a file below the root. Raises ReadError, TooLarge, UnsupportedFormat, EmptyDocument, ..."""
+        path = file_path(item.uri)
+        real = os.path.realpath(path)
+        if real != self._root and not real.startswith(self._root.rstrip(os.sep) + os.sep):
+            raise ReadError("it leads out of the folder that was given")
+        data, modified = _read(real, self._settings.max_file_bytes)
+        return read_document(
+            data,
+            uri=item.uri,
+            name=os.path.basename(path),
+            settings=self._settings,
+            metadata={"modified": datetime.fromtimestamp(modified, UTC).date().isoformat()},
+        )
+
+    def _folder(self, found: os.stat_result) -> Iterator[SourceItem | Failure]:
+        """A walk with a stack of its own, so that depth is bounded by the file system alone."""
+        seen = {(found.st_dev, found.st_ino)}
+        stack: list[tuple[Iterator[str], Ignore]] = []
+        yield from self._open(self._root, Ignore(), stack)
+        while stack:
+            names, ignore = stack[-1]
+            path = next(names, None)
+            if path is None:
+                stack.pop()
+                continue
+            try:
+                target, found = self._look(path)
+            except OSError as error:
+                yield Failure(uri=file_uri(path), reason=_reason(error))
+                continue
+            if target is None:
+                yield Failure(uri=file_uri(path), reason="a symbolic link out of the folder", kind="ConnectorError")
+            elif (found.st_dev, found.st_ino) in seen or not self._wanted(target, found, ignore):
+                continue
+            elif stat.S_ISDIR(found.st_mode):
+                seen.add((found.st_dev, found.st_ino))
+                yield from self._open(target, ignore, stack)
+            else:
+                # Hard links are files of their own: only what a symbolic link led to can come a second time.
+                if found.st_nlink == 1:
+                    seen.add((found.st_dev, found.st_ino))
+                yield _item(target, found)
+
+    def _open(
+        self, folder: str, ignore: Ignore, stack: list[tuple[Iterator[str], Ignore]]
+    ) -> Iterator[SourceItem | Failure]:
+        try:
+            with os.scandir(folder) as entries:
+                names = sorted(entry.name for entry in entries)
+            inner, broken = ignore.entered(folder, names)
+        except OSError as error:
+            yield Failure(uri=file_uri(folder), reason=_reason(error))
+            return
+        yield from (Failure(uri=file_uri(path), reason=reason, kind="ConnectorError") for path, reason in broken)
+        stack.append((iter([os.path.join(folder, name) for name in names if not name.startswith(".")]), inner))
+
+    def _look(self, path: str) -> tuple[str | None, os.stat_result]:
+        """The real path and its status; None for a link that leads out of the root."""
+        found = os.lstat(path)
+        if not stat.S_ISLNK(found.st_mode):
+            return path, found
+        real = os.path.realpath(path, strict=True)
+        inside = real == self._root or real.startswith(self._root.rstrip(os.sep) + os.sep)
+        return (real if inside else None), os.lstat(real)
+
+    def _wanted(self, path: str, found: os.stat_result, ignore: Ignore) -> bool:
+        folder = stat.S_ISDIR(found.st_mode)
+        inside = os.path.relpath(path, self._root) + (os.sep if folder else "")
+        if ignore.matches(path, folder=folder) or (self._exclude and self._exclude.match_file(inside)):
+            return False
+        return folder or self._include is None or self._include.match_file(inside)
+
+
+def _item(path: str, found: os.stat_result) -> SourceItem | Failure:
+    for is_kind, noun in _KINDS:
+        if is_kind(found.st_mode):
+            return Failure(uri=file_uri(path), reason=f"it is {noun}, not a file", kind="UnsupportedFormat")
+    return SourceItem(uri=file_uri(path), stamp=_stamp(found), size_bytes=found.st_size)
+
+
+def _stamp(found: os.stat_result) -> str:
+    return f"{found.st_size}-{found.st_mtime_ns}-{found.st_ino}"
+
+
+def _reason(error: OSError) -> str:
+    return f"cannot be read: {error.strerror or error}"
+
+
+def _read(path: str, max_bytes: int) -> tuple[bytes, float]:
+    """The bytes of a file that did not change while they were read, and when it was last modified."""
+    for _ in range(_READS):
+        try:
+            data, before, after = _read_once(path, max_bytes)
+        except OSError as error:
+            raise ReadError(_reason(error)) from error
+        if _stamp(before) == _stamp(after) and len(data) == after.st_size:
+            return data, after.st_mtime
+    raise ReadError("it keeps changing while it is read; ingest it again when it is complete")
+
+
+def _read_once(path: str, max_bytes: int) -> tuple[bytes, os.stat_result, os.stat_result]:
+    # Without O_NONBLOCK, opening a pipe that took the file's place would wait for a writer forever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        if before.st_size > max_bytes:
+            raise TooLarge(f"{before.st_size} bytes; at most {max_bytes} are read (setting ingest.max_file_bytes)")
+        data = file.read(max_bytes + 1)
+        return data, before, os.fstat(descriptor)

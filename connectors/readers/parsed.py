@@ -1,0 +1,111 @@
+"""What a reader returns, and the builder that keeps its text and its spans together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ragagent.errors import EmptyDocument, TooLarge
+from ragagent.types import Block, BlockKind, Metadata, Scalar, Span
+
+# Newlines in one form, spaces in one width, and nothing that cannot be seen, said or searched for. The joiners
+# U+200C and U+200D stay: Persian, Indic scripts and emoji need them.
+_REMOVED = [*range(0x09), *range(0x0E, 0x20), 0x7F, *range(0x80, 0x85), *range(0x86, 0xA0)]
+_REMOVED += [0xAD, 0x200B, 0x2060, 0xFEFF, 0xFFFC, 0xFFFE, 0xFFFF]
+_CLEAN: dict[int, str | None] = dict.fromkeys(_REMOVED)
+_CLEAN |= dict.fromkeys([0x0B, 0x0C, 0x0D, 0x85, 0x2028, 0x2029], "\n")
+_CLEAN |= dict.fromkeys([0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F], " ")
+_CLEAN |= dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
+_TRAILING = re.compile(r"[ \t]+(?=\n|\Z)")
+_BLANK_LINES = re.compile(r"\n{3,}")
+_SPACES = re.compile(r"\s+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """The text of a file, its blocks as spans over that text, and what the format says about itself."""
+
+    text: str
+    media_type: str
+    blocks: tuple[Block, ...] = ()
+    title: str = ""
+    metadata: Metadata = field(default_factory=dict, hash=False)
+
+
+def clean(text: str) -> str:
+    """`text` with plain newlines and spaces, no control characters, and no blanks at the end of a line."""
+    text = text.replace("\r\n", "\n").translate(_CLEAN)
+    return _BLANK_LINES.sub("\n\n", _TRAILING.sub("", text))
+
+
+def one_line(text: str) -> str:
+    """`text` with every run of white space as one space, and none outside."""
+    return _SPACES.sub(" ", text.translate(_CLEAN)).strip()
+
+
+def row(cells: list[str]) -> str:
+    """A table row as readable text: `a | b`; empty cells at the end are left out."""
+    while cells and not cells[-1]:
+        cells = cells[:-1]
+    return " | ".join(cells)
+
+
+class TextBuilder:
+    """Collects the blocks of a document in reading order; blocks are parted by an empty line."""
+
+    def __init__(self, *, max_chars: int) -> None:
+        self._max_chars = max_chars
+        self._parts: list[str] = []
+        self._length = 0
+        self._blocks: list[Block] = []
+        self.first_heading = ""
+
+    @property
+    def empty(self) -> bool:
+        return not self._parts
+
+    def add(self, kind: BlockKind, text: str, *, level: int = 0) -> None:
+        """Appends a block of clean text; text without a visible character is left out. Raises TooLarge."""
+        text = clean(text)
+        text = text.strip("\n") if kind == "code" else text.strip()
+        if not text.strip():
+            return
+        start = self._append(text)
+        self._blocks.append(Block(kind=kind, span=Span(start, start + len(text)), level=level))
+        if kind == "heading" and not self.first_heading:
+            self.first_heading = one_line(text)
+
+    @contextmanager
+    def page(self, number: int) -> Iterator[None]:
+        """What is added inside belongs to the page; a page without text leaves no block."""
+        first = len(self._blocks)
+        yield
+        added = [block for block in self._blocks[first:] if block.kind != "page"]
+        if added:
+            span = Span(added[0].span.start, added[-1].span.end)
+            self._blocks.append(Block(kind="page", span=span, number=number))
+
+    def parsed(self, *, media_type: str, title: str = "", metadata: dict[str, Scalar] | None = None) -> Parsed:
+        """Everything added so far. Raises EmptyDocument when that is nothing."""
+        if not self._parts:
+            raise EmptyDocument("there is no text in it")
+        return Parsed(
+            text="".join(self._parts),
+            blocks=tuple(self._blocks),
+            title=one_line(title)[:300] or self.first_heading[:300],
+            media_type=media_type,
+            metadata={key: value for key, value in (metadata or {}).items() if value not in (None, "")},
+        )
+
+    def _append(self, text: str) -> int:
+        if self._parts:
+            self._parts.append("\n\n")
+            self._length += 2
+        start = self._length
+        self._parts.append(text)
+        self._length += len(text)
+        if self._length > self._max_chars:
+            raise TooLarge(f"it has more than {self._max_chars} characters of text (setting ingest.max_text_chars)")
+        return start
