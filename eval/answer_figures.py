@@ -11,6 +11,7 @@ from ragagent.eval.answer_records import QuestionRecord
 from ragagent.eval.statistics import Floats, Interval, figure_interval, mean_interval
 
 ANSWERABLE = ("EM", "F1", "contains", "gold cited", "gold in evidence")
+Rows = Sequence[Sequence[float]]
 ANSWERED = ("grounded", "partial")
 
 
@@ -64,16 +65,16 @@ def _confidence(records: Sequence[QuestionRecord]) -> dict[str, Interval | None]
     """How far the confidence of what was answered tells right (it contains a gold answer) from wrong."""
     rows = [(row.confidence, row.scores.get("contains", 0.0)) for row in records if row.status in ANSWERED]
     return {
-        "AURC": _figure(rows, lambda part: metrics.aurc(part[:, 0], part[:, 1])),
-        "calibration error": _figure(rows, lambda part: metrics.calibration_error(part[:, 0], part[:, 1])),
+        "AURC": _of_pairs(rows, metrics.aurc),
+        "calibration error": _of_pairs(rows, metrics.calibration_error),
     }
 
 
 def _costs(records: Sequence[QuestionRecord]) -> dict[str, Interval | None]:
     rows = [(row.seconds, row.prompt_tokens, row.reused_tokens, row.completion_tokens) for row in records]
     return {
-        "seconds p50": _figure(rows, lambda part: float(np.median(part[:, 0]))),
-        "seconds p95": _figure(rows, lambda part: float(np.percentile(part[:, 0], 95))),
+        "seconds p50": _figure(rows, lambda data: np.median(data[:, :, 0], axis=1)),
+        "seconds p95": _figure(rows, lambda data: np.percentile(data[:, :, 0], 95, axis=1)),
         "prompt tokens": mean_interval([row[1] for row in rows]),
         "reused tokens": mean_interval([row[2] for row in rows]),
         "written tokens": mean_interval([row[3] for row in rows]),
@@ -81,13 +82,18 @@ def _costs(records: Sequence[QuestionRecord]) -> dict[str, Interval | None]:
     }
 
 
-def _share(rows: Sequence[Sequence[float]], part: int, whole: int) -> Interval | None:
-    def ratio(data: Floats) -> float:
-        total = data[:, whole].sum()
-        return float(data[:, part].sum() / total) if total else float("nan")
+def _share(rows: Rows, part: int, whole: int) -> Interval | None:
+    def ratio(data: Floats) -> Floats:
+        parts, wholes = data[:, :, part].sum(axis=1), data[:, :, whole].sum(axis=1)
+        found: Floats = np.divide(parts, wholes, out=np.full(len(wholes), np.nan), where=wholes > 0)
+        return found
 
     return _figure(rows, ratio)
 
 
-def _figure(rows: Sequence[Sequence[float]], figure: Callable[[Floats], float]) -> Interval | None:
-    return figure_interval(np.asarray(rows, dtype=np.float64), figure) if rows else None
+def _of_pairs(rows: Rows, figure: Callable[[Floats, Floats], float]) -> Interval | None:
+    return _figure(rows, lambda data: np.array([figure(part[:, 0], part[:, 1]) for part in data]), samples=500)
+
+
+def _figure(rows: Rows, figure: Callable[[Floats], Floats], samples: int = 2_000) -> Interval | None:
+    return figure_interval(np.asarray(rows, dtype=np.float64), figure, samples=samples) if rows else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -79,13 +80,16 @@ class Records:
 
     def __enter__(self) -> Records:
         if self._path is not None:
-            end = self._read(self._path) if self._path.is_file() else 0
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("r+b" if self._path.is_file() else "xb")
-            self._file.truncate(end)
-            self._file.seek(end)
-            if not end:
-                self._write({"run": self._mark})
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._path.open("a+b")
+            except OSError as error:
+                raise ConfigError(f"{self._path}: records cannot be kept there: {error.strerror}") from error
+            try:
+                self._take_over(self._path, self._file)
+            except BaseException:
+                self._file.close()
+                raise
         return self
 
     def __exit__(
@@ -103,21 +107,34 @@ class Records:
         if self._file is not None:
             self._write(jsonable(record))
 
+    def _take_over(self, path: Path, file: BinaryIO) -> None:
+        """Reads what is there, cuts off a torn last line, and writes the first line if there is none."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"{path}: another run is writing its records there; name another file") from error
+        end = self._read(path, file)
+        file.truncate(end)
+        if not end:
+            self._write({"run": self._mark})
+
     def _write(self, value: Any) -> None:
         assert self._file is not None
-        self._file.write(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+        self._file.write(_line(value))
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def _read(self, path: Path) -> int:
-        """Takes in the records of `path` and returns where its last whole line ends."""
+    def _read(self, path: Path, file: BinaryIO) -> int:
+        """Takes in the records of `file` and returns where its last whole line ends."""
         end = 0
-        with path.open("rb") as lines:
-            for number, line in enumerate(iter(lambda: lines.readline(MAX_RECORD_BYTES), b""), start=1):
-                if not line.endswith(b"\n"):
-                    break
-                self._take(path, number, line)
-                end += len(line)
+        file.seek(0)
+        for number, line in enumerate(iter(lambda: file.readline(MAX_RECORD_BYTES), b""), start=1):
+            if not line.endswith(b"\n"):
+                if number == 1 and not _line({"run": self._mark}).startswith(line):
+                    raise ConfigError(f"{path}: holds something else than records of answers; name another file")
+                break
+            self._take(path, number, line)
+            end += len(line)
         return end
 
     def _take(self, path: Path, number: int, line: bytes) -> None:
@@ -137,6 +154,10 @@ class Records:
                 f"{path}: holds the records of another run ({_differences(made_by, self._mark)}); "
                 "name another file, or remove this one to start anew"
             )
+
+
+def _line(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
 
 
 def mark(about: About) -> dict[str, str]:

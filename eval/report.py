@@ -34,11 +34,15 @@ class Comparison:
 
 
 def write(run: Run, path: Path) -> None:
-    """Writes the run to `path` as JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes the run to `path` as JSON, whole or not at all. Raises ConfigError when `path` cannot be written."""
+    text = json.dumps(jsonable(run), ensure_ascii=False, indent=1) + "\n"
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(jsonable(run), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(text.encode("utf-8", "surrogatepass"))
+        os.replace(partial, path)
+    except OSError as error:
+        raise ConfigError(f"{path}: the run cannot be written there: {error.strerror}") from error
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -112,8 +112,8 @@ def figures(records: Sequence[QueryRecord], mode: str, k: int) -> dict[str, Inte
     rows = [record for record in records if record.row == mode]
     found = {name: mean_interval([record.scores[name] for record in rows]) for name in score([], {}, k)}
     seconds = np.array([[record.seconds] for record in rows])
-    found["seconds p50"] = figure_interval(seconds, lambda part: float(np.median(part)))
-    found["seconds p95"] = figure_interval(seconds, lambda part: float(np.percentile(part, 95)))
+    found["seconds p50"] = figure_interval(seconds, lambda data: np.median(data[:, :, 0], axis=1))
+    found["seconds p95"] = figure_interval(seconds, lambda data: np.percentile(data[:, :, 0], 95, axis=1))
     return found
 
 

@@ -7,14 +7,14 @@ arguments; the generator is seeded by `seed`, so a report can be made again to t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-_CELLS = 4_000_000  # samples x observations drawn at a time: 32 MB of indices
+_CELLS = 4_000_000  # numbers drawn at a time: 32 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,33 +75,34 @@ def paired_difference(
 
 def figure_interval(
     rows: Floats,
-    figure: Callable[[Floats], float],
+    figure: Callable[[Floats], Floats],
     *,
     level: float = 0.95,
     samples: int = 2_000,
     seed: int = 0,
 ) -> Interval | None:
-    """`figure(rows)`, rows float64[n, m], with its interval; None for no rows or when the figure is not a number.
+    """A figure of `rows`, float64[n, m], with its interval; None for no rows or when the figure is not a number.
 
-    Resamples for which the figure is not a number (a share of nothing) are left out. For ratios and percentiles,
-    whose spread the mean of single observations does not give.
+    `figure` takes many resamples at once, float64[s, n, m], and returns float64[s]. Resamples for which it is not a
+    number (a share of nothing) are left out. For ratios and percentiles, whose spread the mean does not give.
     """
-    if not len(rows) or np.isnan(estimate := figure(rows)):
+    if not len(rows) or np.isnan(estimate := float(figure(rows[np.newaxis])[0])):
         return None
-    random = np.random.default_rng(seed)
-    drawn = np.array([figure(rows[random.integers(0, len(rows), len(rows))]) for _ in range(samples)])
+    drawn = np.concatenate([figure(rows[index]) for index in _indices(len(rows), samples, seed, rows.shape[1])])
     return _interval(estimate, drawn[~np.isnan(drawn)], len(rows), level)
 
 
 def _resampled(data: Floats, samples: int, seed: int) -> Floats:
     """float64[samples]: the mean of each resample."""
+    return np.concatenate([data[index].mean(axis=1) for index in _indices(data.size, samples, seed)])
+
+
+def _indices(count: int, samples: int, seed: int, width: int = 1) -> Iterator[npt.NDArray[np.int64]]:
+    """int64[s, count], `samples` rows in all: which observations each resample takes."""
     random = np.random.default_rng(seed)
-    step = max(1, _CELLS // data.size)
-    parts = [
-        data[random.integers(0, data.size, (min(step, samples - begin), data.size))].mean(axis=1)
-        for begin in range(0, samples, step)
-    ]
-    return np.concatenate(parts)
+    step = max(1, _CELLS // (count * width))
+    for begin in range(0, samples, step):
+        yield random.integers(0, count, (min(step, samples - begin), count))
 
 
 def _interval(estimate: float, drawn: Floats, count: int, level: float) -> Interval:

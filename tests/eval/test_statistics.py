@@ -94,9 +94,8 @@ def test_large_and_small_drawing_steps_together_give_every_resample() -> None:
 def test_a_ratio_is_resampled_as_a_whole() -> None:
     rows = np.array([[1.0, 1.0], [0.0, 1.0], [1.0, 1.0], [0.0, 0.0]] * 20)
 
-    def ratio(part: np.ndarray) -> float:
-        whole = part[:, 1].sum()
-        return float(part[:, 0].sum() / whole) if whole else float("nan")
+    def ratio(data: np.ndarray) -> np.ndarray:
+        return data[:, :, 0].sum(axis=1) / data[:, :, 1].sum(axis=1)
 
     found = figure_interval(rows, ratio)
     assert found is not None
@@ -104,10 +103,22 @@ def test_a_ratio_is_resampled_as_a_whole() -> None:
     assert 0.45 < found.low < 2 / 3 < found.high < 0.85
 
 
+def test_resamples_that_have_no_ratio_are_left_out() -> None:
+    rows = np.array([[1.0, 1.0], [0.0, 0.0]])  # a quarter of the resamples has nothing to take a share of
+
+    def ratio(data: np.ndarray) -> np.ndarray:
+        whole = data[:, :, 1].sum(axis=1)
+        return np.divide(data[:, :, 0].sum(axis=1), whole, out=np.full(len(whole), np.nan), where=whole > 0)
+
+    found = figure_interval(rows, ratio)
+    assert found is not None
+    assert (found.estimate, found.low, found.high) == (1.0, 1.0, 1.0)
+
+
 def test_nothing_has_no_interval() -> None:
     assert mean_interval([]) is None
-    assert figure_interval(np.empty((0, 2)), lambda rows: 1.0) is None
-    assert figure_interval(np.ones((3, 1)), lambda rows: float("nan")) is None
+    assert figure_interval(np.empty((0, 2)), lambda data: np.ones(len(data))) is None
+    assert figure_interval(np.ones((3, 1)), lambda data: np.full(len(data), np.nan)) is None
 
 
 @pytest.mark.parametrize(("first", "second"), [([], []), ([1.0], [1.0, 2.0])])
