@@ -21,6 +21,7 @@ from ragagent.eval.answer_figures import figures
 from ragagent.eval.answer_records import AnswersRun, CitationRecord, QuestionRecord, Records
 from ragagent.eval.corpus import Corpus, Parts, opened
 from ragagent.eval.datasets import Question
+from ragagent.eval.environment import without_folder
 from ragagent.protocols import Progress
 from ragagent.settings import Settings
 from ragagent.types import Answer, Citation
@@ -174,7 +175,7 @@ def _failed(question: Question, error: Exception, seconds: float) -> QuestionRec
         answer="",
         status="failed",
         confidence=0.0,
-        reason=f"{type(error).__name__}: {error}",
+        reason=str(without_folder(f"{type(error).__name__}: {error}")),
         refused=False,
         citations=(),
         scores=dict.fromkeys(wrong, 0.0),

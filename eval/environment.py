@@ -6,11 +6,14 @@ import importlib.metadata
 import os
 import platform
 import re
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import ragagent
 from ragagent.settings import SECRET_KEYS, Settings, values
+
+# A path from the root or from ~, or a URL; not the slash inside a name such as hf:owner/model.
+_PLACE = re.compile(r"(?<![\w.])(?:[a-z]+://|~)?(?:/|(?<=://)[^\s/]+/?)(?:[^\s/:'\"]+/)*([^\s/:'\"]*)")
 
 PACKAGES = (
     "numpy",
@@ -54,17 +57,15 @@ def processor() -> str:
 
 
 def settings_facts(settings: Settings) -> dict[str, Any]:
-    """Every setting in force by its dotted key. Secrets are left out; a path is reduced to its last part."""
+    """Every setting in force by its dotted key. Secrets are left out, and so are the folders of paths."""
     return {key: without_folder(value) for key, value in values(settings).items() if key not in SECRET_KEYS}
 
 
 def without_folder(value: Any) -> Any:
-    """`value`, or the last part of it when it is an absolute path: a run file must not tell where it was made."""
+    """`value` with each absolute path and each URL cut to its last part: a run must not tell where it was made."""
     if isinstance(value, tuple | list):
         return [without_folder(item) for item in value]
-    if isinstance(value, str) and (PurePath(value).is_absolute() or value.startswith("~")):
-        return PurePath(value).name
-    return value
+    return _PLACE.sub(r"\1", value) if isinstance(value, str) else value
 
 
 def _version(package: str) -> str | None:
