@@ -32,7 +32,7 @@ LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}
 
 # Each engine is imported by its owners alone, so that replacing it touches one place.
 OWNERS = {
-    "faiss": {"ragagent.index.dense"},
+    "faiss": {"ragagent.index.dense", "ragagent.eval.perf"},
     "sqlite3": {"ragagent.index", "ragagent.agent.graph", "ragagent.agent.checkpoints"},
     "llama_cpp": {"ragagent.models.llama_worker", "ragagent.models.llama_engine", "ragagent.models.llama_sampling"},
     "llguidance": {"ragagent.models"},
