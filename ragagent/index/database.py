@@ -1,0 +1,132 @@
+"""Connections to the knowledge base's SQLite database, and SQLite's errors in our terms."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from ragagent.errors import Corrupt, IndexStateError, Locked, StorageFull
+
+FILE_NAME = "ragagent.db"
+
+_WRITE_FAILURES = ("FULL", "READONLY", "IOERR_WRITE", "IOERR_FSYNC", "IOERR_DIR_FSYNC", "IOERR_TRUNCATE", "IOERR_SHM")
+_BUSY_TIMEOUT_MS = 10_000
+
+
+def connect(folder: Path, *, read_only: bool) -> sqlite3.Connection:
+    """A connection in autocommit mode; transactions are begun by hand. The file must exist."""
+    file = folder / FILE_NAME
+    with translated(folder):
+        connection = _opened(file, "mode=ro" if read_only else "mode=rw")
+        try:
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError as error:
+            connection.close()
+            if not read_only or not _unshared(error, file):
+                raise
+            # On read-only media there is no place for WAL's shared memory, and without a log none is needed.
+            connection = _opened(file, "mode=ro&immutable=1")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cache_size = -16000")
+        return connection
+
+
+def _opened(file: Path, parameters: str) -> sqlite3.Connection:
+    # A file name may hold any character, so it goes into the URI percent-encoded.
+    connection = sqlite3.connect(
+        f"{file.absolute().as_uri()}?{parameters}", uri=True, isolation_level=None, check_same_thread=False
+    )
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+    return connection
+
+
+def _unshared(error: sqlite3.Error, file: Path) -> bool:
+    log = file.with_name(file.name + "-wal")
+    return _name(error) in {"CANTOPEN", "READONLY_CANTINIT", "READONLY_DIRECTORY", "READONLY"} and (
+        not log.exists() or log.stat().st_size == 0
+    )
+
+
+def _name(error: sqlite3.Error) -> str:
+    return str(getattr(error, "sqlite_errorname", "")).removeprefix("SQLITE_")
+
+
+@contextlib.contextmanager
+def translated(folder: Path) -> Iterator[None]:
+    """Runs a block whose SQLite and file errors leave as kinds of IndexStateError that name the folder."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _translation(folder, error) from error
+    except OSError as error:
+        raise StorageFull(
+            f"{folder}: {error.strerror or error}; nothing that was committed is lost. "
+            "Make room or give permission to write, then run it again"
+        ) from error
+
+
+def _translation(folder: Path, error: sqlite3.Error) -> IndexStateError:
+    name = _name(error)
+    if name.startswith(_WRITE_FAILURES) or name.startswith("CANTOPEN"):
+        return StorageFull(
+            f"{folder}: cannot be written ({error}); nothing that was committed is lost. "
+            "Make room or give permission to write, then run it again"
+        )
+    if name.startswith(("BUSY", "LOCKED")):
+        return Locked(f"{folder}: the database is held by another program ({error}); try again when it is done")
+    if name.startswith(("NOTADB", "CORRUPT", "IOERR")) or isinstance(error, sqlite3.DataError):
+        return Corrupt(
+            f"{folder / FILE_NAME}: not a sound knowledge base ({error}). "
+            "Restore it from a backup, or move the folder away and ingest again"
+        )
+    return Corrupt(f"{folder / FILE_NAME}: {error}")
+
+
+class Readers:
+    """A pool of read-only connections: one for each search that is under way."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._idle: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """A connection inside a read transaction: everything read in the block is of one commit."""
+        connection = self._taken()
+        try:
+            with translated(self._folder):
+                connection.execute("BEGIN")
+                yield connection
+        finally:
+            self._returned(connection)
+
+    def _taken(self) -> sqlite3.Connection:
+        with self._lock:
+            if self._closed:
+                raise IndexStateError(f"{self._folder}: the index is closed")
+            if self._idle:
+                return self._idle.pop()
+        return connect(self._folder, read_only=True)
+
+    def _returned(self, connection: sqlite3.Connection) -> None:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        with self._lock:
+            if not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def close(self) -> None:
+        """Closes what is idle; what is in use is closed when it comes back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()

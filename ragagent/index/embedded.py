@@ -1,0 +1,311 @@
+"""The index of one folder: SQLite for the truth, segments for speed, and this object to hold them together."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ragagent.errors import ConfigError, IndexStateError, StorageFull
+from ragagent.index import health, records, schema, search, store
+from ragagent.index.database import FILE_NAME, Readers, connect, translated
+from ragagent.index.lock import WriterLock
+from ragagent.index.upkeep import FOLD_CHUNKS, FOLD_CHUNKS_AT_CLOSE, Upkeep
+from ragagent.index.view import Loader, View
+from ragagent.protocols import Entry, IndexStatus, KnownDocument
+from ragagent.settings import RetrievalSettings
+from ragagent.text.analyser import Analyser
+from ragagent.types import Chunk, Document, Hit, SearchMode, Vector
+
+_ATTEMPTS = 4
+_PAGE_DOCUMENTS = 32
+
+
+class EmbeddedIndex:
+    """Keeps `ragagent.protocols.Index` in a folder of the local disk. Safe to use from several threads.
+
+    Any number of processes may search while one writes; each search sees one commit, the newest there is when it
+    begins. What `write` has returned from survives a kill and a power cut.
+    """
+
+    def __init__(
+        self, folder: Path, *, dimension: int, lock_timeout_s: float, retrieval: RetrievalSettings, fold_chunks: int
+    ) -> None:
+        """For `open`, which has seen that the folder holds an index of that dimension."""
+        self._folder = folder
+        self._dimension = dimension
+        self._retrieval = retrieval
+        self._fold_chunks = fold_chunks
+        self._analyser = Analyser()
+        self._loader = Loader(folder=folder, dimension=dimension, analyser=self._analyser)
+        self._lock = WriterLock(folder, lock_timeout_s)
+        self._readers = Readers(folder)
+        self._refreshing = threading.Lock()
+        self._view: View | None = None
+        self._writer: sqlite3.Connection | None = None
+        self._findings: tuple[str, ...] = ()
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        fingerprint: Mapping[str, str],
+        dimension: int,
+        create: bool = True,
+        lock_timeout_s: float = 10.0,
+        retrieval: RetrievalSettings | None = None,
+        fold_chunks: int = FOLD_CHUNKS,
+    ) -> EmbeddedIndex:
+        """The index in folder `path`, made if it is not there.
+
+        `fingerprint` says what it is built with (embedder, chunker); the analyser is added here. `fold_chunks` is how
+        long the tail may grow. Raises FingerprintMismatch, NewerVersion or Corrupt and leaves such a folder as it
+        is; StorageFull when it cannot be made; IndexStateError when it is not there and `create` is false.
+        """
+        folder = Path(path)
+        built_with = {**fingerprint, "analyser": Analyser.fingerprint}
+        if not schema.exists(folder):
+            if not create:
+                raise IndexStateError(f"{folder}: no knowledge base here; ingest something first, or check the path")
+            _create(folder, built_with, dimension, lock_timeout_s)
+        connection = connect(folder, read_only=True)
+        try:
+            schema.require_fingerprint(folder, connection, built_with, dimension)
+        finally:
+            connection.close()
+        return cls(
+            folder,
+            dimension=dimension,
+            lock_timeout_s=lock_timeout_s,
+            retrieval=retrieval or RetrievalSettings(),
+            fold_chunks=fold_chunks,
+        )
+
+    def __enter__(self) -> EmbeddedIndex:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keeps other writers out for a block of several writes; each write takes the same right for itself otherwise.
+
+        Raises Locked, naming the holder, after `lock_timeout_s`.
+        """
+        self._require_open()
+        with self._lock.held() as outermost:
+            if outermost and self._writer is None:
+                self._writer = connect(self._folder, read_only=False)
+                self._upkeep().sweep()
+            yield
+
+    def write(self, entries: Sequence[Entry] = (), remove: Iterable[str] = ()) -> None:
+        """Removes the documents of the ids in `remove`, then adds or replaces `entries`, in one transaction.
+
+        A chunk that search cannot tell from the stored one keeps its row and its vector, and so does a text that is
+        embedded already. Raises ConfigError when an entry breaks a law of its records; nothing is written then.
+        """
+        for entry in entries:
+            store.require(entry, self._dimension)
+        gone = list(remove)
+        with self.exclusive():
+            connection = self._writing()
+            with store.transaction(self._folder, connection):
+                store.write(connection, entries, gone, self._analyser)
+            self._keep_up(self._fold_chunks)
+
+    def touch(self, stamps: Mapping[str, str]) -> None:
+        """Sets the stamp of documents, by id; ids that are not there are passed over."""
+        with self.exclusive(), store.transaction(self._folder, self._writing()):
+            store.touch(self._writing(), stamps)
+
+    def known(self, source: str | None = None) -> Mapping[str, KnownDocument]:
+        """Every document by id, of one source or of all."""
+        with self._readers.snapshot() as connection:
+            return records.known(connection, source)
+
+    def cached_vectors(self, texts: Sequence[str]) -> Mapping[str, Vector]:
+        """The stored vectors of those texts, float32[d], normalised; a cosine with them is off by 0.0005 at most."""
+        with self._readers.snapshot() as connection:
+            return store.cached_vectors(connection, texts)
+
+    def search(
+        self,
+        query: str,
+        vector: Vector | None,
+        *,
+        k: int,
+        mode: SearchMode,
+        where: Mapping[str, Any] | None = None,
+    ) -> list[Hit]:
+        """The k best chunks, fewer when fewer match; see `ragagent.protocols.Index.search`.
+
+        Dense search is exact over the stored vectors, sparse search over the live chunks. Hybrid search fuses the
+        best `retrieval.candidates` of each by reciprocal rank.
+        """
+        if k < 1:
+            raise ConfigError(f"k = {k}: must be at least 1")
+        wanted = search.Query(text=query, vector=self._checked(vector, mode), k=k, mode=mode, where=where or {})
+        with self._snapshot() as (connection, view):
+            return search.hits(connection, view, wanted, self._analyser, self._retrieval)
+
+    def document(self, document_id: str) -> Document | None:
+        """The document of that id, text included; None when there is none."""
+        with self._readers.snapshot() as connection:
+            return records.document(connection, document_id)
+
+    def documents(self) -> Iterator[Document]:
+        """Every document in the order of uri. Reads some at a time, so writing goes on meanwhile."""
+        uri = document_id = ""
+        while True:
+            with self._readers.snapshot() as connection:
+                page = records.documents_after(connection, uri, document_id, _PAGE_DOCUMENTS)
+            if not page:
+                return
+            yield from page
+            uri, document_id = page[-1].uri, page[-1].id
+
+    def chunks(self, document_id: str) -> Sequence[Chunk]:
+        """The chunks of a document in reading order; none when there is no such document."""
+        with self._readers.snapshot() as connection:
+            return records.chunks(connection, document_id)
+
+    def status(self) -> IndexStatus:
+        """Counts of the newest commit, and what went wrong in upkeep since the index was opened."""
+        with self._snapshot() as (connection, view):
+            damaged = [f"segment {one} is damaged; the next write builds it again" for one in sorted(view.damaged)]
+            return IndexStatus(
+                documents=connection.execute("SELECT count(*) FROM documents").fetchone()[0],
+                chunks=view.chunks,
+                segments=sum(part.segment is not None for part in view.parts),
+                tail_chunks=sum(part.count for part in view.tail),
+                dimension=self._dimension,
+                fingerprint=schema.fingerprint(connection),
+                size_bytes=_size(self._folder),
+                findings=(*damaged, *self._findings),
+            )
+
+    def check(self) -> tuple[str, ...]:
+        """What is wrong with the files, one finding each; empty when they are sound. Reads all of them."""
+        with self._snapshot() as (connection, view):
+            return health.findings(self._folder, connection, view, self._loader)
+
+    def close(self) -> None:
+        """Folds a long tail of what was written here, and lets go of everything. A second call does nothing."""
+        if self._closed:
+            return
+        if self._writer is not None:
+            # Only speed is lost when it cannot be folded now.
+            with contextlib.suppress(IndexStateError), self.exclusive():
+                self._keep_up(min(self._fold_chunks, FOLD_CHUNKS_AT_CLOSE))
+        self._closed = True
+        self._readers.close()
+        if self._writer is not None:
+            self._writer.close()
+        self._view = None
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise IndexStateError(f"{self._folder}: the index is closed")
+
+    def _checked(self, vector: Vector | None, mode: SearchMode) -> Vector | None:
+        if mode == "sparse":
+            return None
+        if vector is None or vector.shape != (self._dimension,):
+            shape = None if vector is None else vector.shape
+            raise ConfigError(f"mode {mode!r} needs a query vector of shape ({self._dimension},), not {shape}")
+        if not np.isfinite(vector).all():
+            raise ConfigError("the query vector has a component that is not a number")
+        return np.ascontiguousarray(vector, np.float32)
+
+    def _writing(self) -> sqlite3.Connection:
+        if self._writer is None:
+            raise IndexStateError(f"{self._folder}: not open for writing")
+        return self._writer
+
+    def _upkeep(self) -> Upkeep:
+        return Upkeep(folder=self._folder, connection=self._writing(), view=self._newest)
+
+    def _keep_up(self, fold_chunks: int) -> None:
+        try:
+            self._upkeep().run(fold_chunks)
+            self._findings = ()
+        except StorageFull as error:
+            # What was written is committed and found all the same; only its segment has to wait.
+            self._findings = (f"segments could not be written: {error}",)
+
+    def _newest(self) -> View:
+        with self._snapshot() as (_, view):
+            return view
+
+    @contextlib.contextmanager
+    def _snapshot(self) -> Iterator[tuple[sqlite3.Connection, View]]:
+        """A read transaction and the view of exactly its commit."""
+        for attempt in range(_ATTEMPTS):
+            with self._readers.snapshot() as connection:
+                view = self._view_of(connection, last=attempt == _ATTEMPTS - 1)
+                if view is not None:
+                    yield connection, view
+                    return
+
+    def _view_of(self, connection: sqlite3.Connection, *, last: bool) -> View | None:
+        """The view of the connection's commit; None when that has been overtaken and another try is worth it."""
+        generation = schema.generation(connection)
+        view = self._view
+        if view is not None and view.generation == generation:
+            return view
+        with self._refreshing:
+            view = self._view
+            if view is not None and view.generation == generation:
+                return view
+            if view is not None and view.generation > generation:
+                # Overtaken by another thread; at the last try the database must be an older copy of itself.
+                return self._renewed(connection, None) if last else None
+            loaded = self._renewed(connection, view)
+            if loaded.damaged and not last and self._overtaken(generation):
+                # A merge may have removed the files between the transaction's begin and now.
+                self._view = view
+                return None
+            return loaded
+
+    def _renewed(self, connection: sqlite3.Connection, before: View | None) -> View:
+        self._view = self._loader.load(connection, before)
+        return self._view
+
+    def _overtaken(self, generation: int) -> bool:
+        with self._readers.snapshot() as connection:
+            return schema.generation(connection) != generation
+
+
+def stored_fingerprint(path: Path | str) -> Mapping[str, str] | None:
+    """What the knowledge base in folder `path` was built with; None where there is none.
+
+    `embedder_name` is in it if it was given. Raises Corrupt or NewerVersion. Nothing is changed.
+    """
+    return schema.stored_fingerprint(Path(path))
+
+
+def _create(folder: Path, fingerprint: Mapping[str, str], dimension: int, lock_timeout_s: float) -> None:
+    with translated(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with WriterLock(folder, lock_timeout_s).held():
+        if not schema.exists(folder):
+            schema.create(folder, fingerprint, dimension)
+
+
+def _size(folder: Path) -> int:
+    files = [*folder.glob(f"{FILE_NAME}*"), *folder.glob("segments/*")]
+    sizes = []
+    for file in files:
+        # A merge in another process may remove one meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            sizes.append(file.stat().st_size)
+    return sum(sizes)

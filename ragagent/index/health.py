@@ -1,0 +1,78 @@
+"""What `doctor` asks of an index: is every file sound, and do they agree?"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ragagent.index import block, records, segments
+from ragagent.index.view import Loader, View, listed
+from ragagent.types import Span
+
+_SAMPLED = 200
+_MOST_FINDINGS = 20
+
+
+def findings(folder: Path, connection: sqlite3.Connection, view: View, loader: Loader) -> tuple[str, ...]:
+    """Every disagreement as a sentence that says what to do; empty when all is well. Reads every file whole."""
+    return (
+        *_database(connection),
+        *_segment_files(folder, connection),
+        *_rows(connection, view),
+        *_spans(connection),
+        *_rebuilding(connection, view, loader),
+    )
+
+
+def _database(connection: sqlite3.Connection) -> Iterator[str]:
+    for (line,) in connection.execute(f"PRAGMA integrity_check({_MOST_FINDINGS})").fetchall():
+        if line != "ok":
+            yield f"database: {line}; restore it from a backup or ingest again into a new folder"
+    for table, *_ in connection.execute("PRAGMA foreign_key_check").fetchmany(_MOST_FINDINGS):
+        yield f"database: a row of {table} refers to nothing; ingest again into a new folder"
+
+
+def _segment_files(folder: Path, connection: sqlite3.Connection) -> Iterator[str]:
+    for one in listed(connection):
+        for suffix, digest in ((block.DENSE, one.dense), (block.SPARSE, one.sparse)):
+            file = segments.path(folder, digest, suffix)
+            if not segments.intact(file, digest):
+                state = "damaged" if file.exists() else "missing"
+                yield f"{file}: {state}; searches are right without it and the next write builds it again"
+
+
+def _rows(connection: sqlite3.Connection, view: View) -> Iterator[str]:
+    """Whether what search sees is what the database holds, row by row."""
+    stored = np.array([row for (row,) in connection.execute("SELECT row FROM chunks ORDER BY row")], np.int64)
+    seen = np.concatenate([np.zeros(0, np.int64), *(part.block.rows[part.live] for part in view.parts)])
+    if not np.array_equal(stored, np.sort(seen)):
+        yield f"search sees {len(seen)} chunks where the database has {len(stored)}; ingest again into a new folder"
+
+
+def _spans(connection: sqlite3.Connection) -> Iterator[str]:
+    """Whether chunks lie within their documents, and a sample of them can be read."""
+    query = """
+        SELECT c.document, c.start, c."end", d.uri FROM chunks c JOIN documents d ON d.row = c.document
+        WHERE c.row % ((SELECT count(*) FROM chunks) / ? + 1) = 0
+    """
+    for document, start, end, uri in connection.execute(query, (_SAMPLED,)).fetchall():
+        if not 0 <= start <= end or len(records.text_of(connection, document, Span(start, end))) != end - start:
+            yield f"{uri}: a chunk at {start}..{end} lies outside the text; ingest the document again"
+
+
+def _rebuilding(connection: sqlite3.Connection, view: View, loader: Loader) -> Iterator[str]:
+    """Whether the first chunks of each part have the terms and the vectors that the database gives them."""
+    for part in view.parts:
+        rows = part.block.rows[part.live][: _SAMPLED // 10]
+        if not len(rows):
+            continue
+        again = loader.rebuilt(connection, int(rows[0]), int(rows[-1]))
+        kept = np.flatnonzero(part.live)[: len(rows)]
+        same = np.array_equal(again.lengths, part.block.lengths[kept]) and np.array_equal(
+            again.dense.vectors, part.block.dense.vectors[kept]
+        )
+        if not same:
+            yield f"chunks from row {rows[0]} on are indexed otherwise than stored; ingest again into a new folder"

@@ -1,0 +1,115 @@
+"""One search over one view: two rankings under one mask, fused, and turned into hits with their arithmetic."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ragagent.index import filters, fusion, ranking, records, sparse
+from ragagent.index.block import Part
+from ragagent.index.filters import Mask
+from ragagent.index.ranking import Ranking
+from ragagent.index.view import View
+from ragagent.settings import RetrievalSettings
+from ragagent.text.analyser import Analyser
+from ragagent.types import Hit, SearchMode, Stage, Vector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What is searched for; `vector` is float32[d], or None in sparse mode."""
+
+    text: str
+    vector: Vector | None
+    k: int
+    mode: SearchMode
+    where: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Results:
+    """What each search found, and the ranking that counts."""
+
+    final: Ranking
+    dense: Ranking | None
+    sparse: Ranking | None
+
+
+def hits(
+    connection: sqlite3.Connection, view: View, query: Query, analyser: Analyser, settings: RetrievalSettings
+) -> list[Hit]:
+    """The hits of `query` in the order of rank; `connection` must see the commit of `view`."""
+    documents = filters.matching(connection, query.where) if query.where else None
+    masks = filters.masks(view.parts, documents)
+    terms = [] if query.mode == "dense" else analyser.query_terms(query.text)
+    scorer = sparse.Scorer(view.parts, terms, settings)
+    results = _results(view.parts, query, scorer, masks, settings)
+    found = records.found(connection, results.final.rows.tolist())
+    return [_hit(rank, one, results, query.mode, scorer, settings) for rank, one in enumerate(found, 1)]
+
+
+def dense_ranking(parts: Sequence[Part], vector: Vector, count: int, masks: Sequence[Mask | None]) -> Ranking:
+    """The `count` best by inner product, exact over the stored vectors."""
+    found = []
+    for part, mask in zip(parts, masks, strict=True):
+        places = part.block.dense.nearest(vector, count, mask)
+        scores = part.block.dense.scores(vector, places)
+        best = ranking.contenders(scores, count)
+        places = places[best]
+        found.append(Ranking(rows=part.block.rows[places], ids=part.block.ids[places], scores=scores[best]))
+    return ranking.best(found, count)
+
+
+def _results(
+    parts: Sequence[Part],
+    query: Query,
+    scorer: sparse.Scorer,
+    masks: Sequence[Mask | None],
+    settings: RetrievalSettings,
+) -> _Results:
+    count = query.k if query.mode != "hybrid" else max(query.k, settings.candidates)
+    by_vector = None if query.vector is None else dense_ranking(parts, query.vector, count, masks)
+    by_terms = None if query.mode == "dense" else scorer.best(count, masks)
+    given = [one for one in (by_vector, by_terms) if one is not None]
+    final = given[0] if len(given) == 1 else fusion.fused(given, settings.rrf_k, query.k)
+    return _Results(final=final, dense=by_vector, sparse=by_terms)
+
+
+def _hit(
+    rank: int,
+    found: records.Found,
+    results: _Results,
+    mode: SearchMode,
+    scorer: sparse.Scorer,
+    settings: RetrievalSettings,
+) -> Hit:
+    score = float(results.final.scores[rank - 1])
+    stages = []
+    if results.dense is not None:
+        stages.append(_stage("dense", results.dense, found.row, "cosine"))
+    if results.sparse is not None:
+        stages.append(_stage("sparse", results.sparse, found.row, scorer.explain(found.row)))
+    if mode == "hybrid":
+        detail = fusion.arithmetic([stage.rank for stage in stages], settings.rrf_k)
+        stages.append(Stage(name="fusion", rank=rank, score=score, detail=detail))
+    return Hit(
+        chunk=found.chunk,
+        rank=rank,
+        score=score,
+        via=mode,
+        title=found.title,
+        uri=found.uri,
+        page=found.chunk.page,
+        metadata=found.metadata,
+        stages=tuple(stages),
+    )
+
+
+def _stage(name: str, results: Ranking, row: int, detail: str) -> Stage:
+    places = (results.rows == row).nonzero()[0]
+    if not len(places):
+        return Stage(name=name, rank=None, score=None, detail=f"not among the best {len(results)}")
+    place = int(places[0])
+    return Stage(name=name, rank=place + 1, score=float(results.scores[place]), detail=detail)

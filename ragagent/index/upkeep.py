@@ -1,0 +1,119 @@
+"""What the writer does after a commit: fold the tail into a segment, merge segments, mend damaged ones, sweep up.
+
+None of it changes what a search finds. Each step writes its files aside and publishes them in one transaction, so a
+kill between any two instructions leaves the old state or the new one, and at most a file that nobody lists.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ragagent.index import block, segments, store
+from ragagent.index.block import Block, Part
+from ragagent.index.database import translated
+from ragagent.index.view import View, listed
+
+FOLD_CHUNKS = 4096
+"""A tail of this many chunks becomes a segment."""
+FOLD_CHUNKS_AT_CLOSE = 256
+"""A smaller tail is cheaper to read from the database than a segment is to write."""
+_FAN = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upkeep:
+    """The steps over one knowledge base. The caller holds the writer's lock; `view` gives the newest view."""
+
+    folder: Path
+    connection: sqlite3.Connection
+    view: Callable[[], View]
+
+    def run(self, fold_chunks: int) -> None:
+        """Mends, folds a tail of `fold_chunks` or more, and merges until nothing is left to merge."""
+        with translated(self.folder):
+            if not self._due(fold_chunks):
+                return
+            self._mend()
+            if self._tail_size() >= fold_chunks:
+                self._fold()
+            while merging := _mergeable([part for part in self.view().parts if part.segment is not None]):
+                self._publish(merging, block.merged(merging))
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Removes files that no segment lists."""
+        suffixes = ((block.DENSE, "dense"), (block.SPARSE, "sparse"))
+        files = {
+            segments.path(self.folder, getattr(one, column), suffix)
+            for one in listed(self.connection)
+            for suffix, column in suffixes
+        }
+        with translated(self.folder):
+            segments.sweep(self.folder, files)
+
+    def _due(self, fold_chunks: int) -> bool:
+        if self._tail_size() >= fold_chunks:
+            return True
+        dead, chunks = self.connection.execute(
+            "SELECT (SELECT count(*) FROM dead), (SELECT coalesce(sum(chunks), 0) FROM segments)"
+        ).fetchone()
+        missing = any(
+            not segments.path(self.folder, one.sparse, block.SPARSE).exists()
+            or not segments.path(self.folder, one.dense, block.DENSE).exists()
+            for one in listed(self.connection)
+        )
+        return bool(missing or dead * _FAN > chunks + fold_chunks)
+
+    def _tail_size(self) -> int:
+        """Rows of the tail, the dead ones too: readers have to be told of them until they are folded away."""
+        query = (
+            "SELECT (SELECT count(*) FROM postings) + (SELECT count(*) FROM dead"
+            " WHERE row > (SELECT coalesce(max(last), 0) FROM segments))"
+        )
+        return int(self.connection.execute(query).fetchone()[0])
+
+    def _fold(self) -> None:
+        view = self.view()
+        (last,) = self.connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'chunks'").fetchone()
+        (covered,) = self.connection.execute("SELECT coalesce(max(last), 0) FROM segments").fetchone()
+        self._replace([], covered + 1, last, block.merged(view.tail))
+
+    def _mend(self) -> None:
+        for part in self.view().parts:
+            if part.segment in self.view().damaged:
+                self._publish([part], block.merged([part]))
+
+    def _publish(self, parts: Sequence[Part], made: Block) -> None:
+        """Puts one segment in the place of those of `parts`, which are neighbours."""
+        replaced = {part.segment for part in parts}
+        old = [one for one in listed(self.connection) if one.id in replaced]
+        self._replace([one.id for one in old], old[0].first, old[-1].last, made)
+
+    def _replace(self, old: Sequence[int], first: int, last: int, made: Block) -> None:
+        dense, sparse, size = block.write(self.folder, made)
+        with store.transaction(self.folder, self.connection):
+            self.connection.executemany("DELETE FROM segments WHERE id = ?", [(one,) for one in old])
+            self.connection.execute(
+                "INSERT INTO segments (first, last, chunks, dense, sparse, bytes) VALUES (?, ?, ?, ?, ?, ?)",
+                (first, last, len(made), dense, sparse, size),
+            )
+            self.connection.execute("DELETE FROM postings WHERE chunk BETWEEN ? AND ?", (first, last))
+            self.connection.execute("DELETE FROM dead WHERE row BETWEEN ? AND ?", (first, last))
+
+
+def _mergeable(parts: Sequence[Part]) -> list[Part]:
+    """Neighbouring segments to merge next: several of like size, or one that is mostly dead; none when all is well.
+
+    No segment of a merge is larger than the others together, so a chunk is at least in twice as large a segment
+    after it: n chunks are merged log2(n) times at most.
+    """
+    for part in parts:
+        if part.count * 2 < len(part.block):
+            return [part]
+    windows = [list(parts[at : at + _FAN]) for at in range(len(parts) - _FAN + 1)]
+    sizes = [[part.count for part in window] for window in windows]
+    alike = [(sum(size), at) for at, size in enumerate(sizes) if 2 * max(size) <= sum(size)]
+    return windows[min(alike)[1]] if alike else []

@@ -1,0 +1,160 @@
+"""A view: everything search needs, in memory or mapped, as of one commit. Views are immutable and shared by threads."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ragagent.index import block, postings, records, schema, store
+from ragagent.index.block import Block, Part
+from ragagent.index.dense import DenseVectors
+from ragagent.text.analyser import Analyser
+from ragagent.types import Span
+
+_TAIL = """
+SELECT c.row, c.document, c.id, p.terms, p.counts, e.vector
+FROM postings p JOIN chunks c ON c.row = p.chunk JOIN embeddings e ON e.row = c.embedding
+WHERE p.chunk > ? ORDER BY p.chunk
+"""
+_RANGE = """
+SELECT c.row, c.document, c.id, c.start, c."end", c.headings, d.title, e.vector
+FROM chunks c JOIN documents d ON d.row = c.document JOIN embeddings e ON e.row = c.embedding
+WHERE c.row BETWEEN ? AND ? ORDER BY c.row
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A segment as the database lists it."""
+
+    id: int
+    first: int
+    last: int
+    chunks: int
+    dense: str
+    sparse: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """The segments and the tail, in ascending order of row, as of commit `generation`.
+
+    `sequence` is the last death that was taken in; `damaged` are the ids of segments whose files are missing or
+    altered and which were built again, in memory, from the database.
+    """
+
+    generation: int
+    sequence: int
+    parts: tuple[Part, ...]
+    damaged: frozenset[int]
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks are live."""
+        return sum(part.count for part in self.parts)
+
+    @property
+    def tail(self) -> tuple[Part, ...]:
+        """The parts that are in no segment."""
+        return tuple(part for part in self.parts if part.segment is None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loader:
+    """Makes views of one knowledge base."""
+
+    folder: Path
+    dimension: int
+    analyser: Analyser
+
+    def load(self, connection: sqlite3.Connection, before: View | None) -> View:
+        """The view of the commit that `connection` sees, made from an earlier one with as little work as possible."""
+        segments, damaged = self._segments(connection, before)
+        covered = max([0, *(one.last for one in listed(connection))])
+        tail = [part for part in (before.tail if before else ()) if int(part.block.rows[0]) > covered]
+        newest = int(tail[-1].block.rows[-1]) if tail else covered
+        tail = _compacted([*tail, *self._newer(connection, newest)])
+        sequence = int(connection.execute("SELECT coalesce(max(sequence), 0) FROM dead").fetchone()[0])
+        gone = _rows(connection, "SELECT row FROM dead WHERE sequence > ?", (before.sequence if before else 0,))
+        return View(
+            generation=schema.generation(connection),
+            # The table may have been emptied; numbers are never given twice.
+            sequence=max(sequence, before.sequence if before else 0),
+            parts=tuple(part.without(gone) for part in (*segments, *tail)),
+            damaged=damaged,
+        )
+
+    def _segments(self, connection: sqlite3.Connection, before: View | None) -> tuple[list[Part], frozenset[int]]:
+        held = {part.segment: part for part in (before.parts if before else ()) if part.segment is not None}
+        damaged = set(before.damaged) if before else set()
+        parts = []
+        for one in listed(connection):
+            part = held.get(one.id)
+            if part is None:
+                read = block.read(self.folder, one.dense, one.sparse, self.dimension)
+                if read is None:
+                    damaged.add(one.id)
+                    read = self.rebuilt(connection, one.first, one.last)
+                dead = _rows(connection, "SELECT row FROM dead WHERE row BETWEEN ? AND ?", (one.first, one.last))
+                part = block.whole(read, one.id).without(dead)
+            parts.append(part)
+        return parts, frozenset(damaged & {part.segment for part in parts if part.segment is not None})
+
+    def _newer(self, connection: sqlite3.Connection, row: int) -> list[Part]:
+        """The rows of the tail after `row`, as a part."""
+        rows = connection.execute(_TAIL, (row,)).fetchall()
+        if not rows:
+            return []
+        analysed = [(terms.split(), np.frombuffer(counts, np.uint16).reshape(-1, 2)) for *_, terms, counts, _ in rows]
+        return [block.whole(self._block([row[:3] for row in rows], analysed, [row[-1] for row in rows]))]
+
+    def rebuilt(self, connection: sqlite3.Connection, first: int, last: int) -> Block:
+        """The block of the rows `first` to `last`, from the database alone: texts are analysed anew."""
+        rows = connection.execute(_RANGE, (first, last)).fetchall()
+        analysed = []
+        for _, document, _, start, end, headings, title, _ in rows:
+            text = records.text_of(connection, document, Span(start, end))
+            analysed.append(store.analysed(self.analyser, title, records.headings(headings), text))
+        return self._block([row[:3] for row in rows], analysed, [row[-1] for row in rows])
+
+    def _block(
+        self,
+        keys: Sequence[tuple[int, int, str]],
+        analysed: Sequence[tuple[Sequence[str], store.Counts]],
+        vectors: Sequence[bytes],
+    ) -> Block:
+        totals = [counts.sum(axis=0, dtype=np.uint32) for _, counts in analysed]
+        return Block(
+            rows=np.array([row for row, _, _ in keys], np.int64),
+            documents=np.array([document for _, document, _ in keys], np.int64),
+            ids=np.array([key.encode() for _, _, key in keys], np.bytes_),
+            lengths=np.array(totals, np.uint32).reshape(-1, 2),
+            postings=postings.build(analysed),
+            dense=DenseVectors(np.frombuffer(b"".join(vectors), np.float16).reshape(-1, self.dimension)),
+        )
+
+
+def listed(connection: sqlite3.Connection) -> list[Listed]:
+    """The segments in ascending order of row."""
+    rows = connection.execute("SELECT id, first, last, chunks, dense, sparse FROM segments ORDER BY first")
+    return [Listed(id=row[0], first=row[1], last=row[2], chunks=row[3], dense=row[4], sparse=row[5]) for row in rows]
+
+
+def _rows(connection: sqlite3.Connection, query: str, values: Iterable[int]) -> npt.NDArray[np.int64]:
+    return np.array([row for (row,) in connection.execute(query, tuple(values))], np.int64)
+
+
+def _compacted(tail: Sequence[Part]) -> list[Part]:
+    """The parts of the tail, neighbours of like size merged: few parts, and each row is merged a few times only."""
+    parts: list[Part] = []
+    for part in tail:
+        parts.append(part)
+        while len(parts) > 1 and len(parts[-2].block) <= 2 * len(parts[-1].block):
+            second, first = parts.pop(), parts.pop()
+            parts.append(block.whole(block.merged([first, second])))
+    return [part for part in parts if len(part.block)]
