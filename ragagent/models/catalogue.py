@@ -6,9 +6,7 @@ is checked when it is read, so that a name or a path in it can be used as a path
 
 from __future__ import annotations
 
-import difflib
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -136,6 +134,8 @@ class Catalogue:
 
     def suggestion(self, name: str) -> str:
         """A sentence that names the models with names close to `name`, or all that there are."""
+        import difflib
+
         folded = {known.lower(): known for known in self._models}
         close = [folded[match] for match in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
         if close:
@@ -145,6 +145,8 @@ class Catalogue:
 
 def read_models(file: Path) -> tuple[Model, ...]:
     """The entries of one catalogue file. Raises ConfigError."""
+    import tomllib
+
     try:
         data = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -154,6 +156,11 @@ def read_models(file: Path) -> tuple[Model, ...]:
     return tuple(
         _model(_Table(file, f"model {number}", entry)) for number, entry in enumerate(data.get("model", []), 1)
     )
+
+
+def safe_name(text: str) -> bool:
+    """Whether `text` can be a catalogue name, and so the name of a folder."""
+    return _NAME.fullmatch(text) is not None and ".." not in text
 
 
 def safe_path(text: str) -> bool:

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ragagent.errors import ModelLoadError
-from ragagent.models.catalogue import Model, ModelFile, ModelKind, safe_path, safe_sha256
+from ragagent.errors import ModelLoadError, ModelNotFound
+from ragagent.models.catalogue import Model, ModelFile, ModelKind, safe_name, safe_path, safe_sha256
+from ragagent.models.reference import PREFIX, folder_name, hub_model
 from ragagent.models.transfer import write_whole
 
 Trust = Literal["catalogue", "source", "first pull"]
@@ -51,7 +52,10 @@ def read_record(path: Path) -> Record | None:
     except FileNotFoundError:
         return None
     try:
-        return parse_record(json.loads(text))
+        record = parse_record(json.loads(text))
+        if f"{folder_name(record.name)}.json" != path.name:
+            raise ValueError(f"it is the record of {record.name}")
+        return record
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelLoadError(f"{path} is damaged ({error}): delete it and pull the model again") from error
 
@@ -61,13 +65,29 @@ def parse_record(data: Any) -> Record:
     kind = data["kind"]
     if kind not in ("chat", "embedding"):
         raise ValueError(f"kind {kind!r}")
+    files = tuple(_file(entry) for entry in data["files"])
+    if not files or len({file.path for file in files}) != len(files):
+        raise ValueError("no files, or one twice")
     return Record(
-        name=_text(data["name"]),
+        name=_name(data["name"]),
         kind=kind,
         source=_text(data["source"]),
         pulled_at=_text(data["pulled_at"]),
-        files=tuple(_file(entry) for entry in data["files"]),
+        files=files,
     )
+
+
+def _name(value: Any) -> str:
+    """A name that is safe to make a folder of."""
+    name = _text(value)
+    if not safe_name(name):
+        if not name.startswith(PREFIX):
+            raise ValueError(f"name {name!r}")
+        try:
+            hub_model(name)
+        except ModelNotFound:
+            raise ValueError(f"name {name!r}") from None
+    return name
 
 
 def _file(data: Any) -> RecordedFile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from ragagent.errors import ModelDownloadError
 from ragagent.models.access import Access
@@ -37,14 +38,23 @@ def fetch(
 
 def _fetch_files(source: FileSource, files: Sequence[ModelFile], into: Path, meter: Meter) -> tuple[ModelFile, ...]:
     for file in files:
-        found = source.path / file.path if source.path.is_dir() else source.path
-        if not found.is_file() or (found == source.path and len(files) != 1):
-            raise ModelDownloadError(
-                f"{found} is not there" if not found.is_file() else f"{found} is one file of several"
-            )
-        part = into / f"{file.path}.part"
-        part.parent.mkdir(parents=True, exist_ok=True)
-        with found.open("rb") as stream, part.open("wb") as target:
-            copy(stream, target, limit=file.size_bytes or _MAX_FILE_BYTES, meter=meter, detail=str(found))
+        with _opened(source, file, alone=len(files) == 1) as stream:
+            part = into / f"{file.path}.part"
+            part.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as target:
+                limit = file.size_bytes or _MAX_FILE_BYTES
+                copy(stream, target, limit=limit, meter=meter, detail=str(source.path))
         settle(part, into / file.path)
     return tuple(files)
+
+
+def _opened(source: FileSource, file: ModelFile, *, alone: bool) -> BinaryIO:
+    found = source.path / file.path if source.path.is_dir() else source.path
+    if not found.is_file():
+        raise ModelDownloadError(f"{found} is not there")
+    if found == source.path and not alone:
+        raise ModelDownloadError(f"{found} is one file, and the model has several: name a folder")
+    try:
+        return found.open("rb")
+    except OSError as error:
+        raise ModelDownloadError(f"{found} cannot be read: {error.strerror}") from error

@@ -137,9 +137,13 @@ def _cached_listing(snapshot: Path) -> tuple[ModelFile, ...]:
 
 
 def _fits(path: Path, file: ModelFile) -> bool:
-    if not path.is_file() or path.stat().st_size != (file.size_bytes or path.stat().st_size):
+    """Whether a file of the cache is the wanted one. The cache is a short cut: what cannot be read is not in it."""
+    try:
+        if not path.is_file() or path.stat().st_size != (file.size_bytes or path.stat().st_size):
+            return False
+        return file.sha256 is None or sha256_of(path) == file.sha256
+    except OSError:
         return False
-    return file.sha256 is None or sha256_of(path) == file.sha256
 
 
 def _take(found: Path, final: Path, meter: Meter) -> None:

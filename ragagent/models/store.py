@@ -1,92 +1,30 @@
-"""The model folder: what is in it, and getting models into it whole or not at all.
+"""The model folder as an application sees it: what is in it, and getting models into it whole or not at all.
 
-models/<name>/<files>        the model; nothing but its own files
-models/<name>.json           the record: source, date, hash of each file
-models/.partial/<name>/      downloads that were cut, one folder for each source; the next pull goes on there
-models/.locks/<name>.lock    one process at a time changes a model
+`ragagent.models.layout` draws what lies where.
 """
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ragagent.errors import ModelDownloadError, ModelLoadError, ModelNotFound
 from ragagent.models.access import Access
-from ragagent.models.catalogue import Catalogue, Model, ModelFile, ModelKind, Source
-from ragagent.models.delivery import Delivery, deliver
+from ragagent.models.catalogue import Catalogue, Model, ModelFile, Source, safe_name
+from ragagent.models.layout import Layout
 from ragagent.models.lock import locked
-from ragagent.models.record import Record, RecordedFile, Trust, known_files, read_record, write_record
-from ragagent.models.reference import PREFIX, folder_name, hub_model
-from ragagent.models.transfer import Meter, settle, sha256_of, storage_errors
+from ragagent.models.outcomes import Exported, FileCheck, Imported, ModelEntry, Pulled, Removed, Verification
+from ragagent.models.record import Record, RecordedFile, Trust, known_files, read_record
+from ragagent.models.reference import PREFIX, hub_model
+from ragagent.models.transfer import Meter, sha256_of, storage_errors
 
 if TYPE_CHECKING:
+    from ragagent.models.carry import Parcel
+    from ragagent.models.delivery import Delivery
     from ragagent.protocols import Progress
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelEntry:
-    """One line of a list of models. `damaged` means that a file has another size than it should."""
-
-    name: str
-    kind: ModelKind
-    state: Literal["present", "absent", "damaged"]
-    present: bool
-    size_bytes: int | None
-    licence: str
-    context_tokens: int | None
-    dimension: int | None
-    description: str
-    template: str
-    path: Path
-    sources: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pulled:
-    """How a model got into the folder. `source` is empty when everything was there already, and right.
-
-    `notes` says plainly which files no published hash vouches for, and which sources failed before.
-    """
-
-    name: str
-    path: Path
-    source: str
-    size_bytes: int
-    files: tuple[RecordedFile, ...]
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileCheck:
-    """One file against its hash. `unknown` means that neither catalogue nor record has a hash for it."""
-
-    path: str
-    state: Literal["ok", "wrong", "missing", "unknown"]
-    expected_sha256: str | None
-    found_sha256: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
-    """Every file of a model, hashed anew. `ok` means that each one is right."""
-
-    name: str
-    ok: bool
-    files: tuple[FileCheck, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removed:
-    """What a removal freed, partial downloads included."""
-
-    name: str
-    freed_bytes: int
 
 
 def default_folder() -> Path:
@@ -108,6 +46,7 @@ class ModelStore:
         lock_timeout_s: float = 6 * 3600.0,
     ) -> None:
         self.folder = folder or default_folder()
+        self._layout = Layout(self.folder)
         self.catalogue = catalogue or Catalogue.load()
         self._access = access or Access()
         self._lock_timeout_s = lock_timeout_s
@@ -116,8 +55,9 @@ class ModelStore:
         """What is known of a catalogue name, an `hf:` reference, or a model that was imported. Raises ModelNotFound."""
         if name.startswith(PREFIX):
             return hub_model(name)
-        if name not in self.catalogue and (record := self._recorded().get(name)) is not None:
-            return Model(name=name, kind=record.kind, description=f"imported: {record.source}")
+        record = self._layout.record(name) if name not in self.catalogue and safe_name(name) else None
+        if record is not None:
+            return _imported_model(record)
         return self.catalogue.get(name)
 
     def resolve(self, name_or_path: str | Path) -> Path:
@@ -127,87 +67,145 @@ class ModelStore:
         same spelling. Raises ModelNotFound, or ModelLoadError for what is there and cannot be right.
         """
         text = str(name_or_path)
-        path = Path(name_or_path)
         if text.startswith(PREFIX) or text in self.catalogue:
             return self._installed(self.model(text))
-        if path.exists():
-            return _checked_path(path)
+        if os.path.exists(text):
+            return _checked_path(Path(text))
         if "/" in text or text.endswith(".gguf"):
             raise ModelNotFound(f"there is no file or folder {text}")
         return self._installed(self.model(text))
 
     def path(self, name: str) -> Path:
         """Where `resolve` finds the model once it is in the folder, whether it is or not. Raises ModelNotFound."""
-        return self._entry_path(self.model(name))
+        model = self.model(name)
+        return self._entry_path(model, self._files(model))
 
     def list(self) -> tuple[ModelEntry, ...]:
         """The catalogue in its order, then what else is in the folder by name."""
-        extra = [self.model(name) for name in sorted(self._recorded()) if name not in self.catalogue]
+        extra = [model for model in map(self._recorded_model, self._layout.record_paths()) if model is not None]
         return tuple(self._entry(model) for model in (*self.catalogue, *extra))
 
     def pull(self, name: str, *, sources: Sequence[Source] | None = None, progress: Progress | None = None) -> Pulled:
-        """Gets a model from the first source that can deliver it, and what is there already is hashed and kept.
+        """Gets a model from the first source that can deliver it; what is there already is hashed, and kept if right.
 
         `sources` replaces those of the catalogue. `progress` hears the stages wait, verify and download, in bytes. A
         file is moved into place only after its hash was found right; one for which nobody publishes a hash is
         recorded, and `notes` says so. An interrupt leaves a partial download that the next pull goes on with.
         Raises ModelNotFound, ModelDownloadError with each source and why, or StorageFull.
         """
+        # Only a pull needs what the sources need; finding a model that is here stays cheap.
+        from ragagent.models.delivery import deliver
+
         model = self.model(name)
-        with storage_errors(self.folder), self._locked(model.name, progress):
-            record = read_record(self._record_path(model.name))
+        with self._changing(model.name, progress):
+            record = self._layout.record(model.name)
             files = known_files(model, record)
-            good = [check.path for check in self._checks(model.name, files, progress) if check.state == "ok"]
+            good = {check.path for check in self._checks(model.name, files, progress) if check.state == "ok"}
             missing = tuple(file for file in files if file.path not in good)
             if files and not missing:
                 return self._pulled(model, self._already(model, record), "", ())
-            delivery = deliver(model, missing, sources or model.sources, self._partial(name), self._access, progress)
+            partial = self._layout.partial(model.name)
+            try:
+                delivery = deliver(model, missing, sources or model.sources, partial, self._access, progress)
+            finally:
+                self._layout.tidy(model.name)
             record = self._install(model, record, delivery)
             return self._pulled(model, record, str(delivery.source), delivery.failures)
 
     def verify(self, name: str, *, progress: Progress | None = None) -> Verification:
         """Hashes every file of a model that should be in the folder. Raises ModelNotFound for an unknown name."""
         model = self.model(name)
-        files = known_files(model, read_record(self._record_path(model.name)))
-        checks = tuple(self._checks(model.name, files, progress))
+        checks = tuple(self._checks(model.name, self._files(model), progress))
         return Verification(name=name, ok=bool(checks) and all(c.state == "ok" for c in checks), files=checks)
 
     def remove(self, name: str) -> Removed:
         """Takes a model, its record and its partial downloads out of the folder; a model that is absent frees 0."""
+        import shutil
+
         model = self.model(name)
-        folder, record = self.folder / folder_name(model.name), self._record_path(model.name)
-        partial = self._partial(model.name)
-        with storage_errors(self.folder), self._locked(model.name, None):
-            freed = sum(path.stat().st_size for part in (folder, partial) for path in part.rglob("*") if path.is_file())
-            record.unlink(missing_ok=True)
-            shutil.rmtree(partial, ignore_errors=True)
-            if folder.is_dir():
-                shutil.rmtree(folder)
+        parts = (self._layout.model(model.name), self._layout.partial(model.name))
+        with self._changing(model.name, None):
+            files = [path for part in parts for path in part.rglob("*") if path.is_file()]
+            freed = sum(path.stat().st_size for path in files)
+            self._layout.record_path(model.name).unlink(missing_ok=True)
+            for part in filter(Path.exists, parts):
+                shutil.rmtree(part)
         return Removed(name=name, freed_bytes=freed)
 
-    def _locked(self, name: str, progress: Progress | None) -> AbstractContextManager[None]:
-        return locked(self.folder / ".locks" / f"{folder_name(name)}.lock", self._lock_timeout_s, progress)
+    def export(self, names: Sequence[str], target: Path, *, progress: Progress | None = None) -> Exported:
+        """Writes models to a `.tar` archive, or into a folder that can itself serve as model folder.
 
-    def _recorded(self) -> dict[str, Record]:
-        records = [read_record(path) for path in sorted(self.folder.glob("*.json"))]
-        return {record.name: record for record in records if record is not None}
+        Every file is hashed on the way. Raises ModelNotFound for a model that is not here, ModelLoadError for one
+        that is damaged, StorageFull.
+        """
+        from ragagent.models.carry import export_archive, export_folder
 
-    def _record_path(self, name: str) -> Path:
-        return self.folder / f"{folder_name(name)}.json"
+        records = [self._whole_record(self.model(name)) for name in dict.fromkeys(names)]
+        models = [(record, self._layout.model(record.name)) for record in records]
+        meter = Meter(progress, "export", sum(file.size_bytes for record in records for file in record.files))
+        write = export_archive if target.suffix == ".tar" else export_folder
+        with storage_errors(target):
+            size = write(models, target, meter)
+        return Exported(path=target, names=tuple(record.name for record in records), size_bytes=size)
 
-    def _partial(self, name: str) -> Path:
-        return self.folder / ".partial" / folder_name(name)
+    def import_(self, source: Path, *, progress: Progress | None = None) -> Imported:
+        """Takes in the models of an archive, or folder, that `export` wrote, each whole or not at all.
 
-    def _entry_path(self, model: Model) -> Path:
-        folder = self.folder / folder_name(model.name)
-        if model.kind == "embedding":
-            return folder
-        files = known_files(model, read_record(self._record_path(model.name)))
-        return folder / files[0].path
+        Hashes are checked against the catalogue, then against an earlier pull, and only then against what the archive
+        says of itself. Raises ModelLoadError for an archive that is damaged or holds anything else, StorageFull.
+        """
+        from ragagent.models.carry import parcels
+
+        offered = parcels(source)
+        meter = Meter(progress, "import", sum(file.size_bytes for one in offered for file in one.record.files))
+        taken = {one.record.name: self._take_in(one, source.name, meter) for one in offered}
+        already = tuple(name for name, size in taken.items() if size is None)
+        return Imported(names=tuple(taken), already=already, size_bytes=sum(size or 0 for size in taken.values()))
+
+    def _take_in(self, parcel: Parcel, origin: str, meter: Meter) -> int | None:
+        """The bytes written for one model, None when it was here already."""
+        import shutil
+
+        from ragagent.models.carry import accepted, is_whole, stage
+
+        name = parcel.record.name
+        with self._changing(name, None):
+            record = accepted(parcel.record, self.catalogue, self._layout.record(name), origin)
+            if is_whole(self._layout, record):
+                return None
+            staged = self._layout.partial(name) / "import"
+            try:
+                stage(parcel, record, staged, meter)
+                self._layout.install(staged, record, [file.path for file in record.files])
+            finally:
+                shutil.rmtree(staged)
+                self._layout.tidy(name)
+        return sum(file.size_bytes for file in record.files)
+
+    @contextmanager
+    def _changing(self, name: str, progress: Progress | None) -> Iterator[None]:
+        """The model is this process's to change; a disk that is full or read-only is told as StorageFull."""
+        with storage_errors(self.folder), locked(self._layout.lock(name), self._lock_timeout_s, progress):
+            yield
+
+    def _files(self, model: Model) -> tuple[ModelFile, ...]:
+        return known_files(model, self._layout.record(model.name))
+
+    def _recorded_model(self, path: Path) -> Model | None:
+        """The model of a record that the catalogue does not have."""
+        try:
+            record = read_record(path)
+        except ModelLoadError as error:
+            return None if path.stem in self.catalogue else Model(name=path.stem, kind="chat", description=str(error))
+        return None if record is None or record.name in self.catalogue else _imported_model(record)
+
+    def _entry_path(self, model: Model, files: Sequence[ModelFile]) -> Path:
+        folder = self._layout.model(model.name)
+        return folder / files[0].path if model.kind == "chat" and files else folder
 
     def _installed(self, model: Model) -> Path:
-        files = known_files(model, read_record(self._record_path(model.name)))
-        folder = self.folder / folder_name(model.name)
+        files = self._files(model)
+        folder = self._layout.model(model.name)
         if not files or not all((folder / file.path).is_file() for file in files):
             raise ModelNotFound(f"the model {model.name} is not in {self.folder}: ragagent models pull {model.name}")
         for file in files:
@@ -217,17 +215,11 @@ class ModelStore:
                     f"{folder / file.path} has {found} bytes where {file.size_bytes} are expected: "
                     f"ragagent models pull {model.name}"
                 )
-        return self._entry_path(model)
+        return self._entry_path(model, files)
 
     def _entry(self, model: Model) -> ModelEntry:
-        state: Literal["present", "absent", "damaged"] = "present"
-        try:
-            self._installed(model)
-        except ModelNotFound:
-            state = "absent"
-        except ModelLoadError:
-            state = "damaged"
-        sizes = [file.size_bytes for file in known_files(model, read_record(self._record_path(model.name)))]
+        state, files = self._state(model)
+        sizes = [file.size_bytes for file in files]
         return ModelEntry(
             name=model.name,
             kind=model.kind,
@@ -239,53 +231,72 @@ class ModelStore:
             dimension=model.dimension,
             description=model.description,
             template=model.template,
-            path=self._entry_path(model),
+            path=self._entry_path(model, files),
             sources=tuple(map(str, model.sources)),
         )
 
+    def _state(self, model: Model) -> tuple[Literal["present", "absent", "damaged"], tuple[ModelFile, ...]]:
+        try:
+            self._installed(model)
+        except ModelNotFound:
+            return "absent", self._files(model)
+        except ModelLoadError:
+            return "damaged", model.files
+        return "present", self._files(model)
+
     def _checks(self, name: str, files: Sequence[ModelFile], progress: Progress | None) -> Iterator[FileCheck]:
-        folder = self.folder / folder_name(name)
+        folder = self._layout.model(name)
         present = [folder / file.path for file in files if (folder / file.path).is_file()]
         meter = Meter(progress, "verify", sum(path.stat().st_size for path in present))
         for file in files:
             path = folder / file.path
             found = sha256_of(path, meter) if path in present else None
-            yield FileCheck(path=file.path, state=_state(file, found), expected_sha256=file.sha256, found_sha256=found)
+            yield FileCheck(path=file.path, state=_check(file, found), expected_sha256=file.sha256, found_sha256=found)
 
     def _install(self, model: Model, record: Record | None, delivery: Delivery) -> Record:
-        folder = self.folder / folder_name(model.name)
-        for file in delivery.files:
-            settle(delivery.folder / file.path, folder / file.path)
+        import shutil
+
         # Files that an earlier pull put in place keep what was recorded of them.
         older = {file.path: file for file in record.files} if record else {}
         newer = {file.path: _recorded_file(model, file, delivery.stated, older) for file in delivery.files}
         files = tuple({**self._found(model, older), **newer}.values())
         written = _record(model, str(delivery.source), files)
-        write_record(self._record_path(model.name), written)
-        shutil.rmtree(self._partial(model.name))
+        self._layout.install(delivery.folder, written, list(newer))
+        shutil.rmtree(self._layout.partial(model.name))
+        self._layout.tidy(model.name)
         return written
 
     def _found(self, model: Model, older: Mapping[str, RecordedFile]) -> dict[str, RecordedFile]:
-        """The files of the catalogue that are in the folder already, in the catalogue's order."""
-        folder = self.folder / folder_name(model.name)
+        """What is recorded of a model and what else of it is in the folder, in the catalogue's order."""
+        folder = self._layout.model(model.name)
         present = [file for file in model.files if (folder / file.path).is_file()]
         fresh = {file.path: _as_found(folder, file) for file in present if file.path not in older}
-        return {**older, **fresh}
+        order = [file.path for file in model.files] or list(older)
+        return {path: older.get(path) or fresh[path] for path in order if path in older or path in fresh}
 
     def _already(self, model: Model, record: Record | None) -> Record:
         if record is None:
             record = _record(model, "found in the folder", tuple(self._found(model, {}).values()))
-            write_record(self._record_path(model.name), record)
+            self._layout.install(self.folder, record, [])
         return record
 
+    def _whole_record(self, model: Model) -> Record:
+        """The record of a model that is here; one that was put here by hand gets its hashes from the catalogue."""
+        self._installed(model)
+        record = self._layout.record(model.name)
+        if record is not None:
+            return record
+        return _record(model, "found in the folder", tuple(self._found(model, {}).values()))
+
     def _pulled(self, model: Model, record: Record, source: str, failures: Sequence[str]) -> Pulled:
-        unknown = [file for file in record.files if file.trust == "first pull"]
         notes = [
-            f"no published sha256 for {file.path}: {file.sha256} was recorded at this first pull" for file in unknown
+            f"nobody publishes a sha256 for {file.path}: {file.sha256} was recorded when it first came"
+            for file in record.files
+            if file.trust == "first pull"
         ]
         return Pulled(
             name=model.name,
-            path=self._entry_path(model),
+            path=self._entry_path(model, known_files(model, record)),
             source=source,
             size_bytes=sum(file.size_bytes for file in record.files),
             files=record.files,
@@ -293,7 +304,13 @@ class ModelStore:
         )
 
 
-def _state(file: ModelFile, found: str | None) -> Literal["ok", "wrong", "missing", "unknown"]:
+def _imported_model(record: Record) -> Model:
+    if record.name.startswith(PREFIX):
+        return hub_model(record.name)
+    return Model(name=record.name, kind=record.kind, description=record.source)
+
+
+def _check(file: ModelFile, found: str | None) -> Literal["ok", "wrong", "missing", "unknown"]:
     if found is None:
         return "missing"
     if file.sha256 is None:
@@ -302,6 +319,8 @@ def _state(file: ModelFile, found: str | None) -> Literal["ok", "wrong", "missin
 
 
 def _record(model: Model, source: str, files: tuple[RecordedFile, ...]) -> Record:
+    from datetime import UTC, datetime
+
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Record(name=model.name, kind=model.kind, source=source, pulled_at=now, files=files)
 
@@ -330,8 +349,11 @@ def _checked_path(path: Path) -> Path:
         if not any((path / name).is_file() for name in ("modules.json", "config.json")):
             raise ModelLoadError(f"{path} holds no sentence-transformers model: modules.json or config.json is missing")
         return path
-    with path.open("rb") as file:
-        magic = file.read(4)
+    try:
+        with path.open("rb") if path.is_file() else open(os.devnull, "rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise ModelLoadError(f"{path} cannot be read: {error.strerror}") from error
     if magic != b"GGUF":
         raise ModelLoadError(f"{path} is not a GGUF file: it begins with {magic!r}")
     return path

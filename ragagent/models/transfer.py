@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +51,25 @@ class Meter:
             self._progress.update(self._stage, self.done, self.total, detail)
 
 
+class Hashing:
+    """Hashes what is read through it."""
+
+    def __init__(self, source: Readable) -> None:
+        import hashlib
+
+        self._source = source
+        self._state = hashlib.sha256()
+
+    def read(self, size: int, /) -> bytes:
+        block = self._source.read(size)
+        self._state.update(block)
+        return block
+
+    def sha256(self) -> str:
+        """The SHA-256 of everything read so far, in lower-case hexadecimal."""
+        return self._state.hexdigest()
+
+
 def copy(source: Readable, target: Writable, *, limit: int, meter: Meter, detail: str) -> int:
     """Copies to the end of `source` and returns the number of bytes. Raises ModelDownloadError beyond `limit`."""
     copied = 0
@@ -67,6 +84,9 @@ def copy(source: Readable, target: Writable, *, limit: int, meter: Meter, detail
 
 def sha256_of(path: Path, meter: Meter | None = None, detail: str = "") -> str:
     """The SHA-256 of a file, in lower-case hexadecimal."""
+    # Here and below, imported where it is used: finding a model must not pay for fetching one.
+    import hashlib
+
     state = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
@@ -78,6 +98,8 @@ def sha256_of(path: Path, meter: Meter | None = None, detail: str = "") -> str:
 
 def require_space(folder: Path, size: int) -> None:
     """Raises StorageFull when the disk of `folder` has no room for `size` more bytes."""
+    import shutil
+
     free = shutil.disk_usage(folder).free
     if size + SPARE_BYTES > free:
         raise StorageFull(
