@@ -80,6 +80,7 @@ class KnowledgeBase:
         IndexStateError (NewerVersion, Corrupt, FingerprintMismatch, StorageFull) and, for a new one, ModelNotFound.
         """
         from ragagent.index.embedded import EmbeddedIndex, stored_fingerprint
+        from ragagent.ingest import chunking
 
         chosen = settings or Settings()
         folder = Path(path)
@@ -89,18 +90,16 @@ class KnowledgeBase:
                 f"{folder}: no knowledge base here; make one with: ragagent ingest FOLDER --kb {folder}"
             )
         made: list[Embedder | LLM] = []
-        if stored is None or embedder is not None or _names_another(chosen, stored):
-            if embedder is None:
-                embedder = _open_embedder(chosen, None)
-                made.append(embedder)
-            fingerprint: Mapping[str, str] = _fingerprint(embedder, chosen)
-            dimension: int | None = embedder.dimension
-        else:
-            fingerprint, dimension = {**stored, **_own_fingerprint(chosen)}, None
+        if embedder is None and (stored is None or _names_another(chosen, stored)):
+            embedder = _open_embedder(chosen, None)
+            made.append(embedder)
+        fingerprint = {"chunker": chunking.fingerprint(chosen.chunking)}
+        if embedder is not None:
+            fingerprint |= {"embedder": embedder.fingerprint, "embedder_name": embedder.name}
         index = EmbeddedIndex.open(
             folder,
             fingerprint=fingerprint,
-            dimension=dimension,
+            dimension=embedder.dimension if embedder is not None else None,
             create=create,
             lock_timeout_s=chosen.ingest.lock_timeout_s,
             retrieval=chosen.retrieval,
@@ -184,7 +183,7 @@ class KnowledgeBase:
         """
         _check_query(query, k, mode)
         with self._trace.span("search", mode=mode, k=k) as event:
-            vector = None if mode == "sparse" or not self._index.status_chunks() else self.embedder.embed_query(query)
+            vector = None if mode == "sparse" else self.embedder.embed_query(query)
             hits = self._index.search(query, vector, k=k, mode=mode, where=where)
             event["hits"] = len(hits)
         return hits
@@ -352,18 +351,6 @@ def _open_embedder(settings: Settings, built_with: str | None) -> Embedder:
 def _names_another(settings: Settings, stored: Mapping[str, str]) -> bool:
     """Whether the settings ask for an embedder by a name that is not the one the index was built with."""
     return settings.embedding.model is not None and settings.embedding.model != stored.get("embedder_name")
-
-
-def _own_fingerprint(settings: Settings) -> dict[str, str]:
-    """The parts of the fingerprint that need no model."""
-    from ragagent.ingest import chunking
-    from ragagent.text import analyser
-
-    return {"chunker": chunking.fingerprint(settings.chunking), "analyser": analyser.FINGERPRINT}
-
-
-def _fingerprint(embedder: Embedder, settings: Settings) -> dict[str, str]:
-    return {"embedder": embedder.fingerprint, "embedder_name": embedder.name, **_own_fingerprint(settings)}
 
 
 def _mismatch(path: Path, stored: str, given: str) -> str:

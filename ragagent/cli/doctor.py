@@ -57,7 +57,7 @@ def _environment() -> Iterator[Finding]:
     yield Finding(
         level="ok",
         subject="machine",
-        message=f"Python {platform.python_version()}, {platform.machine()}, {cores} cores, {_memory_gb():.0f} GB memory",
+        message=f"Python {platform.python_version()}, {platform.machine()}, {cores} cores, {_memory_gb():.0f} GB",
     )
     for package in _PACKAGES:
         version = _version(package)

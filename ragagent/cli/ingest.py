@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from urllib.parse import unquote
 
 import click
 
@@ -54,9 +55,14 @@ def print_report(source: str, report: IngestReport, *, err: bool = False) -> Non
     )
     click.echo(f"  {report.chunks} chunks written, {report.embedded} embedded, {report.seconds:.1f} s", err=err)
     for failure in report.failures:
-        click.echo(f"  left out ({failure.kind}): {failure.reason}", err=err)
+        click.echo(f"  left out: {readable(failure.uri)}: {failure.reason} ({failure.kind})", err=err)
     if not (report.added + report.updated + report.unchanged + report.failed):
         click.echo("  nothing to read there: no files, or all of them ignored", err=err)
+
+
+def readable(uri: str) -> str:
+    """A file address as the path it stands for; any other address as it is."""
+    return unquote(uri.removeprefix("file://")) if uri.startswith("file:///") else uri
 
 
 def _fields(report: IngestReport) -> dict[str, object]:

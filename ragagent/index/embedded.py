@@ -57,7 +57,7 @@ class EmbeddedIndex:
         path: Path | str,
         *,
         fingerprint: Mapping[str, str],
-        dimension: int,
+        dimension: int | None,
         create: bool = True,
         lock_timeout_s: float = 10.0,
         retrieval: RetrievalSettings | None = None,
@@ -65,24 +65,29 @@ class EmbeddedIndex:
     ) -> EmbeddedIndex:
         """The index in folder `path`, made if it is not there.
 
-        `fingerprint` says what it is built with (embedder, chunker); the analyser is added here. `fold_chunks` is how
-        long the tail may grow. Raises FingerprintMismatch, NewerVersion or Corrupt and leaves such a folder as it
-        is; StorageFull when it cannot be made; IndexStateError when it is not there and `create` is false.
+        `fingerprint` says what it is built with (embedder, chunker); the analyser is added here. What is left out of
+        it, and a `dimension` of None, is taken as stored, so that an index that is there opens before its embedder
+        does. `fold_chunks` is how long the tail may grow. Raises FingerprintMismatch, NewerVersion or Corrupt and
+        leaves such a folder as it is; StorageFull when it cannot be made; IndexStateError when it is not there and
+        `create` is false.
         """
         folder = Path(path)
         built_with = {**fingerprint, "analyser": Analyser.fingerprint}
         if not schema.exists(folder):
             if not create:
                 raise IndexStateError(f"{folder}: no knowledge base here; ingest something first, or check the path")
+            if dimension is None:
+                raise ConfigError("a new index needs the dimension of its vectors")
             _create(folder, built_with, dimension, lock_timeout_s)
         connection = connect(folder, read_only=True)
         try:
             schema.require_fingerprint(folder, connection, built_with, dimension)
+            stored_dimension = schema.dimension(connection)
         finally:
             connection.close()
         return cls(
             folder,
-            dimension=dimension,
+            dimension=stored_dimension,
             lock_timeout_s=lock_timeout_s,
             retrieval=retrieval or RetrievalSettings(),
             fold_chunks=fold_chunks,
@@ -93,6 +98,12 @@ class EmbeddedIndex:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        """What the index was built with."""
+        with self._readers.snapshot() as connection:
+            return schema.fingerprint(connection)
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:

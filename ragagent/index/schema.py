@@ -172,11 +172,11 @@ def dimension(connection: sqlite3.Connection) -> int:
 
 
 def require_fingerprint(
-    folder: Path, connection: sqlite3.Connection, given: Mapping[str, str], given_dimension: int
+    folder: Path, connection: sqlite3.Connection, given: Mapping[str, str], given_dimension: int | None
 ) -> None:
-    """Raises FingerprintMismatch, naming every key that differs."""
+    """Raises FingerprintMismatch, naming every key that differs; what is not given is not compared."""
     stored = {**fingerprint(connection), "dimension": str(dimension(connection))}
-    wanted = {**given, "dimension": str(given_dimension)}
+    wanted = {**given, **({"dimension": str(given_dimension)} if given_dimension is not None else {})}
     wrong = [
         f"{key} is {stored.get(key, 'not recorded')!r}, now {value!r}"
         for key, value in sorted(wanted.items())

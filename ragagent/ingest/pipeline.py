@@ -139,13 +139,13 @@ class Pipeline:
         document = loaded.document
         if len(document.text) > self._settings.ingest.max_text_chars:
             reason = (
-                f"{document.uri}: {len(document.text)} characters of text are over the limit "
+                f"{len(document.text)} characters of text are over the limit "
                 f"ingest.max_text_chars = {self._settings.ingest.max_text_chars}"
             )
             return Failure(uri=document.uri, reason=reason, kind="TooLarge")
         chunks = chunking.chunk(document, self._embedder.tokenizer, self._settings.chunking)
         if not chunks:
-            return Failure(uri=document.uri, reason=f"{document.uri}: no text in it", kind="EmptyDocument")
+            return Failure(uri=document.uri, reason="there is no text in it", kind="EmptyDocument")
         texts = tuple(chunking.embedding_text(document.title, chunk) for chunk in chunks)
         return _Chunked(loaded=loaded, chunks=chunks, texts=texts)
 
