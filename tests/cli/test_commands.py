@@ -1,0 +1,178 @@
+"""The command line as a person or a script meets it: exit codes, messages, JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ragagent.cli import main
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in an empty folder: (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments])
+        out, err = capfd.readouterr()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, out, err
+
+    return call
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "rent.md").write_text("# Rent\n\nThe rent of the mill is 1,250 euros a month.\n")
+    (folder / "bees.txt").write_text("The bee hives stand behind the barn. They give 40 kg of honey.\n")
+    return folder
+
+
+def as_json(output: str) -> Any:
+    return json.loads(output)
+
+
+def test_settings_show_their_values_and_origins(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ragagent.toml").write_text("[llm]\nseed = 7\ncontext_tokens = 2048\n")
+    monkeypatch.setenv("RAGAGENT_LLM_CONTEXT_TOKENS", "4096")
+    code, out, _ = run("--set", "chunking.max_tokens=99", "config", "show", "--json")
+    shown = as_json(out)
+    assert code == 0
+    assert shown["llm.seed"] == {"value": 7, "origin": "ragagent.toml"}
+    assert shown["llm.context_tokens"] == {"value": 4096, "origin": "RAGAGENT_LLM_CONTEXT_TOKENS"}
+    assert shown["chunking.max_tokens"] == {"value": 99, "origin": "argument"}
+    assert shown["retrieval.k"]["origin"] == "default"
+
+
+def test_a_secret_is_never_printed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAGAGENT_LLM_API_KEY", "hunter2")
+    for arguments in (["config", "show"], ["config", "show", "--json"]):
+        code, out, err = run(*arguments)
+        assert code == 0
+        assert "hunter2" not in out + err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--set", "llm.sed=1", "config", "show"], "llm.seed"),
+        (["--set", "llm.seed=blue", "config", "show"], "llm.seed"),
+        (["--set", "llm.kv_cache=f8", "config", "show"], "f16, q8_0, q4_0"),
+        (["--set", "nonsense", "config", "show"], "SECTION.KEY=VALUE"),
+        (["--config", "missing.toml", "config", "show"], "missing.toml"),
+        (["frobnicate"], "frobnicate"),
+        (["search"], "QUERY"),
+        (["ingest"], "SOURCE"),
+        (["search", "x", "-k", "0"], "-k"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_names_what_is_wrong(run: Run, arguments: list[str], named: str) -> None:
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert named in err
+
+
+@pytest.mark.parametrize("command", [["search", "x"], ["status"], ["documents", "list"]])
+def test_without_a_knowledge_base_the_error_says_how_to_make_one(run: Run, command: list[str]) -> None:
+    code, _, err = run(*command)
+    assert code == 1
+    assert "ragagent ingest" in err
+    assert not Path(".ragagent").exists()
+
+
+def test_documents_go_in_are_found_listed_shown_and_removed(run: Run, folder: Path, minilm: Path) -> None:
+    code, out, _ = run("ingest", str(folder), "--json")
+    (report,) = as_json(out)
+    assert code == 0
+    assert (report["added"], report["failed"], report["chunks"]) == (2, 0, report["embedded"])
+
+    code, out, _ = run("search", "how much honey", "-k", "1", "--json")
+    (hit,) = as_json(out)
+    assert code == 0
+    assert (hit["rank"], hit["uri"].rsplit("/", 1)[1]) == (1, "bees.txt")
+
+    code, out, _ = run("search", "honey", "--explain")
+    assert code == 0
+    assert "sparse" in out
+    assert "dense" in out
+
+    code, out, _ = run("documents", "list", "--json")
+    assert {Path(row["uri"]).name for row in as_json(out)} == {"rent.md", "bees.txt"}
+
+    code, out, _ = run("documents", "show", "rent.md")
+    assert "1,250 euros" in out
+
+    assert run("documents", "remove", "rent.md")[0] == 0
+    assert as_json(run("status", "--json")[1])["documents"] == 1
+    assert run("documents", "show", "rent.md")[0] == 1
+
+
+def test_an_ingest_that_brings_nothing_in_fails(run: Run, tmp_path: Path, minilm: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    code, out, _ = run("ingest", "empty")
+    assert code == 1
+    assert "nothing to read" in out
+    code, _, err = run("ingest", "missing")
+    assert code == 1
+    assert "missing" in err
+
+
+def test_a_report_names_each_file_that_was_left_out(run: Run, folder: Path, minilm: Path) -> None:
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.5 and then nothing")
+    code, out, _ = run("ingest", str(folder))
+    assert code == 0
+    assert "broken.pdf" in out
+    assert "1 failed" in out
+
+
+def test_a_model_that_may_not_be_fetched_is_an_error_that_says_how(run: Run, folder: Path, tmp_path: Path) -> None:
+    code, _, err = run("--offline", "--set", f"models.folder={tmp_path / 'none'}", "ingest", str(folder))
+    assert code == 1
+    assert "ragagent models pull all-MiniLM-L6-v2" in err
+
+
+def test_the_model_list_is_the_catalogue(run: Run) -> None:
+    code, out, _ = run("models", "list", "--json")
+    entries = {entry["name"]: entry for entry in as_json(out)}
+    assert code == 0
+    assert entries["all-MiniLM-L6-v2"]["kind"] == "embedding"
+    assert entries["qwen2.5-coder-1.5b-instruct"]["context_tokens"] == 32768
+
+
+def test_the_doctor_finds_what_is_missing_and_says_what_to_do(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("--set", f"models.folder={tmp_path / 'none'}", "doctor", "--json")
+    findings = as_json(out)
+    assert code == 1
+    assert any(
+        finding["level"] == "error" and finding["action"] == "ragagent models pull all-MiniLM-L6-v2"
+        for finding in findings
+    )
+
+
+def test_a_question_gets_an_answer_or_a_refusal_with_the_same_fields(
+    run: Run, folder: Path, minilm: Path, tiny_gguf: Path
+) -> None:
+    code, out, _ = run("ask", "How much is the rent?", str(folder), "--model", str(tiny_gguf), "--json")
+    answer = as_json(out)
+    assert code == 0
+    assert {"text", "status", "confidence", "reason", "citations", "usage"} <= set(answer)
+    for citation in answer["citations"]:
+        assert {"quote", "document_id", "uri", "page", "span", "verified"} <= set(citation)
+
+
+def test_an_empty_question_is_wrong_usage(run: Run, folder: Path, minilm: Path) -> None:
+    run("ingest", str(folder))
+    for command in ("ask", "search"):
+        code, _, err = run(command, "  ")
+        assert code == 2
+        assert "empty" in err
