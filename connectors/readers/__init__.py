@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import re
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Protocol
 
 from ragagent.connectors.readers import docx, html, markdown, pdf, plain
 from ragagent.connectors.readers.detect import PLAIN, media_type
-from ragagent.connectors.readers.parsed import Parsed
+from ragagent.connectors.readers.parsed import Parsed, readable
 from ragagent.errors import EmptyDocument, ReadError, TooLarge, UnsupportedFormat
 from ragagent.settings import IngestSettings
 from ragagent.types import Document, Metadata
@@ -42,7 +41,6 @@ READERS: Mapping[str, Reader] = {
     docx.MEDIA_TYPE: docx.read,
 }
 _FORMATS = "text, Markdown, HTML, PDF and DOCX"
-_SEPARATORS = re.compile(r"[\s_]+|(?<=[a-z0-9])-(?=[a-zA-Z0-9])")
 
 
 def read_document(
@@ -100,11 +98,6 @@ def parse(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
 def _plugged_in() -> Mapping[str, Reader]:
     """Readers of other distributions by media type; loaded when a file first needs one."""
     return {entry.name: entry.load() for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)}
-
-
-def readable(name: str) -> str:
-    """A title from a file name: `2023-annual_report.pdf` becomes `2023 annual report`."""
-    return " ".join(_SEPARATORS.sub(" ", PurePath(name).stem).split()) or name
 
 
 def _bytes_of(path: Path, limits: IngestSettings) -> bytes:

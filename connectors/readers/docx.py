@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ragagent.connectors.readers.docx_numbering import read_numbering
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line, row
 from ragagent.connectors.readers.zipped import check_zip
 from ragagent.settings import IngestSettings
-from ragagent.types import Scalar
 
 MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
@@ -19,40 +19,47 @@ _HEADING = re.compile(r"heading\s*([1-9])", re.IGNORECASE)
 _LIST = re.compile(r"\blist\b", re.IGNORECASE)
 # A fallback drawing repeats what its alternative says; deleted text is no longer in the document.
 _SKIPPED = frozenset(
-    {"{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback", f"{_W}del", f"{_W}moveFrom", f"{_W}pPr"}
-    | {f"{_W}instrText", f"{_W}delText", f"{_W}rPr"}
+    {"{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"}
+    | {f"{_W}{tag}" for tag in ("del", "moveFrom", "pPr", "rPr", "instrText", "delText", "txbxContent")}
 )
+_LITERAL = {f"{_W}tab": "\t", f"{_W}ptab": "\t", f"{_W}br": "\n", f"{_W}cr": "\n", f"{_W}noBreakHyphen": "-"}
+# Two-dimensional mathematics on one line: what stands before and after the content of an element.
+_MATH = {
+    f"{_M}sup": ("^(", ")"),
+    f"{_M}sub": ("_(", ")"),
+    f"{_M}num": ("(", ")"),
+    f"{_M}den": ("/(", ")"),
+    f"{_M}rad": ("√(", ")"),
+}
 _MAX_TABLE_DEPTH = 8
 
 
 def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
-    """The body of the document, text boxes and tables included. Raises ReadError for a damaged file."""
+    """The body with its tables, text boxes and the numbers of its clauses, then the footnotes."""
     import docx
 
     check_zip(data)
     document = docx.Document(io.BytesIO(data))
     builder = TextBuilder(max_chars=limits.max_text_chars)
     _Walk(document, builder).run()
+    for note in _notes(document):
+        builder.add("paragraph", note)
     properties = document.core_properties
-    title, metadata = properties.title or "", _metadata(properties)
-    return builder.parsed(media_type=MEDIA_TYPE, title=title, metadata=metadata)
-
-
-def _metadata(properties: Any) -> dict[str, Scalar]:
-    return {"author": properties.author or None}
+    return builder.parsed(media_type=MEDIA_TYPE, title=properties.title or "", metadata={"author": properties.author})
 
 
 class _Walk:
     """One pass over the body's XML: python-docx's own iteration leaves out content controls and text boxes."""
 
     def __init__(self, document: Any, builder: TextBuilder) -> None:
-        self._document = document
+        self._body = document.element.body
         self._builder = builder
         self._styles = {style.style_id: style for style in document.styles if style.name}
+        self._numbering = read_numbering(document)
         self._list: list[str] = []
 
     def run(self) -> None:
-        for element in _parts(self._document.element.body):
+        for element in _parts(self._body):
             if element.tag == f"{_W}tbl":
                 self._flush()
                 self._builder.add("table", "\n".join(_rows(element, 0)))
@@ -61,24 +68,28 @@ class _Walk:
         self._flush()
 
     def _paragraph(self, element: Any) -> None:
-        text = paragraph_text(element)
-        level = self._heading_level(element)
-        if level and text.strip():
+        text = paragraph_text(element).strip()
+        if text:
+            self._add(element, text)
+        for box in element.iter(f"{_W}txbxContent"):
+            if not any(parent.tag in _SKIPPED for parent in box.iterancestors()):
+                self._flush()
+                lines = map(paragraph_text, box.iter(f"{_W}p"))
+                self._builder.add("paragraph", "\n".join(filter(str.strip, lines)))
+
+    def _add(self, element: Any, text: str) -> None:
+        style = self._style(element)
+        level = _heading_level(element, style)
+        place = _list_place(element, style)
+        label = self._numbering.label(*place) if place else None
+        if level:
             self._flush()
-            self._builder.add("heading", one_line(text), level=level)
-        elif (depth := self._list_depth(element)) is not None:
-            if text.strip():
-                self._list.append("  " * depth + "- " + text.strip())
+            self._builder.add("heading", one_line(f"{label or ''} {text}"), level=level)
+        elif place is not None or (style is not None and _LIST.search(style.name)):
+            self._list.append("  " * (place[1] if place else 0) + f"{label or '-'} {text}")
         else:
             self._flush()
             self._builder.add("paragraph", text)
-        for box in element.iter(f"{_W}txbxContent"):
-            if not any(parent.tag in _SKIPPED for parent in box.iterancestors()):
-                self._boxed(box)
-
-    def _boxed(self, box: Any) -> None:
-        self._flush()
-        self._builder.add("paragraph", "\n".join(filter(str.strip, map(paragraph_text, box.iter(f"{_W}p")))))
 
     def _flush(self) -> None:
         if self._list:
@@ -88,29 +99,41 @@ class _Walk:
     def _style(self, element: Any) -> Any:
         return self._styles.get(element.style) if element.style else None
 
-    def _heading_level(self, element: Any) -> int:
-        style = self._style(element)
-        for _ in range(8):
-            if style is None:
-                break
-            if style.name.lower() == "title":
-                return 1
-            match = _HEADING.fullmatch(style.name.strip())
-            if match:
-                return min(int(match[1]), 6)
-            style = style.base_style
-        outline = element.find(f"{_W}pPr/{_W}outlineLvl")
-        value = outline.get(f"{_W}val", "9") if outline is not None else "9"
-        return int(value) + 1 if value.isdigit() and int(value) < 6 else 0
 
-    def _list_depth(self, element: Any) -> int | None:
-        numbering = element.find(f"{_W}pPr/{_W}numPr")
-        if numbering is not None:
-            level = numbering.find(f"{_W}ilvl")
-            value = level.get(f"{_W}val", "0") if level is not None else "0"
-            return min(int(value), 8) if value.isdigit() else 0
-        style = self._style(element)
-        return 0 if style is not None and _LIST.search(style.name) else None
+def _lineage(style: Any) -> Iterator[Any]:
+    """A style and those it is based on; bounded, because a damaged file may have a loop."""
+    for _ in range(8):
+        if style is None:
+            return
+        yield style
+        style = style.base_style
+
+
+def _heading_level(element: Any, style: Any) -> int:
+    for one in _lineage(style):
+        name = (one.name or "").strip()
+        if name.lower() == "title":
+            return 1
+        if match := _HEADING.fullmatch(name):
+            return min(int(match[1]), 6)
+    outline = element.find(f"{_W}pPr/{_W}outlineLvl")
+    value = outline.get(f"{_W}val", "9") if outline is not None else "9"
+    return int(value) + 1 if value in set("012345") else 0
+
+
+def _list_place(element: Any, style: Any) -> tuple[str, int] | None:
+    """The list and the level of a numbered or bulleted paragraph, its own or its style's."""
+    sources = [element, *(one.element for one in _lineage(style))]
+    for source in sources:
+        numbering = source.find(f"{_W}pPr/{_W}numPr")
+        if numbering is None:
+            continue
+        number, level = numbering.find(f"{_W}numId"), numbering.find(f"{_W}ilvl")
+        number_id = number.get(f"{_W}val", "0") if number is not None else "0"
+        depth = level.get(f"{_W}val", "0") if level is not None else "0"
+        # List 0 takes the numbering of the style away.
+        return None if number_id == "0" else (number_id, int(depth) if depth in set("012345678") else 0)
+    return None
 
 
 def _parts(container: Any) -> Iterator[Any]:
@@ -125,28 +148,27 @@ def _parts(container: Any) -> Iterator[Any]:
 def paragraph_text(paragraph: Any) -> str:
     """The visible text of a paragraph; text boxes are paragraphs of their own and left out."""
     parts: list[str] = []
-    stack = [iter(paragraph)]
+    stack = [(iter(paragraph), "")]
     while stack:
-        element = next(stack[-1], None)
+        children, closing = stack[-1]
+        element = next(children, None)
         if element is None:
+            parts.append(closing)
             stack.pop()
         elif element.tag in {f"{_W}t", f"{_M}t"}:
             parts.append(element.text or "")
-        elif element.tag in {f"{_W}tab", f"{_W}ptab"}:
-            parts.append("\t")
-        elif element.tag in {f"{_W}br", f"{_W}cr"}:
-            parts.append("\n")
-        elif element.tag == f"{_W}noBreakHyphen":
-            parts.append("-")
-        elif element.tag not in _SKIPPED and element.tag != f"{_W}txbxContent" and isinstance(element.tag, str):
-            stack.append(iter(element))
+        elif element.tag in _LITERAL:
+            parts.append(_LITERAL[element.tag])
+        elif element.tag not in _SKIPPED and isinstance(element.tag, str):
+            before, after = _MATH.get(element.tag, ("", "")) if len(element) else ("", "")
+            parts.append(before)
+            stack.append((iter(element), after))
     return "".join(parts)
 
 
 def _rows(table: Any, depth: int) -> Iterator[str]:
-    for line in table.iter(f"{_W}tr") if depth >= _MAX_TABLE_DEPTH else _children(table, f"{_W}tr"):
-        cells = [_cell(cell, depth) for cell in _children(line, f"{_W}tc")]
-        text = row(cells)
+    for line in _children(table, f"{_W}tr"):
+        text = row([_cell(cell, depth) for cell in _children(line, f"{_W}tc")])
         if text.strip():
             yield text
 
@@ -158,6 +180,8 @@ def _cell(cell: Any, depth: int) -> str:
             parts.append(one_line(paragraph_text(element)))
         elif depth < _MAX_TABLE_DEPTH:
             parts.extend(_rows(element, depth + 1))
+        else:
+            parts.extend(one_line(paragraph_text(inner)) for inner in element.iter(f"{_W}p"))
     return " ".join(part for part in parts if part)
 
 
@@ -168,3 +192,15 @@ def _children(element: Any, tag: str) -> Iterator[Any]:
             yield child
         elif child.tag in {f"{_W}sdt", f"{_W}sdtContent"}:
             yield from _children(child, tag)
+
+
+def _notes(document: Any) -> Iterator[str]:
+    """The footnotes and endnotes, each as a paragraph."""
+    from docx.oxml import parse_xml
+
+    for relation in document.part.rels.values():
+        if relation.is_external or not relation.reltype.endswith(("/footnotes", "/endnotes")):
+            continue
+        for note in parse_xml(relation.target_part.blob):
+            if note.get(f"{_W}type") is None:
+                yield " ".join(filter(None, (one_line(paragraph_text(one)) for one in note.iter(f"{_W}p"))))

@@ -22,10 +22,11 @@ _TAGS = re.compile(
 _VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())  # noqa: SIM905
 _IGNORED = frozenset(
     """
-    script style noscript template head svg canvas iframe object audio video map nav aside button select datalist
+    script style noscript template head svg canvas iframe object audio video map button select datalist
     dialog input textarea link meta
     """.split()  # noqa: SIM905
 )
+_CHROME = frozenset({"nav", "aside"})
 _BLOCKS = frozenset(
     """
     address article aside blockquote body caption center dd details div dl dt fieldset figcaption figure footer form
@@ -37,6 +38,9 @@ _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _LISTS = frozenset({"ul", "ol", "menu", "dl"})
 _MAIN = ("main", "[role=main]", "article")
 _MAIN_SHARE = 0.4
+_BROKEN = "br, p, div, li, dt, dd"
+_MAX_SPAN = 50
+_LITTLE_CHARS = 200
 _NOISE_ROLES = frozenset({"navigation", "search", "banner", "contentinfo", "menu", "menubar", "dialog"})
 
 
@@ -47,14 +51,24 @@ def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
     declared = _CHARSET.search(data[:4096])
     decoded = decode(data, declared=declared[1].decode("ascii") if declared else None)
     tree = LexborHTMLParser(shallow(decoded.text))
+    title = tree.css_first("head > title")
+    stated = title.text() if title is not None else ""
+    tree.strip_tags(["script", "style", "noscript", "template"])
+    builder = _content(tree, limits)
+    return builder.parsed(media_type=MEDIA_TYPE, title=stated, metadata=_metadata(tree))
+
+
+def _content(tree: Any, limits: IngestSettings) -> TextBuilder:
+    """The main content; where that is next to nothing, as on a page of links, navigation is the content."""
     builder = TextBuilder(max_chars=limits.max_text_chars)
     root = _main(tree)
-    if root is not None:
-        _Walk(builder).run(root)
-    title = tree.css_first("head > title")
-    return builder.parsed(
-        media_type=MEDIA_TYPE, title=title.text() if title is not None else "", metadata=_metadata(tree)
-    )
+    _Walk(builder, ignored=_IGNORED | _CHROME).run(root)
+    if builder.chars < _LITTLE_CHARS:
+        whole = TextBuilder(max_chars=limits.max_text_chars)
+        _Walk(whole, ignored=_IGNORED).run(tree.body or root)
+        if whole.chars > 3 * builder.chars:
+            return whole
+    return builder
 
 
 def shallow(text: str) -> str:
@@ -102,8 +116,9 @@ def _main(tree: Any) -> Any:
 class _Walk:
     """One pass over the tree without recursion; inline text gathers until a block begins or ends."""
 
-    def __init__(self, builder: TextBuilder) -> None:
+    def __init__(self, builder: TextBuilder, *, ignored: frozenset[str]) -> None:
         self._builder = builder
+        self._ignored = ignored
         self._inline: list[str] = []
         self._items: list[str] = []
         self._counters: list[int | None] = []
@@ -130,7 +145,7 @@ class _Walk:
         tag = node.tag
         if node.is_text_node:
             self._inline.append(node.text_content or "")
-        elif tag in _IGNORED or not node.is_element_node or _is_noise(node):
+        elif tag in self._ignored or not node.is_element_node or self._is_noise(node):
             return False
         elif tag == "br":
             self._inline.append("\0")
@@ -145,6 +160,13 @@ class _Walk:
         elif tag in _BLOCKS:
             self._open(tag)
         return True
+
+    def _is_noise(self, node: Any) -> bool:
+        attributes = node.attributes
+        if not attributes:
+            return False
+        chrome = "nav" in self._ignored and attributes.get("role") in _NOISE_ROLES
+        return chrome or "hidden" in attributes or attributes.get("aria-hidden") == "true"
 
     def _open(self, tag: str) -> None:
         self._flush()
@@ -204,23 +226,42 @@ class _Walk:
             self._items = []
 
 
-def _is_noise(node: Any) -> bool:
-    attributes = node.attributes
-    if not attributes:
-        return False
-    return attributes.get("role") in _NOISE_ROLES or "hidden" in attributes or attributes.get("aria-hidden") == "true"
-
-
 def _is_data(table: Any) -> bool:
     """Whether a table holds data; one that only arranges the page is walked like any other block."""
     return table.css_first("td table, th table, td h1, td h2, td h3, td p + p, td pre") is None
 
 
 def _rows(table: Any) -> Iterator[str]:
+    """The rows as text. A cell over several rows is said in each, a header over several columns in each of them."""
     caption = table.css_first("caption")
     if caption is not None:
         yield one_line(caption.text(separator=" "))
+    hanging: dict[int, tuple[str, int]] = {}
     for line in table.css("tr"):
-        cells = [one_line(cell.text(separator=" ")) for cell in line.css("td, th")]
+        cells: list[str] = []
+        for cell in line.css("td, th"):
+            _hang(cells, hanging)
+            text = one_line(cell.text(separator=" " if cell.css_first(_BROKEN) is not None else ""))
+            across = _times(cell, "colspan") if cell.tag == "th" else 1
+            down = _times(cell, "rowspan")
+            for _ in range(across):
+                if down > 1:
+                    hanging[len(cells)] = (text, down - 1)
+                cells.append(text)
+        _hang(cells, hanging)
         if any(cells):
             yield row(cells)
+
+
+def _hang(cells: list[str], hanging: dict[int, tuple[str, int]]) -> None:
+    """Adds the cells that reach down into this row at the next column."""
+    while len(cells) in hanging:
+        text, left = hanging.pop(len(cells))
+        if left > 1:
+            hanging[len(cells)] = (text, left - 1)
+        cells.append(text)
+
+
+def _times(cell: Any, attribute: str) -> int:
+    stated = cell.attributes.get(attribute) or "1"
+    return min(max(int(stated), 1), _MAX_SPAN) if stated.isascii() and stated.isdigit() and len(stated) < 6 else 1

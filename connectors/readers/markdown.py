@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from html import unescape
 from typing import Any
 
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, clean, one_line, row
@@ -62,7 +63,7 @@ class _Walk:
             elif token.type in {"fence", "code_block"}:
                 self._emit("code", token.content)
             elif token.type == "html_block":
-                self._emit("paragraph", one_line(_TAG.sub(" ", token.content)))
+                self._emit("paragraph", one_line(unescape(_TAG.sub(" ", token.content))))
 
     def _heading(self, token: Any, level: int) -> None:
         text = one_line(inline(token.children or ()))

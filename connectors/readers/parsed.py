@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from ragagent.errors import EmptyDocument, TooLarge
 from ragagent.types import Block, BlockKind, Metadata, Scalar, Span
@@ -20,6 +21,7 @@ _CLEAN |= dict.fromkeys([0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F], 
 _CLEAN |= dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
 _TRAILING = re.compile(r"[ \t]+(?=\n|\Z)")
 _BLANK_LINES = re.compile(r"\n{3,}")
+_SEPARATORS = re.compile(r"[\s_]+|(?<=[a-z0-9])-(?=[a-zA-Z0-9])")
 _SPACES = re.compile(r"\s+")
 
 
@@ -52,6 +54,11 @@ def row(cells: list[str]) -> str:
     return " | ".join(cells)
 
 
+def readable(name: str) -> str:
+    """A title from a file name: `2023-annual_report.pdf` becomes `2023 annual report`."""
+    return " ".join(_SEPARATORS.sub(" ", PurePath(name).stem).split()) or name
+
+
 class TextBuilder:
     """Collects the blocks of a document in reading order; blocks are parted by an empty line."""
 
@@ -63,8 +70,9 @@ class TextBuilder:
         self.first_heading = ""
 
     @property
-    def empty(self) -> bool:
-        return not self._parts
+    def chars(self) -> int:
+        """The length of the text so far."""
+        return self._length
 
     def add(self, kind: BlockKind, text: str, *, level: int = 0) -> None:
         """Appends a block of clean text; text without a visible character is left out. Raises TooLarge."""

@@ -7,11 +7,12 @@ import itertools
 import re
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from ragagent.connectors.readers import pdf_layout
-from ragagent.connectors.readers.parsed import Parsed, TextBuilder
-from ragagent.connectors.readers.pdf_layout import Word
+from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line, readable
+from ragagent.connectors.readers.pdf_layout import Line, Word
 from ragagent.errors import EmptyDocument, EncryptedDocument, ReadError, TooLarge
 from ragagent.settings import IngestSettings
 from ragagent.types import Scalar
@@ -24,6 +25,10 @@ _PASSWORD, _SECURITY = 4, 5
 _BODY_SAMPLE_PAGES = 32
 _MAX_PAGE_CHARS = 400_000
 _WORD = re.compile(r"\S+")
+_TELLING = re.compile(r"[^\W\d_]{3}")
+_NO_TITLE = re.compile(
+    r"^(?:untitled|scan|document|download|file|img|image|output|print)\W*\d*\W*$|^microsoft \w+ - |\.\w{2,4}$", re.I
+)
 _BOLD = re.compile(rb"bold|black|heavy|semibold|demi", re.IGNORECASE)
 # fmt: off
 _LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st",
@@ -38,10 +43,10 @@ def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
     Raises EncryptedDocument, EmptyDocument when no page has text, TooLarge, and ReadError for a damaged file.
     """
     with _LOCK:
-        return _read(data, limits)
+        return _read(data, name, limits)
 
 
-def _read(data: bytes, limits: IngestSettings) -> Parsed:
+def _read(data: bytes, name: str, limits: IngestSettings) -> Parsed:
     document = _open(data)
     try:
         count = len(document)
@@ -49,13 +54,13 @@ def _read(data: bytes, limits: IngestSettings) -> Parsed:
             raise TooLarge(f"it has {count} pages; at most {limits.max_pages} are read (setting ingest.max_pages)")
         builder = TextBuilder(max_chars=limits.max_text_chars)
         unreadable = _add_pages(document, builder)
-        title, metadata = _metadata(document)
+        title, author = _title(document, name), document.get_metadata_value("Author")
     finally:
         document.close()
     if unreadable == count:
         raise ReadError(f"none of its {count} pages can be loaded: the file is damaged")
-    metadata |= {"pages": count, "unreadable_pages": unreadable or None}
-    if builder.empty:
+    metadata: dict[str, Scalar] = {"author": author, "pages": count, "unreadable_pages": unreadable or None}
+    if not builder.chars:
         raise EmptyDocument(f"it has {count} page(s) but no text: images of text need OCR first")
     return builder.parsed(media_type=MEDIA_TYPE, title=title, metadata=metadata)
 
@@ -71,8 +76,14 @@ def _open(data: bytes) -> Any:
         raise ReadError(f"the PDF is damaged or cut off: {error}") from error
 
 
-def _metadata(document: Any) -> tuple[str, dict[str, Scalar]]:
-    return document.get_metadata_value("Title"), {"author": document.get_metadata_value("Author") or None}
+def _title(document: Any, name: str) -> str:
+    """The stated title where it is one; the file's name where it says something; else the first heading decides."""
+    stated = one_line(document.get_metadata_value("Title"))
+    if _TELLING.search(stated) and not _NO_TITLE.search(stated):
+        return stated
+    # Headings of a PDF are guesses: "UNITED STATES" at the top of a filing says less than the name of the file.
+    stem = PurePath(name).stem
+    return readable(name) if _TELLING.search(stem) and not _NO_TITLE.search(stem) else ""
 
 
 def _add_pages(document: Any, builder: TextBuilder) -> int:
@@ -92,7 +103,7 @@ def _add_pages(document: Any, builder: TextBuilder) -> int:
     return unreadable
 
 
-def _pages(document: Any) -> Iterator[tuple[int, Sequence[pdf_layout.Line] | None]]:
+def _pages(document: Any) -> Iterator[tuple[int, Sequence[Line] | None]]:
     """The number and the lines of each page; None for a page that PDFium cannot load."""
     import pypdfium2
 
@@ -104,6 +115,7 @@ def _pages(document: Any) -> Iterator[tuple[int, Sequence[pdf_layout.Line] | Non
             yield index + 1, None
             continue
         lines = pdf_layout.lines(_words(text_page, page.get_rotation()))
+        _mark_bold(text_page, lines)
         text_page.close()
         page.close()
         yield index + 1, lines
@@ -113,36 +125,47 @@ def _words(text_page: Any, rotation: int) -> Iterator[Word]:
     """The words of a page in the order of its content stream, by the boxes of their first and last characters."""
     from pypdfium2 import raw
 
-    handle, box = text_page.raw, raw.FS_RECTF()
-    name, flags = ctypes.create_string_buffer(80), ctypes.c_int()
-    text = _text(text_page)
-    for match in _WORD.finditer(text):
+    handle, box, get_box = text_page.raw, raw.FS_RECTF(), raw.FPDFText_GetLooseCharBox
+    pointer = ctypes.byref(box)
+    for match in _WORD.finditer(_text(text_page)):
         first, last = match.start(), match.end() - 1
-        raw.FPDFText_GetLooseCharBox(handle, first, box)
-        begin = _turned(box, rotation)
-        raw.FPDFText_GetLooseCharBox(handle, last, box)
-        end = _turned(box, rotation)
-        raw.FPDFText_GetFontInfo(handle, first, name, 80, flags)
-        yield Word(
-            text=match.group().translate(_LIGATURES),
-            left=min(begin[0], end[0]),
-            right=max(begin[2], end[2]),
-            bottom=begin[1],
-            size=max(begin[3] - begin[1], 0.1),
-            bold=_BOLD.search(name.value) is not None,
-            vertical=last > first and abs(end[1] - begin[1]) > abs(end[0] - begin[0]),
-        )
+        get_box(handle, first, pointer)
+        left, bottom, right, top = begin = _turned(box, rotation)
+        if last > first:
+            get_box(handle, last, pointer)
+            end = _turned(box, rotation)
+            left, right = min(left, end[0]), max(right, end[2])
+            vertical = abs(end[1] - begin[1]) > abs(end[0] - begin[0])
+        else:
+            vertical = False
+        text = match.group()
+        text = text if text.isascii() else text.translate(_LIGATURES)
+        yield Word(text, left, right, bottom, max(top - bottom, 0.1), vertical, first, last)
+
+
+def _mark_bold(text_page: Any, lines: Sequence[Line]) -> None:
+    """Marks the lines that could be headings and begin and end in a bold font."""
+    from pypdfium2 import raw
+
+    name, flags = ctypes.create_string_buffer(80), ctypes.c_int()
+    for line in lines:
+        if len(line.cells) == 1 and len(line.cells[0].text) <= pdf_layout.MAX_HEADING:
+            bold = True
+            for index in (line.first, line.last):
+                raw.FPDFText_GetFontInfo(text_page.raw, index, name, 80, flags)
+                bold = bold and _BOLD.search(name.value) is not None
+            line.bold = bold
 
 
 def _turned(box: Any, rotation: int) -> tuple[float, float, float, float]:
     """left, bottom, right, top of a box as the reader of a turned page sees it."""
+    if rotation == 0:
+        return box.left, box.bottom, box.right, box.top
     if rotation == 90:
         return box.bottom, -box.right, box.top, -box.left
     if rotation == 180:
         return -box.right, -box.top, -box.left, -box.bottom
-    if rotation == 270:
-        return -box.top, box.left, -box.bottom, box.right
-    return box.left, box.bottom, box.right, box.top
+    return -box.top, box.left, -box.bottom, box.right
 
 
 def _text(text_page: Any) -> str:

@@ -13,15 +13,19 @@ from ragagent.types import BlockKind
 
 
 class Word(NamedTuple):
-    """A word and its place; y grows upwards, `size` is the height of its line box, in points."""
+    """A word and its place; y grows upwards, `size` is the height of its line box, in points.
+
+    `first` and `last` are the indices of its characters on the page.
+    """
 
     text: str
     left: float
     right: float
     bottom: float
     size: float
-    bold: bool
     vertical: bool
+    first: int
+    last: int
 
 
 @dataclass(slots=True)
@@ -40,8 +44,10 @@ class Line:
     cells: list[Cell]
     bottom: float
     size: float
-    bold: bool
     vertical: bool
+    first: int
+    last: int
+    bold: bool = False
 
     @property
     def left(self) -> float:
@@ -54,6 +60,10 @@ class Line:
     @property
     def text(self) -> str:
         return self.cells[0].text if len(self.cells) == 1 else _row(self.cells)
+
+    @property
+    def is_row(self) -> bool:
+        return len(self.cells) > 1 and " | " in self.text
 
 
 class Part(NamedTuple):
@@ -70,9 +80,12 @@ HYPHEN = "\ufffe"
 # A gap of this many line heights parts two cells; word spaces are 0.2 to 0.5, in justified lines up to 1.
 _CELL_GAP = 1.25
 _SHORT_CELL = 40
+_PROSE_COLUMN = 30
+_CURRENCIES = frozenset("$€£¥")
+_ENDS_FIGURE = frozenset("0123456789)—–-%")
 _LOOK_BACK = 8
-_MAX_HEADING = 120
-_MARKER = r"[•▪◦‣●○■□➢✓–—*·\-]|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]"
+MAX_HEADING = 120
+_MARKER = r"[•▪◦‣●○■□➢✓–—*·\-]|\(?(?:\d{1,2}|[a-zA-Z]|[ivxIVX]{1,5})[.)]"
 _BULLET = re.compile(rf"(?:{_MARKER})(?:\s|$)")
 _ONLY_MARKER = re.compile(rf"(?:{_MARKER})$")
 _OPENING_CELL = re.compile(r"[$€£¥]?\s*\(?[$€£¥]?$")
@@ -99,32 +112,34 @@ def lines(words: Iterable[Word]) -> list[Line]:
 
 def _runs(words: Iterable[Word]) -> Iterator[Line]:
     """Neighbours in the stream that stand on one baseline, left to right, without a wide gap."""
-    current: Line | None = None
+    line: Line | None = None
+    texts: list[str] = []
     for word in words:
-        if current is not None and _continues(current, word):
-            cell = current.cells[0]
-            gap = word.left - cell.right
-            cell.text += word.text if -0.5 < gap < 0.02 * word.size and word.text in {",", "."} else f" {word.text}"
-            cell.right = max(cell.right, word.right)
-            cell.left = min(cell.left, word.left)
-            current.bold = current.bold and word.bold
+        if line is not None and _continues(line, word, texts[-1]):
+            texts.append(word.text)
+            cell = line.cells[0]
+            cell.left, cell.right = min(cell.left, word.left), max(cell.right, word.right)
+            line.last = word.last
             continue
-        if current is not None:
-            yield current
-        current = Line([Cell(word.text, word.left, word.right)], word.bottom, word.size, word.bold, word.vertical)
-    if current is not None:
-        yield current
+        if line is not None:
+            line.cells[0].text = " ".join(texts)
+            yield line
+        texts = [word.text]
+        line = Line([Cell("", word.left, word.right)], word.bottom, word.size, word.vertical, word.first, word.last)
+    if line is not None:
+        line.cells[0].text = " ".join(texts)
+        yield line
 
 
-def _continues(line: Line, word: Word) -> bool:
+def _continues(line: Line, word: Word, before: str) -> bool:
     if line.vertical or word.vertical:
         return line.vertical and word.vertical
-    if not _level(line, word.bottom, word.size):
+    gap = word.left - line.cells[0].right
+    if not -0.6 * word.size < gap < _CELL_GAP * word.size and not _RIGHT_TO_LEFT.search(word.text):
         return False
-    if _RIGHT_TO_LEFT.search(word.text):
-        return True
-    gap = word.left - line.right
-    return -0.6 * word.size < gap < _CELL_GAP * max(line.size, word.size)
+    if word.text in _CURRENCIES and before[-1] in _ENDS_FIGURE and gap > 0.6 * word.size:
+        return False
+    return abs(line.bottom - word.bottom) < 0.2 * word.size or _level(line, word.bottom, word.size)
 
 
 def _level(line: Line, bottom: float, size: float) -> bool:
@@ -153,7 +168,6 @@ def _join(line: Line, run: Line) -> None:
     line.cells.extend(run.cells)
     line.cells.sort(key=lambda cell: cell.left)
     line.size = max(line.size, run.size)
-    line.bold = line.bold and run.bold
 
 
 def _row(cells: Sequence[Cell]) -> str:
@@ -182,15 +196,18 @@ def body_size(pages: Iterable[Sequence[Line]]) -> float:
 
 def parts(page: Sequence[Line], body: float) -> Iterator[Part]:
     """The blocks of a page. `body` is the line height of running text (`body_size`)."""
-    right = _right_margin(page)
-    group: list[Line] = []
-    for line in page:
-        if group and not _belongs(group, line, body, right):
-            yield from _part(group, body)
-            group = []
-        group.append(line)
-    if group:
-        yield from _part(group, body)
+    margin = _right_margin(page)
+    start = 0
+    while start < len(page):
+        if page[start].is_row:
+            end = _table_end(page, start, body)
+            yield from _table(page[start:end])
+        else:
+            end = start + 1
+            while end < len(page) and _belongs(page[start:end], page[end], body, margin):
+                end += 1
+            yield _prose(page[start:end], body)
+        start = end
 
 
 def _right_margin(page: Sequence[Line]) -> float:
@@ -198,51 +215,56 @@ def _right_margin(page: Sequence[Line]) -> float:
     return edges[len(edges) * 9 // 10] if edges else 0.0
 
 
-def _is_row(line: Line) -> bool:
-    return " | " in line.text
+def _table_end(page: Sequence[Line], start: int, body: float) -> int:
+    """Where the table ends that begins with the row at `start`: after its last row.
+
+    A label without figures, of one line or two, may stand between rows.
+    """
+    end = start + 1
+    for index in range(start + 1, len(page)):
+        line, above = page[index], page[index - 1]
+        drop = above.bottom - line.bottom
+        if line.vertical or drop <= 0 or drop > 3 * max(line.size, above.size):
+            break
+        if line.is_row:
+            end = index + 1
+        elif index - end >= 2 or line.text.endswith((".", ";")) or _is_title(line, drop, body):
+            break
+    return end
 
 
-def _belongs(group: Sequence[Line], line: Line, body: float, right: float) -> bool:
-    """Whether `line` goes on with the block that `group` is so far."""
+def _is_title(line: Line, drop: float, body: float) -> bool:
+    """Whether a line in a table stands off like a heading of what comes after it."""
+    return drop > 1.8 * line.size and _heading_level(line, body) > 0
+
+
+def _belongs(group: Sequence[Line], line: Line, body: float, margin: float) -> bool:
+    """Whether `line` goes on with the prose that `group` is so far."""
     last = group[-1]
     drop = last.bottom - line.bottom
-    if line.vertical or last.vertical or drop < 0 or drop > 2.2 * max(line.size, last.size):
+    if line.is_row or line.vertical or last.vertical or drop < 0 or drop > 1.55 * line.size:
         return False
-    if _is_row(line) or _is_row(last):
-        return _same_table(group, line, drop)
     if _heading_level(last, body) != _heading_level(line, body) or abs(last.size - line.size) > 0.15 * line.size:
         return False
-    if _BULLET.match(line.text) or drop > 1.55 * line.size:
-        return False
-    return _goes_on(last, line, right)
+    return not _BULLET.match(line.text) and _goes_on(last, line, margin)
 
 
-def _same_table(group: Sequence[Line], line: Line, drop: float) -> bool:
-    if _is_row(line) and _is_row(group[-1]):
-        return True
-    # A label without figures ("Net sales:") or a wrapped label stands between rows of the same table.
-    if _is_row(line):
-        return len(group) > 1 and any(_is_row(other) for other in group) and drop < 1.8 * line.size
-    return len(line.text) < 90 and drop < 1.6 * line.size and not line.text.endswith((".", ";"))
-
-
-def _goes_on(last: Line, line: Line, right: float) -> bool:
-    """Whether a line of prose continues the one above."""
+def _goes_on(last: Line, line: Line, margin: float) -> bool:
+    """Whether a line continues the one above: that one is full, or its sentence is not over."""
     if line.left > last.right or line.right < last.left:
         return False
     if last.text.endswith((HYPHEN, ",", "-")) or line.text[:1].islower():
         return True
-    width = max(right - last.left, 1.0)
     first_word = len(line.text.split(" ", 1)[0]) * 0.5 * line.size
-    full = last.right + first_word >= min(right, last.left + width) - 0.02 * width or last.right >= line.right - 1
+    full = last.right + first_word >= margin - 0.02 * (margin - last.left) or last.right >= line.right - 1
     indented = line.left - last.left > 0.9 * line.size and not _BULLET.match(last.text)
-    return not (indented or not full)
+    return full and not indented
 
 
 def _heading_level(line: Line, body: float) -> int:
     """1 to 4 for a line that looks like a heading by its size or weight, 0 for others."""
     text = line.text
-    if _is_row(line) or line.vertical or len(text) > _MAX_HEADING or not any(map(str.isalpha, text)):
+    if line.is_row or line.vertical or len(text) > MAX_HEADING or not any(map(str.isalpha, text)):
         return 0
     ratio = line.size / body if body else 1.0
     if ratio >= 1.15:
@@ -250,30 +272,39 @@ def _heading_level(line: Line, body: float) -> int:
     return 4 if line.bold and ratio > 0.9 and not text.endswith((".", ",", ";")) else 0
 
 
-def _part(group: Sequence[Line], body: float) -> Iterator[Part]:
-    if any(map(_is_row, group)):
-        yield from _table(group)
-        return
-    text = _flowing(group)
+def _prose(group: Sequence[Line], body: float) -> Part:
+    text = _flowing([line.text for line in group])
     level = _heading_level(group[0], body)
-    if level and len(group) <= 3 and len(text) <= 2 * _MAX_HEADING:
-        yield Part("heading", text, level)
-    else:
-        yield Part("list" if _BULLET.match(text) else "paragraph", text)
+    if level and len(group) <= 3 and len(text) <= 2 * MAX_HEADING:
+        return Part("heading", text, level)
+    return Part("list" if _BULLET.match(text) else "paragraph", text)
+
+
+def _flowing(texts: Sequence[str]) -> str:
+    """The lines as one, words that were parted at a line's end put together."""
+    return " ".join(texts).replace(f"{HYPHEN} ", "").replace(HYPHEN, "-")
 
 
 def _table(group: Sequence[Line]) -> Iterator[Part]:
-    texts = [line.text.replace(HYPHEN, "-") for line in group]
-    rows = sum(map(_is_row, group))
-    yield Part("table" if rows > 1 else "paragraph", "\n".join(texts))
-
-
-def _flowing(group: Sequence[Line]) -> str:
-    """The lines as one, words that were parted at a line's end put together."""
-    text = ""
+    if _is_columns(group):
+        for side in (0, 1):
+            yield Part("paragraph", _flowing([line.cells[side].text for line in group if side < len(line.cells)]))
+        return
+    texts: list[str] = []
+    label = False
     for line in group:
-        if text.endswith(HYPHEN):
-            text = text[:-1] + line.text
+        # A label of two lines has its figures on the second one.
+        if label and line.is_row and line.text[:1].islower():
+            texts[-1] = _flowing([texts[-1], line.text])
         else:
-            text = f"{text} {line.text}" if text else line.text
-    return text.replace(HYPHEN, "-")
+            texts.append(line.text.replace(HYPHEN, "-"))
+        label = not line.is_row
+    yield Part("table" if len(texts) > 1 else "paragraph", "\n".join(texts))
+
+
+def _is_columns(group: Sequence[Line]) -> bool:
+    """Whether the rows are two columns of prose that the file draws line by line across."""
+    if len(group) < 5 or sum(len(line.cells) == 2 for line in group) < 0.8 * len(group):
+        return False
+    pairs = [line.cells for line in group if len(line.cells) == 2]
+    return all(sorted(len(cells[side].text) for cells in pairs)[len(pairs) // 2] >= _PROSE_COLUMN for side in (0, 1))
