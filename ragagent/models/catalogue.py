@@ -153,9 +153,10 @@ def read_models(file: Path) -> tuple[Model, ...]:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from error
-    return tuple(
-        _model(_Table(file, f"model {number}", entry)) for number, entry in enumerate(data.get("model", []), 1)
-    )
+    top = _Table(file, "the catalogue", data)
+    models = tuple(map(_model, top.tables("model")))
+    top.done()
+    return models
 
 
 def safe_name(text: str) -> bool:
@@ -195,12 +196,10 @@ class _Table:
     def wrong(self, problem: str) -> ConfigError:
         return ConfigError(f"{self.file}: {self.where}: {problem}")
 
-    def text(self, key: str, default: str | None = None, pattern: re.Pattern[str] | None = None) -> str:
+    def text(self, key: str, default: str | None = None) -> str:
         value = self._table.pop(key, default)
         if not isinstance(value, str):
             raise self.wrong(f"{key} must be text")
-        if pattern is not None and not pattern.fullmatch(value):
-            raise self.wrong(f"{key} = {value!r} is not allowed; it must match {pattern.pattern}")
         return value
 
     def number(self, key: str, maximum: int = 1 << 50) -> int | None:
@@ -213,6 +212,8 @@ class _Table:
 
     def tables(self, key: str) -> list[_Table]:
         entries = self._table.pop(key, [])
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise self.wrong(f"{key} must be a list of tables")
         return [_Table(self.file, f"{self.where}, {key} {number}", entry) for number, entry in enumerate(entries, 1)]
 
     def done(self) -> None:
@@ -221,7 +222,9 @@ class _Table:
 
 
 def _model(table: _Table) -> Model:
-    name = table.text("name", pattern=_NAME)
+    name = table.text("name")
+    if not safe_name(name):
+        raise table.wrong(f"name = {name!r} must be letters, digits, dots, dashes")
     table.where = f"model {name!r}"
     kind = table.text("kind")
     if kind not in ("chat", "embedding"):

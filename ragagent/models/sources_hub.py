@@ -82,9 +82,12 @@ def embedding_files(files: Sequence[ModelFile]) -> tuple[ModelFile, ...]:
     """
     kept = [file for file in files if safe_path(file.path) and _in_model(file.path)]
     safe = any(file.path.endswith(".safetensors") for file in kept)
-    weights = ".safetensors" if safe else ".bin"
-    chosen = [file for file in kept if file.path.endswith((*_TEXT_SUFFIXES, weights))]
+    chosen = [file for file in kept if file.path.endswith(_TEXT_SUFFIXES) or _is_weights(file.path, safe=safe)]
     return tuple(sorted(chosen, key=lambda file: file.path))
+
+
+def _is_weights(path: str, *, safe: bool) -> bool:
+    return path.endswith(".safetensors") if safe else path.rpartition("/")[2].startswith("pytorch_model")
 
 
 def _in_model(path: str) -> bool:
@@ -106,7 +109,7 @@ def _from_cache(
 ) -> tuple[ModelFile, ...] | None:
     """The files copied out of the hub's cache, or None where it does not hold all of them, right."""
     for snapshot in _snapshots(source, hub, pinned=bool(files) and all(file.sha256 for file in files)):
-        wanted = tuple(files) or _cached_listing(snapshot)
+        wanted = tuple(files) or folder_listing(snapshot)
         if wanted and all(_fits(snapshot / file.path, file) for file in wanted):
             for file in wanted:
                 _take(snapshot / file.path, into / file.path, meter)
@@ -128,7 +131,8 @@ def _snapshots(source: HubSource, hub: HubOptions, *, pinned: bool) -> Iterator[
         yield from (other for other in sorted((repository / "snapshots").iterdir()) if other != first)
 
 
-def _cached_listing(snapshot: Path) -> tuple[ModelFile, ...]:
+def folder_listing(snapshot: Path) -> tuple[ModelFile, ...]:
+    """The files of the embedding model in a folder, none where there is no whole one."""
     found = [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
     try:
         return _checked(embedding_files([ModelFile(path=path) for path in found]), str(snapshot))

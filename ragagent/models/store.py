@@ -47,9 +47,16 @@ class ModelStore:
     ) -> None:
         self.folder = folder or default_folder()
         self._layout = Layout(self.folder)
-        self.catalogue = catalogue or Catalogue.load()
+        self._catalogue = catalogue
         self._access = access or Access()
         self._lock_timeout_s = lock_timeout_s
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The models that have a name; read when it is first needed, so that a path costs nothing."""
+        if self._catalogue is None:
+            self._catalogue = Catalogue.load()
+        return self._catalogue
 
     def model(self, name: str) -> Model:
         """What is known of a catalogue name, an `hf:` reference, or a model that was imported. Raises ModelNotFound."""
@@ -67,7 +74,7 @@ class ModelStore:
         same spelling. Raises ModelNotFound, or ModelLoadError for what is there and cannot be right.
         """
         text = str(name_or_path)
-        if text.startswith(PREFIX) or text in self.catalogue:
+        if text.startswith(PREFIX) or (safe_name(text) and text in self.catalogue):
             return self._installed(self.model(text))
         if os.path.exists(text):
             return _checked_path(Path(text))
@@ -220,12 +227,13 @@ class ModelStore:
     def _entry(self, model: Model) -> ModelEntry:
         state, files = self._state(model)
         sizes = [file.size_bytes for file in files]
+        known = sum(size for size in sizes if size) if sizes and all(sizes) else None
         return ModelEntry(
             name=model.name,
             kind=model.kind,
             state=state,
             present=state == "present",
-            size_bytes=model.size_bytes or (sum(size for size in sizes if size) or None),
+            size_bytes=known or model.size_bytes,
             licence=model.licence,
             context_tokens=model.context_tokens,
             dimension=model.dimension,
