@@ -110,7 +110,7 @@ Cursor = Annotated[str | None, Field(max_length=8192, description="next_cursor o
 def build_server(kb: Served, *, name: str = "ragagent", version: str = "") -> MCPServer[Any]:
     """An MCP server over `kb`. Its tools only read; calls of `kb` run in threads, so that it keeps answering.
 
-    Wrong arguments and errors of `kb` come back as tool errors in words; anything unexpected is named without details.
+    Wrong arguments and errors of `kb` come back as tool errors in words; of anything unexpected only the log on standard error tells.
     """
     from mcp.server import MCPServer
     from mcp.types import ToolAnnotations
@@ -223,6 +223,6 @@ def _from_cursor(cursor: str | None) -> str | None:
     if not cursor:
         return None
     try:
-        return base64.urlsafe_b64decode(cursor.encode()).decode()
+        return base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
     except (ValueError, binascii.Error):
         raise ToolError(f"cursor {cursor[:40]!r} is not one that list_documents gave; leave it out to begin") from None
