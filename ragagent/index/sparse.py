@@ -35,6 +35,11 @@ class _Found:
     frequencies: npt.NDArray[np.float64]
     lengths: npt.NDArray[np.float64]
 
+    def only(self, at: int) -> _Found:
+        """The one chunk at that position."""
+        one = slice(at, at + 1)
+        return _Found(places=self.places[one], frequencies=self.frequencies[one], lengths=self.lengths[one])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Term:
@@ -75,10 +80,10 @@ class Scorer:
         at = int(np.searchsorted(found.places, place))
         if at == len(found.places) or found.places[at] != place:
             return ""
-        score = float(self._contribution(term, found)[at])
+        one = found.only(at)
         return (
-            f"{term.text} {score:.4g} (idf {term.idf:.4g}, tf {found.frequencies[at]:g}, "
-            f"length {found.lengths[at]:g}/{self._average:.4g})"
+            f"{term.text} {self._contribution(term, one)[0]:.4g} (idf {term.idf:.4g}, tf {one.frequencies[0]:g}, "
+            f"length {one.lengths[0]:g}/{self._average:.4g})"
         )
 
     def _within(self, number: int, count: int, mask: Mask | None) -> Ranking:

@@ -26,6 +26,7 @@ _NORMALISED_CHARS = 4096  # Normalising takes quadratic time where combining mar
 _JOINERS = "'.,-_/:@&+#"
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _GROUPED = re.compile(r"\d{1,3}(?:([.,])\d{3})(?:\1\d{3})*(?:[.,]\d+)?")
+_COMPOUND = re.compile(r"[^\W\d_]+(?:[-/][^\W\d_]+)+")
 _PARTS = re.compile(r"[^'.,\-_/:@&+#]+")
 _HUMPS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^A-Za-z\d]+")
 _CONTRACTION = re.compile(r"[^\W\d_]+'[^\W\d_]+")
@@ -141,8 +142,9 @@ class Analyser:
             yield from self._joined(word)
 
     def _joined(self, word: str) -> Iterator[str]:
-        """An identifier, part number, date or compound: the whole, then its parts."""
-        if len(word) <= MAX_TERM_CHARS:
+        """An identifier, part number or date: the whole, then its parts. Of a mere compound word, the parts."""
+        # The whole of "copper-free" is no help beside its parts: 0.003 to 0.005 nDCG@10 lost on SciFact and Cranfield.
+        if len(word) <= MAX_TERM_CHARS and not _COMPOUND.fullmatch(word):
             yield _folded(word)
         for part in _PARTS.findall(word):
             if part != word and not part.isdecimal():

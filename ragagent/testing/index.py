@@ -1,0 +1,379 @@
+"""The contract of `ragagent.protocols.Index` as rules that any engine can be held to.
+
+    check_index(lambda dimension: MyIndex(dimension))          # all of them
+    @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+    def test_rule(rule): rule(factory)                         # one test each
+
+A factory makes a new, empty index for vectors of the given dimension. A rule raises AssertionError when it is broken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ragagent.errors import ConfigError, IndexStateError
+from ragagent.protocols import Entry, Index
+from ragagent.testing.embedding import HashEmbedder
+from ragagent.types import Chunk, Document, Hit, Metadata, SearchMode, Span, Vector, digest
+
+Factory = Callable[[int], Index]
+
+DIMENSION = 32
+_EMBEDDER = HashEmbedder(DIMENSION)
+_MODES: tuple[SearchMode, ...] = ("dense", "sparse", "hybrid")
+
+
+def check_index(factory: Factory) -> None:
+    """Holds an engine to every rule."""
+    for rule in RULES:
+        rule(factory)
+
+
+def entry(
+    uri: str,
+    paragraphs: Sequence[str],
+    *,
+    title: str = "",
+    metadata: Metadata | None = None,
+    source: str = "",
+    stamp: str = "",
+) -> Entry:
+    """A document of one chunk for each paragraph, embedded by `HashEmbedder(DIMENSION)` with its title before it."""
+    document = Document(uri=uri, title=title, text="\n\n".join(paragraphs), metadata=metadata or {})
+    chunks = tuple(_chunks(document, paragraphs))
+    texts = tuple(f"{title}\n{chunk.text}" for chunk in chunks)
+    vectors = _EMBEDDER.embed_documents(texts)
+    return Entry(document=document, chunks=chunks, vectors=vectors, texts=texts, source=source, stamp=stamp)
+
+
+def vector_of(text: str) -> Vector:
+    """The query vector that goes with `entry`: float32[DIMENSION]."""
+    return _EMBEDDER.embed_query(text)
+
+
+def _chunks(document: Document, paragraphs: Sequence[str]) -> Iterator[Chunk]:
+    start = 0
+    for position, text in enumerate(paragraphs):
+        before = paragraphs[:position].count(text)
+        span = Span(start, start + len(text))
+        key = digest(document.id, text, str(before))
+        yield Chunk(id=key, document_id=document.id, span=span, text=text, position=position)
+        start = span.end + 2
+
+
+def _library() -> list[Entry]:
+    return [
+        entry("b", ["Bees dance to tell of flowers.", "A hive has one queen."], title="Bees", metadata={"year": 2001}),
+        entry("c", ["Whales sing under water.", "Some songs last for hours."], title="Whales", metadata={"year": 2002}),
+        entry("a", ["Ants follow scent.", "A queen lays every egg."], title="Ants", metadata={"year": 2001, "x": None}),
+        entry("d", ["An article about nothing."], title="", metadata={"tags": ["short", "odd"], "draft": True}),
+    ]
+
+
+@contextlib.contextmanager
+def _filled(factory: Factory, entries: Sequence[Entry] = ()) -> Iterator[Index]:
+    index = factory(DIMENSION)
+    try:
+        index.write(entries)
+        yield index
+    finally:
+        index.close()
+
+
+def _search(index: Index, text: str, mode: SearchMode, k: int = 10, where: dict[str, Any] | None = None) -> list[Hit]:
+    return index.search(text, None if mode == "sparse" else vector_of(text), k=k, mode=mode, where=where)
+
+
+def _found(index: Index, text: str, mode: SearchMode, where: dict[str, Any] | None = None) -> list[str]:
+    return [hit.chunk.id for hit in _search(index, text, mode, 100, where)]
+
+
+def a_document_comes_back_as_it_was_written(factory: Factory) -> None:
+    library = _library()
+    with _filled(factory, library) as index:
+        for one in library:
+            assert index.document(one.document.id) == one.document
+            assert tuple(index.chunks(one.document.id)) == one.chunks
+        assert index.document("no such id") is None
+        assert list(index.chunks("no such id")) == []
+
+
+def documents_come_in_the_order_of_uri(factory: Factory) -> None:
+    library = [entry(f"file:{number:03}", [f"Number {number}."]) for number in range(100)]
+    with _filled(factory, library[::-1]) as index:
+        assert [document.uri for document in index.documents()] == [one.document.uri for one in library]
+
+
+def every_chunk_is_found_in_every_mode(factory: Factory) -> None:
+    with _filled(factory, _library()) as index:
+        for one in _library():
+            for chunk, text in zip(one.chunks, one.texts, strict=True):
+                for mode in _MODES:
+                    assert chunk.id in _found(index, text, mode), (mode, chunk.text)
+
+
+def a_hit_carries_its_chunk_and_its_document(factory: Factory) -> None:
+    with _filled(factory, _library()) as index:
+        for mode in _MODES:
+            hit = _search(index, "Bees dance to tell of flowers.", mode)[0]
+            assert (hit.text, hit.title, hit.uri, hit.via) == ("Bees dance to tell of flowers.", "Bees", "b", mode)
+            assert dict(hit.metadata) == {"year": 2001}
+            assert {stage.name for stage in hit.stages} >= ({"dense", "sparse"} if mode == "hybrid" else {mode})
+
+
+def ranks_run_from_one_and_scores_fall(factory: Factory) -> None:
+    with _filled(factory, _library()) as index:
+        for mode in _MODES:
+            for k in (1, 3, 100):
+                hits = _search(index, "a queen of bees and ants", mode, k)
+                assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
+                assert len(hits) <= k
+                assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def equal_scores_are_ordered_by_chunk_id(factory: Factory) -> None:
+    twins = [entry(f"twin:{number}", ["The very same words."]) for number in range(20)]
+    with _filled(factory, twins) as index:
+        expected = sorted(one.chunks[0].id for one in twins)
+        for mode in _MODES:
+            assert [hit.chunk.id for hit in _search(index, "same words", mode, 7)] == expected[:7], mode
+
+
+def dense_search_is_exact(factory: Factory) -> None:
+    library = [entry(f"n:{number}", [f"word{number} word{number % 7} word{number % 11}"]) for number in range(300)]
+    with _filled(factory, library) as index:
+        vectors = np.concatenate([one.vectors for one in library]).astype(np.float64)
+        for text in ("word3 word4", "word250", "word1 word2 word3"):
+            scores = vectors @ vector_of(text).astype(np.float64)
+            hits = _search(index, text, "dense", 10)
+            by_id = {one.chunks[0].id: score for one, score in zip(library, scores, strict=True)}
+            assert all(abs(hit.score - by_id[hit.chunk.id]) < 1e-3 for hit in hits)
+            assert min(hit.score for hit in hits) > np.sort(scores)[-10] - 1e-3
+
+
+def a_replaced_document_leaves_nothing_behind(factory: Factory) -> None:
+    with _filled(factory, _library()) as index:
+        new = entry("b", ["Wasps build with paper.", "A hive has one queen."], title="Bees", metadata={"year": 2003})
+        index.write([new])
+        assert index.document(new.document.id) == new.document
+        assert [chunk.text for chunk in index.chunks(new.document.id)] == [
+            "Wasps build with paper.",
+            new.chunks[1].text,
+        ]
+        assert _found(index, "dance flowers", "sparse") == []
+        assert not any(
+            "dance" in hit.text for mode in _MODES for hit in _search(index, "bees dance flowers", mode, 100)
+        )
+        assert _found(index, "bees", "sparse", {"year": 2001}) == []
+        assert set(_found(index, "bees", "sparse", {"year": 2003})) == {chunk.id for chunk in new.chunks}
+
+
+def a_removed_document_is_found_by_no_path(factory: Factory) -> None:
+    with _filled(factory, _library()) as index:
+        gone = _library()[0]
+        index.write(remove=[gone.document.id, "never was here"])
+        assert index.document(gone.document.id) is None
+        assert list(index.chunks(gone.document.id)) == []
+        assert gone.document.id not in index.known()
+        assert not any(document.id == gone.document.id for document in index.documents())
+        assert not any(
+            hit.document_id == gone.document.id for mode in _MODES for hit in _search(index, "queen", mode, 99)
+        )
+        assert not index.cached_vectors(gone.texts)
+
+
+def removing_and_writing_in_one_batch_keeps_what_was_written(factory: Factory) -> None:
+    with _filled(factory, _library()) as index:
+        again = _library()[0]
+        index.write([again], remove=[one.document.id for one in _library()])
+        assert [document.id for document in index.documents()] == [again.document.id]
+
+
+def a_batch_with_a_wrong_entry_writes_nothing(factory: Factory) -> None:
+    good, bad = _library()[:2]
+    wrong = [
+        replace(bad, vectors=bad.vectors[:1]),
+        replace(bad, vectors=bad.vectors * np.float32("nan")),
+        replace(bad, chunks=(bad.chunks[0], replace(bad.chunks[1], text="not in the text"))),
+        replace(bad, chunks=(bad.chunks[0], replace(bad.chunks[1], id=good.chunks[0].id))),
+    ]
+    for broken in wrong:
+        with _filled(factory) as index:
+            try:
+                index.write([good, broken])
+            except ConfigError:
+                assert index.known() == {}
+                assert _found(index, "bees", "sparse") == []
+            else:
+                raise AssertionError("a wrong entry was taken")
+
+
+def filters_equal_brute_force(factory: Factory) -> None:
+    library = [
+        entry(f"n:{number}", [f"common word{number}"], title=f"t{number % 3}", source=f"s{number % 2}",
+              metadata={"n": number % 5, "even": number % 2 == 0, "tags": [f"a{number % 4}", f"b{number % 3}"]})
+        for number in range(60)
+    ]  # fmt: skip
+    wanted: list[tuple[dict[str, Any], Callable[[int], bool]]] = [
+        ({}, lambda number: True),
+        ({"n": 3}, lambda number: number % 5 == 3),
+        ({"n": [3.0, 4]}, lambda number: number % 5 in (3, 4)),
+        ({"n": "3"}, lambda number: False),
+        ({"even": True}, lambda number: number % 2 == 0),
+        ({"n": True}, lambda number: False),
+        ({"tags": "a1"}, lambda number: number % 4 == 1),
+        ({"tags": ["a1", "b0"], "n": 0}, lambda number: (number % 4 == 1 or number % 3 == 0) and number % 5 == 0),
+        ({"uri": ["n:7", "n:8", "n:99"]}, lambda number: number in (7, 8)),
+        ({"title": "t1", "source": "s0"}, lambda number: number % 3 == 1 and number % 2 == 0),
+        ({"media_type": "text/plain"}, lambda number: True),
+        ({"n": []}, lambda number: False),
+        ({"missing": None}, lambda number: False),
+        ({"title": "a' OR 1 = 1 --"}, lambda number: False),
+        ({'n") OR 1 = 1 --': 3}, lambda number: False),
+    ]
+    with _filled(factory, library) as index:
+        for where, accepts in wanted:
+            expected = {one.chunks[0].id for number, one in enumerate(library) if accepts(number)}
+            for mode in _MODES:
+                assert set(_found(index, "common", mode, where)) == expected, (mode, where)
+
+
+def a_filter_still_gives_k_hits_when_k_match(factory: Factory) -> None:
+    library = [
+        entry(f"n:{number}", ["common word " * (1 + number % 3)], metadata={"n": number}) for number in range(200)
+    ]
+    with _filled(factory, library) as index:
+        for mode in _MODES:
+            hits = _search(index, "common word", mode, 5, {"n": list(range(190, 200))})
+            assert len(hits) == 5
+            assert all(hit.metadata["n"] in range(190, 200) for hit in hits)
+
+
+def history_does_not_change_a_ranking(factory: Factory) -> None:
+    library = _library()
+    with _filled(factory, library) as fresh, _filled(factory) as worn:
+        worn.write([entry("b", ["Something else about queens."], title="Bees"), entry("z", ["queen queen queen"])])
+        for one in reversed(library):
+            worn.write([one])
+        worn.write(remove=[entry("z", [""]).document.id])
+        for mode in _MODES:
+            for text in ("queen", "songs of whales", "bees and ants follow"):
+                expected = [(hit.chunk.id, hit.score) for hit in _search(fresh, text, mode, 100)]
+                assert [(hit.chunk.id, hit.score) for hit in _search(worn, text, mode, 100)] == expected, (mode, text)
+
+
+def vectors_are_remembered_by_the_embedded_text(factory: Factory) -> None:
+    library = _library()
+    with _filled(factory, library) as index:
+        cached = index.cached_vectors([*library[0].texts, "never embedded"])
+        assert set(cached) == set(library[0].texts)
+        for text, vector in zip(library[0].texts, library[0].vectors, strict=True):
+            assert cached[text].dtype == np.float32
+            assert float(cached[text] @ vector) > 1 - 1e-3
+
+
+def sources_and_stamps_are_remembered(factory: Factory) -> None:
+    one = entry("x", ["One."], source="s1", stamp="before")
+    two = entry("y", ["Two."], source="s2", stamp="before")
+    with _filled(factory, [one, two]) as index:
+        assert set(index.known("s1")) == {one.document.id}
+        assert set(index.known()) == {one.document.id, two.document.id}
+        assert index.known("s3") == {}
+        index.touch({one.document.id: "after", "no such id": "after"})
+        assert index.known()[one.document.id].stamp == "after"
+        assert index.known()[two.document.id].stamp == "before"
+        assert index.known()[one.document.id].revision == one.document.revision
+        assert index.document(one.document.id) == one.document
+
+
+def an_empty_index_and_empty_questions_give_nothing(factory: Factory) -> None:
+    with _filled(factory) as index:
+        for mode in _MODES:
+            assert _search(index, "anything", mode) == []
+        assert list(index.documents()) == []
+        index.write([entry("e", [])])
+        assert [document.uri for document in index.documents()] == ["e"]
+        index.write(_library())
+        assert _found(index, "", "sparse") == []
+        assert _found(index, "?!", "sparse") == []
+
+
+def status_counts_what_is_there(factory: Factory) -> None:
+    with _filled(factory, _library()) as index:
+        index.write(remove=[_library()[0].document.id])
+        status = index.status()
+        assert (status.documents, status.chunks, status.dimension) == (3, 5, DIMENSION)
+
+
+def a_search_without_its_vector_is_an_error(factory: Factory) -> None:
+    with _filled(factory, _library()) as index:
+        for vector in (None, np.zeros(DIMENSION + 1, np.float32), np.full(DIMENSION, np.nan, np.float32)):
+            try:
+                index.search("queen", vector, k=1, mode="dense")
+            except ConfigError:
+                continue
+            raise AssertionError("a dense search took a wrong vector")
+
+
+def threads_may_search_while_one_writes(factory: Factory) -> None:
+    library = _library()
+    with _filled(factory, library) as index, ThreadPoolExecutor(4) as pool:
+        searches = [pool.submit(_search, index, "queen", mode, 50) for mode in _MODES * 8]
+        for number in range(8):
+            index.write([entry(f"w:{number}", [f"Extra queen {number}.", f"Second extra queen {number}."])])
+        for search in searches:
+            extra = [hit.uri for hit in search.result() if hit.uri.startswith("w:")]
+            # A batch is seen whole or not at all.
+            assert all(extra.count(uri) == 2 for uri in extra)
+
+
+def a_closed_index_says_so(factory: Factory) -> None:
+    index = factory(DIMENSION)
+    index.close()
+    index.close()
+    uses: list[Callable[[], object]] = [
+        lambda: index.write(_library()),
+        lambda: _search(index, "queen", "hybrid"),
+        lambda: index.document("x"),
+        lambda: list(index.documents()),
+        index.known,
+        index.status,
+    ]
+    for use in uses:
+        try:
+            use()
+        except IndexStateError:
+            continue
+        raise AssertionError("a closed index was used")
+
+
+RULES: tuple[Callable[[Factory], None], ...] = (
+    a_document_comes_back_as_it_was_written,
+    documents_come_in_the_order_of_uri,
+    every_chunk_is_found_in_every_mode,
+    a_hit_carries_its_chunk_and_its_document,
+    ranks_run_from_one_and_scores_fall,
+    equal_scores_are_ordered_by_chunk_id,
+    dense_search_is_exact,
+    a_replaced_document_leaves_nothing_behind,
+    a_removed_document_is_found_by_no_path,
+    removing_and_writing_in_one_batch_keeps_what_was_written,
+    a_batch_with_a_wrong_entry_writes_nothing,
+    filters_equal_brute_force,
+    a_filter_still_gives_k_hits_when_k_match,
+    history_does_not_change_a_ranking,
+    vectors_are_remembered_by_the_embedded_text,
+    sources_and_stamps_are_remembered,
+    an_empty_index_and_empty_questions_give_nothing,
+    status_counts_what_is_there,
+    a_search_without_its_vector_is_an_error,
+    threads_may_search_while_one_writes,
+    a_closed_index_says_so,
+)
+"""Every rule of the contract."""
