@@ -109,10 +109,14 @@ def _wide(sample: bytes) -> str | None:
     pairs = len(sample) // 2
     even, odd = sample[0 : 2 * pairs : 2].count(0), sample[1 : 2 * pairs : 2].count(0)
     if odd > 0.4 * pairs and even < 0.02 * pairs:
-        return "utf-16-le"
-    if even > 0.4 * pairs and odd < 0.02 * pairs:
-        return "utf-16-be"
-    return None
+        encoding = "utf-16-le"
+    elif even > 0.4 * pairs and odd < 0.02 * pairs:
+        encoding = "utf-16-be"
+    else:
+        return None
+    text = sample.decode(encoding, "replace")
+    seen = sum(character.isprintable() or character.isspace() for character in text)
+    return encoding if seen > 0.95 * len(text) else None
 
 
 def _is_binary(sample: bytes) -> bool:
