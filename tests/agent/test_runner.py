@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ragagent.agent.runner import AgentRunner
+from ragagent.errors import AgentError, ConfigError, ModelCrashed
+from ragagent.protocols import Tool
+from ragagent.settings import AgentSettings
+from ragagent.tools.calling import invalid
+from ragagent.tools.function import tool
+from ragagent.types import Answer, Citation, Completion, Hit
+
+SEARCH = {"tool": "search_documents", "arguments": {"query": "room costs"}}
+
+
+def cite(task: str, text: str, hits: Sequence[Hit], computed: Sequence[str]) -> Answer:
+    """An answer that cites every passage whole and names what was computed."""
+    citations = tuple(
+        Citation(
+            quote=hit.text,
+            document_id=hit.document_id,
+            uri=hit.uri,
+            title=hit.title,
+            span=hit.chunk.span,
+            verified=True,
+        )
+        for hit in hits
+    )
+    reason = f"computed: {', '.join(computed)}"
+    return Answer(question=task, text=text, status="grounded", confidence=1.0, reason=reason, citations=citations)
+
+
+def test_a_search_and_a_calculation_end_in_a_cited_answer(
+    script: Callable[..., Any], say: Callable[..., str], tools: list[Tool]
+) -> None:
+    llm = script(
+        say("search_documents", "what does a room cost?", query="room costs"),
+        say("calculate", "three nights", expression="3 * 84"),
+        say("final_answer", "done", answer="Three nights cost 252 euros."),
+    )
+    result = AgentRunner(llm, tools, cite=cite).run("What do three nights cost?")
+    assert result.stopped == "finished"
+    assert result.answer.text == "Three nights cost 252 euros."
+    assert [citation.quote for citation in result.answer.citations] == [
+        "A room costs 84 euros a night. Breakfast is 14 euros."
+    ]
+    assert result.answer.reason == "computed: 252"
+    assert [step.call.name for step in result.steps if step.call] == ["search_documents", "calculate", "final_answer"]
+    assert result.usage.prompt_tokens == 30
+    assert [step.thought for step in result.steps] == ["what does a room cost?", "three nights", "done"]
+
+
+def test_the_events_tell_the_steps_in_order_and_end_with_the_result(
+    script: Callable[..., Any], say: Callable[..., str], tools: list[Tool]
+) -> None:
+    llm = script(say("calculate", expression="2*21"), say("final_answer", "", answer="42"))
+    events = list(AgentRunner(llm, tools, cite=cite).stream("What is 2 * 21?"))
+    assert [(event.kind, event.step) for event in events] == [
+        ("thought", 0),
+        ("call", 0),
+        ("observation", 0),
+        ("call", 1),
+        ("answer", 2),
+    ]
+    assert events[2].observation is not None
+    assert events[2].observation.content == "42"
+    assert events[-1].result is not None
+    assert events[-1].result.answer.status == "partial"
+    assert all(event.result is None for event in events[:-1])
+
+
+replies = st.sampled_from(
+    [
+        json.dumps({"thought": "t", **SEARCH}),
+        json.dumps({"thought": "t", "tool": "search_documents", "arguments": {"query": "sauna"}}),
+        json.dumps({"thought": "t", "tool": "calculate", "arguments": {"expression": "1/0"}}),
+        json.dumps({"thought": "t", "tool": "note", "arguments": {"text": "x", "times": 2}}),
+        json.dumps({"thought": "t", "tool": "note", "arguments": {"text": "x", "times": 99}}),
+        json.dumps({"thought": "t", "tool": "note", "arguments": {"text": "x", "also": 1}}),
+        json.dumps({"thought": "t", "tool": "delete_everything", "arguments": {}}),
+        json.dumps({"thought": "t", "tool": "final_answer", "arguments": {"answer": "a"}}),
+        json.dumps({"thought": "t", "tool": "final_answer", "arguments": {}}),
+        '{"thought": "unfinished',
+        "",
+        "Sorry.",
+        "[" * 3000,
+    ]
+)
+
+
+@given(said=st.lists(replies, min_size=8, max_size=8), max_steps=st.integers(1, 8))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_run_ends_within_its_steps_and_runs_only_valid_calls_of_its_tools(
+    said: list[str], max_steps: int, script: Callable[..., Any], tools: list[Tool]
+) -> None:
+    ran: list[dict[str, Any]] = []
+
+    @tool
+    def note(text: str, times: int) -> None:
+        ran.append({"text": text, "times": times})
+        if times > 3:
+            raise RuntimeError("too often")
+
+    llm = script(*said)
+    result = AgentRunner(llm, [*tools, note], cite=cite, settings=AgentSettings(max_steps=max_steps)).run("Do it")
+    assert len(result.steps) <= max_steps
+    assert len(llm.prompts) == len(result.steps)
+    assert [choice["properties"]["tool"]["const"] for choice in llm.grammars[0]["anyOf"]][-1] == (
+        "final_answer" if max_steps == 1 else "note"
+    )
+    assert all(invalid(note.spec.parameters, arguments) == "" for arguments in ran)
+    asked = [step.call.arguments for step in result.steps if step.call and step.call.name == "note"]
+    assert len(ran) == len({json.dumps(dict(arguments)) for arguments in asked})
+
+
+def test_at_the_last_step_only_the_answer_is_left_and_the_result_says_so(
+    script: Callable[..., Any], say: Callable[..., str], tools: list[Tool]
+) -> None:
+    llm = script(say("search_documents", query="room"), say("final_answer", answer="84 euros"))
+    result = AgentRunner(llm, tools, cite=cite, settings=AgentSettings(max_steps=2)).run("What does a room cost?")
+    assert (result.stopped, result.answer.text) == ("step_limit", "84 euros")
+    assert [choice["properties"]["tool"]["const"] for choice in llm.grammars[-1]["anyOf"]] == ["final_answer"]
+
+
+def test_a_run_without_an_answer_is_refused_with_the_reason(script: Callable[..., Any], tools: list[Tool]) -> None:
+    result = AgentRunner(script("no", "no"), tools, cite=cite, settings=AgentSettings(max_steps=2)).run("x")
+    assert (result.stopped, result.answer.status) == ("step_limit", "refused")
+    assert "no answer" in result.answer.reason
+
+
+def test_a_model_that_crashes_ends_the_run_with_the_reason(
+    script: Callable[..., Any], say: Callable[..., str], tools: list[Tool]
+) -> None:
+    llm = script(say("calculate", expression="1+1"), ModelCrashed("the model process was ended by SIGKILL"))
+    result = AgentRunner(llm, tools, cite=cite).run("x")
+    assert (result.stopped, result.answer.status) == ("error", "refused")
+    assert result.answer.reason == "ModelCrashed: the model process was ended by SIGKILL"
+    assert len(result.steps) == 1
+
+
+def test_an_answer_that_cites_nothing_is_partial_and_says_why(
+    script: Callable[..., Any], say: Callable[..., str], tools: list[Tool]
+) -> None:
+    llm = script(say("calculate", expression="1+1"), say("final_answer", answer="2"))
+    answer = AgentRunner(llm, tools, cite=lambda *given: Answer(question="", text="2", status="grounded", confidence=1))
+    result = answer.run("x")
+    assert (result.answer.status, result.answer.reason) == ("partial", "no document was cited for it")
+
+
+def test_a_result_is_bounded_so_that_all_steps_fit_the_context(
+    script: Callable[..., Any], say: Callable[..., str]
+) -> None:
+    @tool
+    def shout() -> str:
+        return "word " * 5000
+
+    llm = script(say("shout"), say("final_answer", answer="loud"))
+    llm.context_tokens = 1024
+    result = AgentRunner(llm, [shout], cite=cite, settings=AgentSettings(max_steps=2)).run("x")
+    observation = result.steps[0].observation
+    assert observation is not None
+    assert "left out" in observation.content
+    assert llm.count_tokens(observation.content) < 300
+
+
+@pytest.mark.parametrize("names", [("calculate", "calculate"), ("final_answer",)])
+def test_two_tools_of_one_name_are_refused(names: Sequence[str], script: Callable[..., Any]) -> None:
+    def made(name: str) -> Tool:
+        @tool(name=name)
+        def anything() -> None: ...
+
+        return anything
+
+    with pytest.raises(ConfigError, match=names[0]):
+        AgentRunner(script(), [made(name) for name in names], cite=cite)
+
+
+def test_an_empty_task_is_refused(script: Callable[..., Any], tools: list[Tool]) -> None:
+    with pytest.raises(AgentError, match="empty"):
+        AgentRunner(script(), tools, cite=cite).run("  ")
+
+
+@pytest.fixture
+def checkpointed(tmp_path: Path, tools: list[Tool], script: Callable[..., Any]) -> Iterator[Callable[..., AgentRunner]]:
+    made: list[AgentRunner] = []
+
+    def runner(*replies: str | BaseException | Completion) -> AgentRunner:
+        made.append(AgentRunner(script(*replies), tools, cite=cite, checkpoints=tmp_path / "runs" / "agent.db"))
+        return made[-1]
+
+    yield runner
+    for one in made:
+        one.close()
+
+
+def test_a_finished_run_gives_its_result_again_without_the_model(
+    checkpointed: Callable[..., AgentRunner], say: Callable[..., str]
+) -> None:
+    said = (say("search_documents", query="room"), say("final_answer", answer="84 euros"))
+    first = checkpointed(*said).run("What does a room cost?", run_id="one")
+    assert checkpointed().resume("one") == first
+    assert first.answer.citations
+
+
+def test_a_run_that_was_broken_off_goes_on_where_it_was_with_its_passages(
+    checkpointed: Callable[..., AgentRunner], say: Callable[..., str]
+) -> None:
+    broken = checkpointed(
+        say("search_documents", query="room"), say("calculate", expression="2*84"), KeyboardInterrupt()
+    )
+    with pytest.raises(KeyboardInterrupt):
+        broken.run("What do two nights cost?", run_id="two")
+    result = checkpointed(say("final_answer", answer="168 euros")).resume("two")
+    assert result.stopped == "finished"
+    assert [step.call.name for step in result.steps if step.call] == ["search_documents", "calculate", "final_answer"]
+    assert result.answer.citations[0].quote.startswith("A room costs 84 euros")
+    assert result.answer.reason == "computed: 168"
+
+
+def test_the_id_of_a_run_names_one_run(checkpointed: Callable[..., AgentRunner], say: Callable[..., str]) -> None:
+    said = (say("calculate", expression="1"), say("final_answer", answer="1"))
+    checkpointed(*said).run("x", run_id="one")
+    with pytest.raises(AgentError, match="exists already"):
+        checkpointed(*said).run("y", run_id="one")
+    with pytest.raises(AgentError, match="no run 'other'"):
+        checkpointed(*said).resume("other")
+
+
+def test_without_checkpoints_nothing_can_be_resumed(script: Callable[..., Any], tools: list[Tool]) -> None:
+    with pytest.raises(AgentError, match="no checkpoints"):
+        AgentRunner(script(), tools, cite=cite).resume("one")
+
+
+def test_a_checkpoint_file_that_cannot_be_made_says_so(
+    script: Callable[..., Any], tools: list[Tool], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AgentError, match="cannot be kept"):
+        AgentRunner(script(), tools, cite=cite, checkpoints=tmp_path / "file" / "agent.db").run("x")
+
+
+CHILD = """
+import json, os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from conftest import Script
+from ragagent.agent.runner import AgentRunner
+from ragagent.tools.function import tool
+from ragagent.types import Answer
+
+@tool
+def count(to: int) -> int:
+    "Counts and dies at the second call."
+    with open(sys.argv[3], "a") as file:
+        file.write(f"{to}\\n")
+    if to == 2 and len(sys.argv) == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return to
+
+def say(name, **arguments):
+    return json.dumps({"thought": "", "tool": name, "arguments": arguments})
+
+said = [say("count", to=1), say("count", to=2), say("final_answer", answer="counted")]
+resumed = len(sys.argv) > 4
+def cite(task, text, hits, computed):
+    return Answer(question=task, text=text, status="partial", confidence=0.0)
+
+llm = Script(iter(said[2:] if resumed else said))
+runner = AgentRunner(llm, [count], cite=cite, checkpoints=Path(sys.argv[2]))
+result = runner.resume("killed") if resumed else runner.run("Count", run_id="killed")
+print(json.dumps([step.call.name for step in result.steps] + [result.answer.text]))
+"""
+
+
+def test_a_run_whose_process_was_killed_in_a_tool_is_finished_by_another_process(tmp_path: Path) -> None:
+    folder, log = str(Path(__file__).parent), tmp_path / "log"
+    given = [sys.executable, "-c", CHILD, folder, str(tmp_path / "agent.db"), str(log)]
+    killed = subprocess.run(given, capture_output=True, text=True, timeout=300)
+    assert killed.returncode == -signal.SIGKILL
+    finished = subprocess.run([*given, "again"], capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads(finished.stdout) == ["count", "count", "final_answer", "counted"]
+    # The first call was recorded and not made again; the one that was under way was.
+    assert log.read_text().split() == ["1", "2", "2"]

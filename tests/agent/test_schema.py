@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragagent.agent.schema import FINISH_SPEC, described, step_grammar, step_schema, with_handles
+from ragagent.models import grammar
+from ragagent.protocols import Tool
+from ragagent.tools.calling import invalid
+from ragagent.tools.documents import read_document, search_documents
+from ragagent.types import ToolSpec
+
+CALCULATE = ToolSpec(
+    name="calculate",
+    description="Computes.",
+    parameters={
+        "type": "object",
+        "properties": {"expression": {"type": "string", "minLength": 1, "maxLength": 9}, "digits": {"type": "integer"}},
+        "required": ["expression"],
+        "additionalProperties": False,
+    },
+)
+SPECS = (CALCULATE, FINISH_SPEC)
+
+arguments = st.dictionaries(
+    st.sampled_from(["expression", "digits", "answer", "more"]),
+    st.text(max_size=12) | st.integers() | st.none(),
+    max_size=3,
+)
+steps = st.fixed_dictionaries(
+    {"tool": st.sampled_from(["calculate", "final_answer", "delete"]), "arguments": arguments},
+    optional={"thought": st.text(max_size=250), "aside": st.text(max_size=3)},
+)
+
+
+@given(steps)
+def test_a_step_is_accepted_exactly_when_its_tool_is_permitted_and_its_arguments_are_valid(step: Any) -> None:
+    spec = next((spec for spec in SPECS if spec.name == step["tool"]), None)
+    fits = spec is not None and not invalid(spec.parameters, step["arguments"])
+    framed = "aside" not in step and len(step.get("thought", "x" * 999)) <= 200
+    assert jsonschema.Draft202012Validator(step_schema(SPECS)).is_valid(step) == (fits and framed)
+
+
+def test_the_schema_of_the_built_in_tools_can_be_enforced_while_decoding(tools: list[Tool]) -> None:
+    specs = [with_handles(tool.spec, ["a", "b" * 20]) for tool in tools]
+    grammar.check(step_grammar([spec for spec in specs if spec is not None]))
+
+
+def test_a_document_parameter_takes_only_documents_that_the_run_has_met() -> None:
+    spec = read_document(lambda _: None).spec
+    ids = ("0123456789abcdef" * 2, "contract", "0123456789abcdef" * 2)
+    limited = with_handles(spec, ids)
+    assert limited is not None
+    assert limited.parameters["properties"]["document"]["enum"] == ["0123456789ab", "contract"]
+    assert "x-handle" not in json.dumps(limited.parameters)
+    assert with_handles(spec, ()) is None
+
+
+def test_a_tool_without_a_document_parameter_is_left_as_it_is() -> None:
+    spec = search_documents(lambda query, k: []).spec
+    assert with_handles(spec, ()) is spec
+
+
+@pytest.mark.parametrize("part", ["calculate(expression: string; digits?: integer)", "final_answer(", "Computes."])
+def test_the_model_reads_names_parameters_and_descriptions(part: str) -> None:
+    assert part in described(SPECS)
