@@ -131,6 +131,10 @@ def _hashed(folder: Path, file: ModelFile, meter: Meter) -> ModelFile:
 
 
 def _drop_empty(folder: Path) -> None:
-    """Removes a partial folder in which nothing is worth keeping."""
-    if folder.is_dir() and not any(path.is_file() and path.stat().st_size for path in folder.rglob("*")):
+    """Removes a partial folder in which nothing is worth keeping; notes about bytes (hidden files) are not."""
+    if folder.is_dir() and not any(_has_bytes(path) for path in folder.rglob("[!.]*")):
         shutil.rmtree(folder)
+
+
+def _has_bytes(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0

@@ -136,7 +136,8 @@ class _Transfer:
                 failures = 1 if self._size() > before else failures + 1
                 unreachable = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) and not self._reached
                 if unreachable or failures >= network.attempts:
-                    raise ModelDownloadError(f"{self._download.url}: {_explain(error)}") from error
+                    kept = f" ({self._size()} bytes are kept; pull again to go on)" if self._size() else ""
+                    raise ModelDownloadError(f"{self._download.url}: {_explain(error)}{kept}") from error
                 asked = error.wait_s if isinstance(error, _Interrupted) else 0.0
                 time.sleep(min(_MAX_WAIT_S, max(asked, network.backoff_s * 2 ** (failures - 1))))
             except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -193,7 +194,8 @@ class _Transfer:
         limit = total or self._download.file.size_bytes or _MAX_FILE_BYTES
         size = self._size()
         with self._part.open("ab") as part:
-            for block in response.iter_raw(1 << 18):
+            # Without a block size: one would be held back until it is full, and lost when the connection is.
+            for block in response.iter_raw():
                 size += len(block)
                 if size > limit:
                     raise ModelDownloadError(f"{self._download.url}: more than the {limit} bytes announced")
@@ -208,9 +210,6 @@ class _Transfer:
         raise _Interrupted("the server has no such range any more")
 
     def _note(self, response: httpx.Response) -> None:
-        etag = response.headers.get("ETag", "")
-        validator = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
-        write_whole(self.notes, json.dumps({"validator": validator}))
         # A hub names the SHA-256 of a large file in the answer that redirects to where the bytes are.
         for answer in (*response.history, response):
             stated = answer.headers.get("X-Linked-Etag", "").strip('"')
@@ -218,6 +217,9 @@ class _Transfer:
         known = self._download.file.sha256
         if known and self.stated_sha256 and known != self.stated_sha256:
             raise ModelDownloadError(f"{self._download.url}: offers sha256 {self.stated_sha256}, {known} is expected")
+        etag = response.headers.get("ETag", "")
+        validator = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
+        write_whole(self.notes, json.dumps({"validator": validator}))
 
     def _restart(self) -> None:
         self._meter.add(-self._size(), self._download.file.path)

@@ -20,7 +20,7 @@ SPARE_BYTES = 16 << 20
 """Room that is left free beside a model: for records, logs and whatever else writes to the same disk."""
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_NO_RIGHT = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NO_RIGHT = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR})
 
 
 class Readable(Protocol):

@@ -195,3 +195,15 @@ def access(web: Web) -> Access:
 def catalogue_file(tmp_path: Path) -> Path:
     """Where a test may write a catalogue of its own."""
     return tmp_path / "catalogue.toml"
+
+
+@pytest.fixture
+def make_store(tmp_path: Path, access: Access) -> Any:
+    """Builds a store in a fresh folder with a catalogue of the models given."""
+    from ragagent.models.catalogue import Catalogue, Model
+    from ragagent.models.store import ModelStore
+
+    def make(*models: Model, folder: Path | None = None, access: Access = access) -> ModelStore:
+        return ModelStore(folder or tmp_path / "models", catalogue=Catalogue(models), access=access)
+
+    return make
