@@ -1,28 +1,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from ragagent.protocols import Tool
+from ragagent.testing.llm import ScriptedLLM
 from ragagent.tools import builtin
-from ragagent.types import (
-    Chunk,
-    Completion,
-    Delta,
-    Document,
-    Grammar,
-    Hit,
-    Message,
-    Sampling,
-    Span,
-    ToolSpec,
-    Usage,
-    digest,
-)
+from ragagent.types import Chunk, Document, Hit, Message, Span, digest
 
 DOCUMENTS = [
     Document(uri="file:///prices.txt", title="Prices", text="A room costs 84 euros a night. Breakfast is 14 euros."),
@@ -30,49 +17,22 @@ DOCUMENTS = [
 ]
 
 
-@dataclass
-class Script:
-    """A language model that says what it is told to, whether a grammar forbids it or not, and remembers its prompts."""
-
-    replies: Iterator[str | BaseException | Completion]
-    prompts: list[list[Message]] = field(default_factory=list)
-    grammars: list[Mapping[str, Any]] = field(default_factory=list)
-    name: str = "script"
-    context_tokens: int = 8192
-    constrains: bool = True
-
-    def count_tokens(self, text: str) -> int:
-        return len(text.split())
-
-    def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int = 512,
-        sampling: Sampling | None = None,
-        grammar: Grammar | None = None,
-        tools: Sequence[ToolSpec] = (),
-        timeout_s: float | None = None,
-    ) -> Completion:
-        assert grammar is not None
-        self.prompts.append(list(messages))
-        self.grammars.append(json.loads(grammar.source))
-        reply = next(self.replies)
-        if isinstance(reply, BaseException):
-            raise reply
-        usage = Usage(prompt_tokens=10, completion_tokens=2, calls=1)
-        return reply if isinstance(reply, Completion) else Completion(text=reply, finish="stop", usage=usage)
-
-    def stream(self, *args: Any, **kwargs: Any) -> Iterator[Delta]:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        pass
-
-
 @pytest.fixture
-def script() -> Callable[..., Script]:
-    return lambda *replies: Script(iter(replies))
+def script() -> Callable[..., ScriptedLLM]:
+    """A model that gives these replies in order, and raises those that are exceptions."""
+
+    def scripted(*replies: str | BaseException, context_tokens: int = 8192) -> ScriptedLLM:
+        rest = iter(replies)
+
+        def reply(_messages: Sequence[Message]) -> str:
+            said = next(rest)
+            if isinstance(said, BaseException):
+                raise said
+            return said
+
+        return ScriptedLLM(reply, context_tokens=context_tokens)
+
+    return scripted
 
 
 @pytest.fixture

@@ -16,9 +16,10 @@ from ragagent.agent.runner import AgentRunner
 from ragagent.errors import AgentError, ConfigError, ModelCrashed
 from ragagent.protocols import Tool
 from ragagent.settings import AgentSettings
+from ragagent.testing.llm import ScriptedLLM
 from ragagent.tools.calling import invalid
 from ragagent.tools.function import tool
-from ragagent.types import Answer, Citation, Completion, Hit
+from ragagent.types import Answer, Citation, Hit
 
 SEARCH = {"tool": "search_documents", "arguments": {"query": "room costs"}}
 
@@ -40,6 +41,13 @@ def cite(task: str, text: str, hits: Sequence[Hit], computed: Sequence[str]) -> 
     return Answer(question=task, text=text, status="grounded", confidence=1.0, reason=reason, citations=citations)
 
 
+def offered(llm: ScriptedLLM, request: int) -> list[str]:
+    """The tools that the grammar of a request admits."""
+    grammar = llm.requests[request].grammar
+    assert grammar is not None
+    return [choice["properties"]["tool"]["const"] for choice in json.loads(grammar.source)["anyOf"]]
+
+
 def test_a_search_and_a_calculation_end_in_a_cited_answer(
     script: Callable[..., Any], say: Callable[..., str], tools: list[Tool]
 ) -> None:
@@ -56,7 +64,8 @@ def test_a_search_and_a_calculation_end_in_a_cited_answer(
     ]
     assert result.answer.reason == "computed: 252"
     assert [step.call.name for step in result.steps if step.call] == ["search_documents", "calculate", "final_answer"]
-    assert result.usage.prompt_tokens == 30
+    assert result.usage.calls == 3
+    assert result.usage.completion_tokens == sum(step.usage.completion_tokens for step in result.steps) > 0
     assert [step.thought for step in result.steps] == ["what does a room cost?", "three nights", "done"]
 
 
@@ -114,10 +123,8 @@ def test_a_run_ends_within_its_steps_and_runs_only_valid_calls_of_its_tools(
     llm = script(*said)
     result = AgentRunner(llm, [*tools, note], cite=cite, settings=AgentSettings(max_steps=max_steps)).run("Do it")
     assert len(result.steps) <= max_steps
-    assert len(llm.prompts) == len(result.steps)
-    assert [choice["properties"]["tool"]["const"] for choice in llm.grammars[0]["anyOf"]][-1] == (
-        "final_answer" if max_steps == 1 else "note"
-    )
+    assert len(llm.requests) == len(result.steps)
+    assert offered(llm, 0)[-1] == ("final_answer" if max_steps == 1 else "note")
     assert all(invalid(note.spec.parameters, arguments) == "" for arguments in ran)
     asked = [step.call.arguments for step in result.steps if step.call and step.call.name == "note"]
     assert len(ran) == len({json.dumps(dict(arguments)) for arguments in asked})
@@ -129,7 +136,7 @@ def test_at_the_last_step_only_the_answer_is_left_and_the_result_says_so(
     llm = script(say("search_documents", query="room"), say("final_answer", answer="84 euros"))
     result = AgentRunner(llm, tools, cite=cite, settings=AgentSettings(max_steps=2)).run("What does a room cost?")
     assert (result.stopped, result.answer.text) == ("step_limit", "84 euros")
-    assert [choice["properties"]["tool"]["const"] for choice in llm.grammars[-1]["anyOf"]] == ["final_answer"]
+    assert offered(llm, -1) == ["final_answer"]
 
 
 def test_a_run_without_an_answer_is_refused_with_the_reason(script: Callable[..., Any], tools: list[Tool]) -> None:
@@ -161,16 +168,17 @@ def test_a_result_is_bounded_so_that_all_steps_fit_the_context(
     script: Callable[..., Any], say: Callable[..., str]
 ) -> None:
     @tool
-    def shout() -> str:
-        return "word " * 5000
+    def shout(times: int) -> str:
+        return "word " * 5000 * times
 
-    llm = script(say("shout"), say("final_answer", answer="loud"))
-    llm.context_tokens = 1024
-    result = AgentRunner(llm, [shout], cite=cite, settings=AgentSettings(max_steps=2)).run("x")
-    observation = result.steps[0].observation
-    assert observation is not None
-    assert "left out" in observation.content
-    assert llm.count_tokens(observation.content) < 300
+    said = [say("shout", times=times) for times in range(1, 5)]
+    llm = script(*said, say("final_answer", answer="loud"), context_tokens=2048)
+    limits = AgentSettings(max_steps=5, max_tokens_per_step=64, observation_tokens=700)
+    result = AgentRunner(llm, [shout], cite=cite, settings=limits).run("x")
+    assert result.stopped == "step_limit"
+    contents = [step.observation.content for step in result.steps if step.observation]
+    assert len(contents) == 4
+    assert all("left out" in content for content in contents)
 
 
 @pytest.mark.parametrize("names", [("calculate", "calculate"), ("final_answer",)])
@@ -194,7 +202,7 @@ def test_an_empty_task_is_refused(script: Callable[..., Any], tools: list[Tool])
 def checkpointed(tmp_path: Path, tools: list[Tool], script: Callable[..., Any]) -> Iterator[Callable[..., AgentRunner]]:
     made: list[AgentRunner] = []
 
-    def runner(*replies: str | BaseException | Completion) -> AgentRunner:
+    def runner(*replies: str | BaseException) -> AgentRunner:
         made.append(AgentRunner(script(*replies), tools, cite=cite, checkpoints=tmp_path / "runs" / "agent.db"))
         return made[-1]
 
@@ -251,19 +259,18 @@ def test_a_checkpoint_file_that_cannot_be_made_says_so(
 
 CHILD = """
 import json, os, signal, sys
-sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from conftest import Script
 from ragagent.agent.runner import AgentRunner
+from ragagent.testing.llm import ScriptedLLM
 from ragagent.tools.function import tool
 from ragagent.types import Answer
 
 @tool
 def count(to: int) -> int:
     "Counts and dies at the second call."
-    with open(sys.argv[3], "a") as file:
+    with open(sys.argv[2], "a") as file:
         file.write(f"{to}\\n")
-    if to == 2 and len(sys.argv) == 4:
+    if to == 2 and len(sys.argv) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return to
 
@@ -271,20 +278,20 @@ def say(name, **arguments):
     return json.dumps({"thought": "", "tool": name, "arguments": arguments})
 
 said = [say("count", to=1), say("count", to=2), say("final_answer", answer="counted")]
-resumed = len(sys.argv) > 4
+resumed = len(sys.argv) > 3
 def cite(task, text, hits, computed):
     return Answer(question=task, text=text, status="partial", confidence=0.0)
 
-llm = Script(iter(said[2:] if resumed else said))
-runner = AgentRunner(llm, [count], cite=cite, checkpoints=Path(sys.argv[2]))
+llm = ScriptedLLM(said[2:] if resumed else said)
+runner = AgentRunner(llm, [count], cite=cite, checkpoints=Path(sys.argv[1]))
 result = runner.resume("killed") if resumed else runner.run("Count", run_id="killed")
 print(json.dumps([step.call.name for step in result.steps] + [result.answer.text]))
 """
 
 
 def test_a_run_whose_process_was_killed_in_a_tool_is_finished_by_another_process(tmp_path: Path) -> None:
-    folder, log = str(Path(__file__).parent), tmp_path / "log"
-    given = [sys.executable, "-c", CHILD, folder, str(tmp_path / "agent.db"), str(log)]
+    log = tmp_path / "log"
+    given = [sys.executable, "-c", CHILD, str(tmp_path / "agent.db"), str(log)]
     killed = subprocess.run(given, capture_output=True, text=True, timeout=300)
     assert killed.returncode == -signal.SIGKILL
     finished = subprocess.run([*given, "again"], capture_output=True, text=True, timeout=300)
