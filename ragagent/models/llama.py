@@ -17,6 +17,7 @@ from ragagent.errors import ConfigError, ContextOverflow, ModelCrashed, ModelErr
 from ragagent.models.cores import available_cores
 from ragagent.models.grammar import check
 from ragagent.models.llama_process import LlamaProcess, ProcessDied
+from ragagent.models.sampling import configured
 from ragagent.models.wire import LoadOptions
 from ragagent.settings import LlmSettings
 from ragagent.types import Completion, Delta, Grammar, Message, Sampling, ToolSpec, Usage
@@ -179,7 +180,7 @@ class LlamaModel:
         if not messages:
             raise ConfigError("a conversation needs at least one message")
         self._check_length(messages)
-        chosen = sampling or sampling_of(self._settings)
+        chosen = sampling or configured(self._settings)
         return {
             "op": "chat",
             "messages": [{"role": message.role, "content": message.content} for message in messages],
@@ -255,18 +256,6 @@ class LlamaModel:
             if not finished:
                 _stop(process, identifier)
             process.close_inbox(identifier)
-
-
-def sampling_of(settings: LlmSettings) -> Sampling:
-    """How tokens are chosen where a request does not say."""
-    return Sampling(
-        temperature=settings.temperature,
-        top_k=settings.top_k,
-        top_p=settings.top_p,
-        min_p=settings.min_p,
-        repeat_penalty=settings.repeat_penalty,
-        seed=settings.seed,
-    )
 
 
 def _started(options: LoadOptions, timeout_s: float) -> tuple[LlamaProcess, dict[str, Any]]:

@@ -7,12 +7,25 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ragagent.settings import LlmSettings
 from ragagent.types import Sampling
 
 Logits = npt.NDArray[np.float32]
 Allowed = npt.NDArray[np.bool_]
 
 REPEAT_WINDOW = 64
+
+
+def configured(settings: LlmSettings) -> Sampling:
+    """How tokens are chosen where a request does not say."""
+    return Sampling(
+        temperature=settings.temperature,
+        top_k=settings.top_k,
+        top_p=settings.top_p,
+        min_p=settings.min_p,
+        repeat_penalty=settings.repeat_penalty,
+        seed=settings.seed,
+    )
 
 
 def log_probability(logits: Logits, token: int) -> float:
