@@ -70,7 +70,7 @@ class FilesConnector:
         except OSError as error:
             raise ConnectorError(f"{self._given}: {error.strerror or error}; give a file or a folder") from error
         if stat.S_ISDIR(found.st_mode):
-            yield from self._folder(found)
+            yield from self._folder()
         else:
             yield _item(self._root, found)
 
@@ -89,9 +89,9 @@ class FilesConnector:
             metadata={"modified": datetime.fromtimestamp(modified, UTC).date().isoformat()},
         )
 
-    def _folder(self, found: os.stat_result) -> Iterator[SourceItem | Failure]:
+    def _folder(self) -> Iterator[SourceItem | Failure]:
         """A walk with a stack of its own, so that depth is bounded by the file system alone."""
-        seen = {(found.st_dev, found.st_ino)}
+        seen = {self._root}
         stack: list[tuple[Iterator[str], Ignore]] = []
         yield from self._open(self._root, Ignore(), stack)
         while stack:
@@ -107,16 +107,14 @@ class FilesConnector:
                 continue
             if target is None:
                 yield Failure(uri=file_uri(path), reason="a symbolic link out of the folder", kind="ConnectorError")
-            elif (found.st_dev, found.st_ino) in seen or not self._wanted(target, found, ignore):
+            elif target in seen or not self._wanted(target, found, ignore):
                 continue
-            elif stat.S_ISDIR(found.st_mode):
-                seen.add((found.st_dev, found.st_ino))
-                yield from self._open(target, ignore, stack)
             else:
-                # Hard links are files of their own: only what a symbolic link led to can come a second time.
-                if found.st_nlink == 1:
-                    seen.add((found.st_dev, found.st_ino))
-                yield _item(target, found)
+                seen.add(target)
+                if stat.S_ISDIR(found.st_mode):
+                    yield from self._open(target, ignore, stack)
+                else:
+                    yield _item(target, found)
 
     def _open(
         self, folder: str, ignore: Ignore, stack: list[tuple[Iterator[str], Ignore]]
