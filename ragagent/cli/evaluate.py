@@ -72,13 +72,14 @@ def retrieval(
     from ragagent.eval import retrieval as runner
     from ragagent.eval.corpus import Parts
 
+    chosen_modes = _parsed(modes)
     context = _chosen(ctx, embedder=embedder)
     with Bar() as bar:
         found = runner.run(
             data,
             settings=context.settings,
             kb=kb or _default_folder(),
-            modes=_parsed(modes),
+            modes=chosen_modes,
             k=k,
             limit=limit,
             seed=seed,
