@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ragagent.agent.figures import unfounded
 from ragagent.agent.schema import FINISH, FINISH_SPEC, with_handles
 from ragagent.agent.state import AgentState
 from ragagent.tools.calling import Outcome, invalid
@@ -97,11 +98,22 @@ def check(state: AgentState, specs: Sequence[ToolSpec]) -> AgentState:
 
 def _accepted(state: AgentState, call: ToolCall) -> AgentState:
     if call.name == FINISH:
-        return replace(state, call=call, answer=call.arguments["answer"].strip())
+        return _finished(state, call)
     earlier = [step for step in state.steps if step.call is not None and _same(step.call, call)]
     if earlier:
         return _repeated(state, call, earlier)
     return replace(state, call=call)
+
+
+def _finished(state: AgentState, call: ToolCall) -> AgentState:
+    """Takes the answer, but once asks where figures come from that nothing in the run accounts for."""
+    answer = call.arguments["answer"].strip()
+    asked_before = any(step.call is not None and step.call.name == FINISH for step in state.steps)
+    doubtful = () if state.forced or asked_before else unfounded(state, answer)
+    if not doubtful:
+        return replace(state, call=call, answer=answer)
+    what = f"{', '.join(doubtful)} in the answer stands in no result: look it up or compute it with a tool first"
+    return replace(state, call=call, observation=Observation(call_id=call.id, name=FINISH, content=what, error=True))
 
 
 def _repeated(state: AgentState, call: ToolCall, earlier: Sequence[Step]) -> AgentState:

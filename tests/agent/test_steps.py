@@ -172,3 +172,15 @@ def test_short_names_of_documents_become_their_ids_before_a_tool_sees_them(tools
     assert steps.expanded(state, tools[1].spec, call).arguments == {"document": ids[0], "start": 3}
     plain = ToolCall(id="r:0", name="calculate", arguments={"expression": "contract"})
     assert steps.expanded(state, tools[2].spec, plain) is plain
+
+
+def test_an_answer_with_a_figure_from_nowhere_is_asked_about_once(tools: list[Tool], say: Callable[..., str]) -> None:
+    state = turn(NEW, say("search_documents", query="room"), tools)
+    answer = say("final_answer", answer="A room costs 252 euros.")
+    asked = turn(state, answer, tools)
+    observation = asked.steps[-1].observation
+    assert observation is not None
+    assert observation.content.startswith("252 in the answer stands in no result")
+    assert not asked.stopped
+    assert turn(asked, answer, tools).answer == "A room costs 252 euros."
+    assert turn(replace(state, forced="step_limit"), answer, tools).answer == "A room costs 252 euros."
