@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 from ragagent.errors import ModelNotFound
 from ragagent.models.catalogue import HubSource, Model, ModelFile, safe_path, safe_repository, safe_revision
 
@@ -38,6 +36,8 @@ def folder_name(model_name: str) -> str:
     """The name of the folder a model is kept in: a catalogue name as it is, a reference in a form without slashes."""
     if not model_name.startswith(PREFIX):
         return model_name
+    from urllib.parse import quote
+
     # quote() keeps no "/" and no "@", so two references never share a folder.
     place, _, revision = model_name.removeprefix(PREFIX).partition("@")
     parts = [quote(part, safe="") for part in (*place.split("/", 2), f"@{revision}" if revision else "")]

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ragagent.errors import ModelDownloadError, ModelLoadError, ModelNotFound
-from ragagent.models.access import Access
 from ragagent.models.catalogue import Catalogue, Model, ModelFile, Source, safe_name
 from ragagent.models.layout import Layout
 from ragagent.models.lock import locked
@@ -22,6 +21,7 @@ from ragagent.models.reference import PREFIX, hub_model
 from ragagent.models.transfer import Meter, sha256_of, storage_errors
 
 if TYPE_CHECKING:
+    from ragagent.models.access import Access
     from ragagent.models.carry import Parcel
     from ragagent.models.delivery import Delivery
     from ragagent.protocols import Progress
@@ -48,7 +48,7 @@ class ModelStore:
         self.folder = folder or default_folder()
         self._layout = Layout(self.folder)
         self._catalogue = catalogue
-        self._access = access or Access()
+        self._access = access
         self._lock_timeout_s = lock_timeout_s
 
     @property
@@ -101,6 +101,7 @@ class ModelStore:
         Raises ModelNotFound, ModelDownloadError with each source and why, or StorageFull.
         """
         # Only a pull needs what the sources need; finding a model that is here stays cheap.
+        from ragagent.models.access import Access
         from ragagent.models.delivery import deliver
 
         model = self.model(name)
@@ -113,7 +114,9 @@ class ModelStore:
                 return self._pulled(model, self._already(model, record), "", ())
             partial = self._layout.partial(model.name)
             try:
-                delivery = deliver(model, missing, sources or model.sources, partial, self._access, progress)
+                delivery = deliver(
+                    model, missing, sources or model.sources, partial, self._access or Access(), progress
+                )
             finally:
                 self._layout.tidy(model.name)
             record = self._install(model, record, delivery)

@@ -38,6 +38,8 @@ class Web:
         """Before each block of 64 KiB."""
         self.ranges = True
         self.validators = True
+        self.bytes_host = ""
+        """Where the hub sends clients for the bytes of a file; empty: to itself."""
         self.needs_token: str | None = None
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.url = ""
@@ -109,7 +111,11 @@ class _Handler(BaseHTTPRequestHandler):
             return self._plain(404, {})
         data = self.web.files[name]
         etag = _sha(data) if name in self.web.large else hashlib.sha1(data).hexdigest()
-        headers = {"Location": f"/bytes/{name}", "X-Linked-Etag": f'"{etag}"', "X-Repo-Commit": COMMIT}
+        headers = {
+            "Location": f"{self.web.bytes_host}/bytes/{name}",
+            "X-Linked-Etag": f'"{etag}"',
+            "X-Repo-Commit": COMMIT,
+        }
         return self._plain(302, headers)
 
     def _index(self, name: str) -> None:
@@ -169,7 +175,7 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     for name in ("HTTP_PROXY", "http_proxy", "PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_NO_INDEX"):
         monkeypatch.delenv(name, raising=False)
     for name, value in {
-        "NO_PROXY": "127.0.0.1",
+        "NO_PROXY": "127.0.0.1,localhost",
         "PIP_INDEX_URL": f"{web.url}/simple",
         "PIP_CONFIG_FILE": "/dev/null",
         "PIP_NO_CACHE_DIR": "1",

@@ -111,6 +111,13 @@ def test_the_token_goes_to_the_hub(web: Any, make_store: Any, access: Access) ->
     assert "secret" not in repr(known)
 
 
+def test_the_token_does_not_follow_a_redirect_to_another_host(web: Any, make_store: Any, access: Access) -> None:
+    web.put("org/repo/m.gguf", b"GGUF")
+    web.needs_token, web.bytes_host = "secret", web.url.replace("127.0.0.1", "localhost")
+    make_store(gguf(), access=replace(access, hub=replace(access.hub, token="secret"))).pull("m")
+    assert [headers.get("Authorization") for _, headers in web.requests] == ["Bearer secret", None]
+
+
 def test_a_reference_to_a_file_works_wherever_a_name_does(web: Any, make_store: Any) -> None:
     web.put("org/repo/sub/m.gguf", b"GGUF" * 10)
     store = make_store()
