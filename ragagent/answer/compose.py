@@ -7,26 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from ragagent import prompts
-from ragagent.answer import abstain, quote, verify
+from ragagent.answer import abstain, draft, quote, verify
+from ragagent.answer.citing import cite
 from ragagent.protocols import LLM
 from ragagent.retrieve import compress, pack
 from ragagent.settings import AnswerSettings
-from ragagent.types import (
-    Answer,
-    AnswerEvent,
-    Citation,
-    Claim,
-    Completion,
-    Document,
-    Evidence,
-    Message,
-    Passage,
-    Sampling,
-    Span,
-    Usage,
-)
+from ragagent.types import Answer, AnswerEvent, Claim, Completion, Document, Evidence, Message, Sampling
 
 Documents = Callable[[str], Document | None]
+
+__all__ = ["answer", "cite", "extract", "judged", "messages", "refuse"]
 
 
 def answer(
@@ -40,160 +30,118 @@ def answer(
 ) -> Iterator[AnswerEvent]:
     """The answer to `question` as it comes: the evidence, pieces of its text, and last the whole answer.
 
-    With no passages the answer is refused and the model is not called. Closing the iterator cancels the model.
+    With no passages the answer is refused and the model is not called. A model that `constrains` answers in runs of
+    the evidence; another one is asked to quote, and what it quotes counts only where it stands. The text shown on the
+    way is provisional: the last event may refuse it. Closing the iterator cancels the model.
     """
     begin = time.perf_counter()
     yield AnswerEvent(kind="evidence", evidence=evidence)
     if not evidence.passages:
-        yield AnswerEvent(kind="answer", answer=abstain.refusal(question, evidence, abstain.NOTHING_FOUND))
+        yield AnswerEvent(kind="answer", answer=abstain.refusal(question, abstain.NOTHING_FOUND, evidence))
         return
-    written = _Written()
+    shown = draft.Shown()
+    completion = None
     for delta in llm.stream(
-        messages(question, evidence),
+        messages(question, evidence, llm),
         max_tokens=settings.max_tokens,
         sampling=sampling,
-        grammar=quote.grammar(evidence) if llm.constrains else None,
+        grammar=quote.answers(evidence) if llm.constrains else None,
     ):
-        shown = written.add(delta.text)
-        if shown:
-            yield AnswerEvent(kind="text", text=shown)
-        if delta.completion is not None:
-            completion = delta.completion
-    usage = replace(completion.usage, seconds=time.perf_counter() - begin)
-    found = judged(question, completion, evidence, document=document, settings=settings, usage=usage)
-    yield AnswerEvent(kind="answer", answer=found)
+        new = shown.add(delta.text)
+        if new:
+            yield AnswerEvent(kind="text", text=new)
+        completion = delta.completion or completion
+    assert completion is not None, "a stream ends with its completion"
+    found = judged(question, completion, evidence, document=document, settings=settings)
+    yield AnswerEvent(kind="answer", answer=_timed(found, begin))
 
 
-def messages(question: str, evidence: Evidence) -> list[Message]:
+def messages(question: str, evidence: Evidence, llm: LLM) -> list[Message]:
     """What the model reads: instructions that never change, then the evidence, and the question last."""
-    asked = prompts.load("answer_question").render(passages=pack.rendered(evidence.passages), question=_line(question))
-    return [Message(role="system", content=prompts.load("answer").render()), Message(role="user", content=asked)]
+    system = prompts.load("answer" if llm.constrains else "answer_quoting").render()
+    user = prompts.load("question").render(passages=pack.rendered(evidence.passages), question=_line(question))
+    return [Message(role="system", content=system), Message(role="user", content=user)]
 
 
 def judged(
-    question: str,
-    completion: Completion,
-    evidence: Evidence,
-    *,
-    document: Documents,
-    settings: AnswerSettings,
-    usage: Usage,
+    question: str, completion: Completion, evidence: Evidence, *, document: Documents, settings: AnswerSettings
 ) -> Answer:
-    """The answer that a completion amounts to: quotes resolved, claims checked, status and confidence derived."""
-    claims = [_claim(draft, question, evidence, document) for draft in quote.parse(completion.text)]
-    if not claims:
-        return abstain.refusal(question, evidence, abstain.NOT_ANSWERED, usage=usage)
-    sure = abstain.confidence(question, evidence, claims, completion.mean_logprob)
-    kept = tuple(claim for claim in claims if claim.supported)
-    if not kept:
-        return abstain.refusal(question, evidence, abstain.UNSUPPORTED, confidence=sure, usage=usage)
-    if sure < settings.min_confidence:
-        return abstain.refusal(question, evidence, abstain.NOT_ANSWERED, confidence=sure, usage=usage)
+    """The answer that a completion amounts to: quotes resolved, claims checked, status and confidence derived.
+
+    Unsupported claims are left out of the text and stay in `claims` with their problems.
+    """
+    claims = [_claim(written, question, evidence, document) for written in draft.parse(completion.text)]
+    sure = abstain.confidence(question, evidence, claims, completion)
+    kept = [claim for claim in claims if claim.supported]
+    reason = _why_not(claims, kept, sure, settings)
+    if reason:
+        return abstain.refusal(question, reason, evidence, claims=claims, confidence=sure, usage=completion.usage)
     return Answer(
         question=question,
         text="\n".join(claim.text for claim in kept),
         status="grounded" if len(kept) == len(claims) else "partial",
+        reason="" if len(kept) == len(claims) else abstain.PARTLY,
         confidence=sure,
         claims=tuple(claims),
-        citations=_unique(kept),
+        citations=verify.citations(kept),
         evidence=evidence,
-        usage=usage,
+        usage=completion.usage,
     )
 
 
-def cite(
-    question: str,
-    text: str,
-    evidence: Evidence,
-    llm: LLM,
-    *,
-    document: Documents,
-    settings: AnswerSettings,
-) -> Answer:
-    """The answer `text`, written elsewhere, with the words of the evidence that support it; refused if none do."""
-    found = extract(f"{question} {text}", evidence, document=document)
-    claim = _supported(text, found.citations[:1], question)
-    if not claim.supported:
-        return abstain.refusal(question, evidence, abstain.UNSUPPORTED)
-    return Answer(
-        question=question,
-        text=text,
-        status="grounded",
-        confidence=abstain.confidence(question, evidence, [claim], None),
-        claims=(claim,),
-        citations=claim.citations,
-        evidence=evidence,
-    )
+def refuse(question: str, reason: str) -> Answer:
+    """A refused answer without evidence."""
+    return abstain.refusal(question, reason)
 
 
 def extract(question: str, evidence: Evidence, *, document: Documents, limit: int = 3) -> Answer:
-    """An answer without a language model: the sentences of the evidence that share most with the question, cited."""
-    units = [(p, unit) for p in evidence.passages for piece in p.pieces for unit in _sentences(p, piece, document)]
-    texts = [unit.of(_text(document, passage)) for passage, unit in units]
-    scores = compress.scores(question, texts)
-    order = sorted(range(len(units)), key=lambda index: (-scores[index], index))[:limit]
+    """An answer without a language model: the sentences of the evidence that share most with the question, cited.
+
+    At most `limit` of them, the best first; refused when none shares a word with the question.
+    """
+    units = [unit for passage in evidence.passages for unit in quote.units(passage)]
+    scores = compress.scores(question, [unit.text for unit in units])
+    order = sorted((index for index in range(len(units)) if scores[index] > 0), key=lambda index: -scores[index])
     claims = []
-    for index in order:
-        place = quote.find(texts[index], evidence) if scores[index] > 0 else None
-        if place is not None:
-            citation = quote.citation(place, document)
-            claims.append(Claim(text=citation.quote, citations=(citation,), supported=citation.verified))
-    if not claims:
-        return abstain.refusal(question, evidence, abstain.NOTHING_FOUND)
+    for index in order[:limit]:
+        citation = quote.citation(units[index], document)
+        claims.append(Claim(text=citation.quote, citations=(citation,), supported=citation.verified))
+    kept = [claim for claim in claims if claim.supported]
+    if not kept:
+        return abstain.refusal(question, abstain.NOTHING_FOUND, evidence)
     return Answer(
         question=question,
-        text="\n".join(claim.text for claim in claims),
+        text="\n".join(claim.text for claim in kept),
         status="grounded",
-        confidence=abstain.confidence(question, evidence, claims, None),
-        claims=tuple(claims),
-        citations=_unique(claims),
+        confidence=abstain.coverage(question, evidence) / 2,
+        claims=tuple(kept),
+        citations=verify.citations(kept),
         evidence=evidence,
     )
 
 
-class _Written:
-    """Shows the answer lines of a text as it comes in, without quotes and without what may become a refusal."""
-
-    def __init__(self) -> None:
-        self._text = ""
-        self._shown = 0
-
-    def add(self, piece: str) -> str:
-        """What may be shown now that was not before."""
-        self._text += piece
-        if quote.NOT_FOUND.startswith(self._text.strip()[: len(quote.NOT_FOUND)]):
-            return ""
-        plain = "".join(line for line in self._text.splitlines(keepends=True) if not line.startswith(">"))
-        new, self._shown = plain[self._shown :], len(plain)
-        return new
+def _why_not(claims: Sequence[Claim], kept: Sequence[Claim], sure: float, settings: AnswerSettings) -> str:
+    """The reason to refuse; "" for none."""
+    if not claims:
+        return abstain.NOT_ANSWERED
+    if not kept:
+        return abstain.UNSUPPORTED
+    return abstain.UNSURE if sure < settings.min_confidence else ""
 
 
-def _claim(draft: quote.Draft, question: str, evidence: Evidence, document: Documents) -> Claim:
-    place = quote.find(draft.quote, evidence, near=f"{draft.text} {question}")
-    citations = (quote.citation(place, document),) if place is not None else ()
-    return _supported(draft.text, citations, question)
+def _claim(written: draft.Draft, question: str, evidence: Evidence, document: Documents) -> Claim:
+    """A draft with the place its quote, or else its own text, has in the evidence."""
+    place = quote.find(written.quote or written.text, evidence, near=f"{question} {written.text}")
+    if place is None:
+        return Claim(text=written.text, problems=("its quote does not stand in the passages",))
+    citation = quote.citation(quote.widened(place), document)
+    return verify.checked(written.text, [citation], question)
 
 
-def _supported(text: str, citations: Sequence[Citation], question: str) -> Claim:
-    """The claim with the verdict of the checks against what it cites."""
-    verified = [citation for citation in citations if citation.verified]
-    found = verify.problems(text, " ".join(c.quote for c in verified), question) if verified else ("no quote resolves",)
-    return Claim(text=text, citations=tuple(verified), supported=not found, problems=found)
-
-
-def _unique(claims: Sequence[Claim]) -> tuple[Citation, ...]:
-    return tuple(dict.fromkeys(citation for claim in claims for citation in claim.citations))
-
-
-def _sentences(passage: Passage, piece: Span, document: Documents) -> list[Span]:
-    source = document(passage.document_id)
-    return [unit.span for unit in compress.units(source, piece)] if source is not None else []
-
-
-def _text(document: Documents, passage: Passage) -> str:
-    source = document(passage.document_id)
-    return source.text if source is not None else ""
+def _timed(found: Answer, begin: float) -> Answer:
+    return replace(found, usage=replace(found.usage, seconds=time.perf_counter() - begin))
 
 
 def _line(text: str) -> str:
+    """A question as one line, so that it cannot imitate the layout of the prompt."""
     return " ".join(text.split())

@@ -1,163 +1,208 @@
-"""Quotes that cannot be invented: a grammar that admits only runs of the evidence, and where a quote stands."""
+"""Quotes that cannot be invented: a grammar that admits only runs of the evidence, and where a run stands."""
 
 from __future__ import annotations
 
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ragagent.retrieve import compress, pack
+from ragagent.text.sentences import sentences
 from ragagent.types import Citation, Document, Evidence, Grammar, Passage, Span
 
 NOT_FOUND = "NOT FOUND"
-MAX_QUOTE_CHARS = 300
-MAX_ANSWER_CHARS = 400
+MAX_RUN_CHARS = 200
+MAX_QUOTE_CHARS = 400
 MAX_CLAIMS = 3
 
-_CHUNK = re.compile(r"\w+|\s+|[^\w\s]")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """One claim as the model wrote it, with the quote it gave for it ("" for none)."""
-
-    text: str
-    quote: str
+_MAX_PLACES = 100
+_NEAR_CHARS = 200
+# Scripts without spaces between words: every character may begin or end a run.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff\U00020000-\U0003ffff]"
+)
+_INNER = "'’.,-_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a quote stands: in the passage, and in the document."""
+    """Where a run stands: `passage.text[start:end]`, within one piece."""
 
     passage: Passage
     start: int
     end: int
-    span: Span
+
+    @property
+    def text(self) -> str:
+        return self.passage.text[self.start : self.end]
 
 
-def grammar(evidence: Evidence) -> Grammar:
-    """A grammar of answers whose every quote is a run of words of one piece of one passage, or NOT FOUND.
+def answers(evidence: Evidence) -> Grammar:
+    """A grammar of one to three lines, each a run of words of one line of a passage, or else NOT FOUND."""
+    return _lark([f'start: "{NOT_FOUND}" | RUN ("\\n" RUN){{0,{MAX_CLAIMS - 1}}}', *_runs(evidence)])
 
-    A quote begins and ends at a word boundary, stays in one line and has at most MAX_QUOTE_CHARS characters.
-    """
-    lines = [line for passage in evidence.passages for piece in pack.piece_texts(passage) for line in _lines(piece)]
-    runs = [
-        f"RUN_{number}: %regex {json.dumps({'substring_chunks': _CHUNK.findall(line)})}"
-        for number, line in enumerate(lines)
+
+def forced(evidence: Evidence) -> Grammar:
+    """As `answers`, without the way out: what the model would answer if it had to."""
+    return _lark(["start: RUN", *_runs(evidence)])
+
+
+def sentence_choice(evidence: Evidence) -> Grammar:
+    """A grammar of one whole sentence of the evidence, or NOT FOUND."""
+    found = dict.fromkeys(place.text for passage in evidence.passages for place in units(passage))
+    return _lark([f'start: "{NOT_FOUND}" | SENTENCE', "SENTENCE: " + " | ".join(json.dumps(text) for text in found)])
+
+
+def units(passage: Passage) -> list[Place]:
+    """The sentences and table rows of a passage, in order, each within one piece."""
+    return [
+        Place(passage=passage, start=span.start, end=span.end)
+        for piece in pack.piece_ranges(passage)
+        for span in sentences(passage.text, piece)
     ]
-    choice = " | ".join(f"RUN_{number}" for number in range(len(lines)))
-    return Grammar(
-        kind="lark",
-        source="\n".join(
-            [
-                f'start: "{NOT_FOUND}" | claim{{1,{MAX_CLAIMS}}}',
-                'claim: TEXT "\\n> " QUOTE "\\n"',
-                f"TEXT: /[^\\s>][^\\n]{{0,{MAX_ANSWER_CHARS - 1}}}/",
-                f"QUOTE: ({choice}) & /[^\\s\\p{{P}}]|[^\\s].{{0,{MAX_QUOTE_CHARS - 2}}}[^\\s]/",
-                *runs,
-            ]
-        ),
-    )
 
 
-def parse(text: str) -> list[Draft]:
-    """The claims of what a model wrote; none when it wrote that it found nothing. Lenient: JSON is read as well."""
-    drafts: list[Draft] = []
-    said: list[str] = []
-    for line in text.strip().splitlines():
-        if line.lstrip().startswith(">"):
-            drafts.append(Draft(text=" ".join(said), quote=_unquoted(line.lstrip().removeprefix(">"))))
-            said = []
-        elif line.strip():
-            said.append(line.strip())
-    if said:
-        drafts.append(Draft(text=" ".join(said), quote=""))
-    return [draft for draft in drafts if not is_refusal(draft.text)][:MAX_CLAIMS]
+def find(run: str, evidence: Evidence, near: str = "") -> Place | None:
+    """Where `run` stands in the evidence: exactly, else but for white space and the kinds of quotation marks.
 
-
-def is_refusal(text: str) -> bool:
-    """Whether a model's text says that nothing was found."""
-    return not text.strip() or text.strip().strip(".*\"'").upper().startswith(NOT_FOUND)
-
-
-def find(quote: str, evidence: Evidence, near: str = "") -> Place | None:
-    """Where `quote` stands in the evidence: exactly, else with white space and quotation marks seen as equal.
-
-    Of several places the one whose surroundings share most terms with `near` is taken; then the first.
+    Of several places the one whose sentence shares most terms with `near` is taken; of equals the first.
     """
-    places = [place for passage in evidence.passages for place in _places(quote, passage)]
-    wanted = set(compress.terms(near))
+    places = [place for passage in evidence.passages for place in _places(run.strip(), passage)]
+    wanted = set(compress.question_terms(near))
 
     def shared(place: Place) -> int:
-        around = place.passage.text[max(0, place.start - 150) : place.end + 150]
-        return len(wanted.intersection(compress.terms(around)))
+        return len(wanted.intersection(compress.terms(widened(place).text)))
 
     return max(places, key=shared, default=None)
 
 
+def widened(place: Place) -> Place:
+    """The sentences that `place` touches; where they are longer than a quote may be, as many words around it."""
+    touched = [unit for unit in units(place.passage) if unit.start < place.end and place.start < unit.end]
+    start = min([place.start, *(unit.start for unit in touched)])
+    end = max([place.end, *(unit.end for unit in touched)])
+    if end - start <= MAX_QUOTE_CHARS:
+        return Place(passage=place.passage, start=start, end=end)
+    room = max(0, MAX_QUOTE_CHARS - (place.end - place.start)) // 2
+    near = Span(max(start, place.start - room), min(end, place.end + room))
+    return _whole_words(place, near, Span(start, end))
+
+
 def citation(place: Place, document: Callable[[str], Document | None]) -> Citation:
-    """The document's own words at `place`; verified when the document as it is now has them there."""
-    passage, quote = place.passage, place.passage.text[place.start : place.end]
+    """The document's own words at `place`; `verified` when the document as it is now has them there."""
+    passage, quote = place.passage, place.text
+    span = pack.locate(passage, place.start, place.end)
     source = document(passage.document_id)
-    verified = source is not None and place.span.of(source.text) == quote
+    verified = source is not None and span is not None and bool(quote) and span.of(source.text) == quote
     return Citation(
         quote=quote,
         document_id=passage.document_id,
         uri=passage.uri,
         title=passage.title,
-        span=place.span if verified else None,
+        span=span if verified else None,
         verified=verified,
         chunk_id=passage.chunk_id,
-        page=source.page_at(place.span.start) if source is not None else None,
+        page=source.page_at(span.start) if source is not None and span is not None and verified else None,
     )
 
 
-def _lines(piece: str) -> list[str]:
-    return [line.strip() for line in piece.splitlines() if line.strip()]
+def _lark(lines: Sequence[str]) -> Grammar:
+    return Grammar(kind="lark", source="\n".join(lines))
 
 
-def _unquoted(text: str) -> str:
-    """A quote without the quotation marks a model may put around it."""
-    text = text.strip()
-    if len(text) > 1 and text[0] in "\"“'«" and text[-1] in "\"”'»":
-        return text[1:-1].strip()
-    return text
+def _runs(evidence: Evidence) -> Iterator[str]:
+    """The terminal RUN: words in a row of one line of the evidence, neither beginning nor ending with white space."""
+    lines = dict.fromkeys(
+        line.strip()
+        for passage in evidence.passages
+        for piece in pack.piece_ranges(passage)
+        for line in piece.of(passage.text).splitlines()
+        if line.strip()
+    )
+    names = []
+    for number, line in enumerate(lines):
+        names.append(f"LINE_{number}")
+        yield f"LINE_{number}: %regex {json.dumps({'substring_chunks': chunks(line)})}"
+    yield f"RUN: ({' | '.join(names)}) & /[^\\s\\p{{P}}]|[^\\s].{{0,{MAX_RUN_CHARS - 2}}}[^\\s]/"
 
 
-def _places(quote: str, passage: Passage) -> list[Place]:
-    """Every place of a quote in a passage: exact ones, else those of the normalised text."""
-    exact = _all(quote, passage.text)
-    ranges = [(at, at + len(quote)) for at in exact] if exact else _loosely(quote, passage.text)
-    found = []
-    for start, end in ranges:
-        span = pack.locate(passage, start, end)
-        if span is not None:
-            found.append(Place(passage=passage, start=start, end=end, span=span))
+def chunks(line: str) -> list[str]:
+    """`line` cut where a run may begin or end: around words, numbers, signs and white space.
+
+    An accent or a joiner stays with the character it belongs to, a mark inside a number or a word with the word.
+    """
+    found: list[str] = []
+    for at, char in enumerate(line):
+        if found and (
+            _clings(char) or found[-1].endswith("\u200d") or _goes_on(found[-1], char, line[at + 1 : at + 2])
+        ):
+            found[-1] += char
+        else:
+            found.append(char)
     return found
+
+
+def _clings(char: str) -> bool:
+    return unicodedata.category(char) in {"Mn", "Mc", "Me", "Cf", "Sk"}
+
+
+def _goes_on(chunk: str, char: str, following: str) -> bool:
+    """Whether `char` belongs to the same word, number or white space as the chunk before it."""
+    if chunk[-1].isspace() or char.isspace():
+        return chunk[-1].isspace() and char.isspace()
+    if not chunk[0].isalnum() or _UNSPACED.match(char) or _UNSPACED.match(chunk[0]):
+        return False
+    inner = char in _INNER and chunk[-1] not in _INNER and following.isalnum()
+    return char.isalnum() or (inner and not _UNSPACED.match(following))
+
+
+def _places(run: str, passage: Passage) -> list[Place]:
+    """Every place of a run in a passage: exact ones, else those of the normalised text."""
+    ranges = [(at, at + len(run)) for at in _all(run, passage.text)] or _loosely(run, passage.text)
+    return [
+        Place(passage=passage, start=start, end=end)
+        for start, end in ranges
+        if pack.locate(passage, start, end) is not None
+    ]
 
 
 def _all(part: str, text: str) -> list[int]:
     found: list[int] = []
     at = text.find(part) if part else -1
-    while at >= 0 and len(found) < 100:
+    while at >= 0 and len(found) < _MAX_PLACES:
         found.append(at)
         at = text.find(part, at + 1)
     return found
 
 
-def _loosely(quote: str, text: str) -> list[tuple[int, int]]:
-    """Ranges of `text` that read as `quote` does but for white space and the kinds of quotation marks and dashes."""
+def _loosely(run: str, text: str) -> list[tuple[int, int]]:
+    """Ranges of `text` that read as `run` does but for white space and the kinds of quotation marks and dashes."""
     folded, offsets = _folded(text)
-    wanted, _ = _folded(quote)
-    return [(offsets[at], offsets[at + len(wanted) - 1] + 1) for at in _all(wanted, folded)] if wanted else []
+    wanted, _ = _folded(run)
+    return [(offsets[at], offsets[at + len(wanted) - 1] + 1) for at in _all(wanted, folded)]
 
 
-_FOLD = str.maketrans({**dict.fromkeys("“”„«»‟", '"'), **dict.fromkeys("‘’‚‛′", "'"), **dict.fromkeys("‐‑‒–—−", "-")})
+_SAME = str.maketrans({**dict.fromkeys("“”„«»‟″", '"'), **dict.fromkeys("‘’‚‛′", "'"), **dict.fromkeys("‐‑‒–—−", "-")})
 
 
 def _folded(text: str) -> tuple[str, Sequence[int]]:
-    """The text without white space and with marks made one kind, and the offset each character came from."""
+    """The text without white space and invisible marks, of one kind of marks, and where each character came from."""
     kept = [(char, at) for at, char in enumerate(text) if not char.isspace() and unicodedata.category(char) != "Cf"]
-    return "".join(char for char, _ in kept).translate(_FOLD), [at for _, at in kept]
+    return "".join(char for char, _ in kept).translate(_SAME), [at for _, at in kept]
+
+
+def _whole_words(place: Place, near: Span, limits: Span) -> Place:
+    """`near` without the parts of words at its ends; never less than `place`."""
+    text = place.passage.text
+    start, end = near
+    if start > limits.start:
+        while start < place.start and not text[start - 1].isspace():
+            start += 1
+    if end < limits.end:
+        while end > place.end and not text[end].isspace():
+            end -= 1
+    trimmed = text[start:end]
+    start += len(trimmed) - len(trimmed.lstrip())
+    return Place(passage=place.passage, start=min(start, place.start), end=max(start + len(trimmed.strip()), place.end))

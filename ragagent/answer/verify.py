@@ -4,49 +4,92 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ragagent.retrieve import compress
+from ragagent.types import Citation, Claim
 
 _NUMBER = re.compile(r"\d+(?:[.,\u00a0\u202f]\d+)*")
-_NAME = re.compile(r"\b[^\W\d_a-z][^\W_]*(?:[-'’.][^\W_]+)*")
-_NEGATION = re.compile(r"\b(?:not|no|never|none|nobody|nothing|neither|nor|without|cannot)\b|n['’]t\b", re.IGNORECASE)
-_COMMON = frozenset(
-    "the a an it they he she this that these those in on at by for from to of and or but yes no as i we you".split()  # noqa: SIM905
+_NAME = re.compile(r"[^\W\d_][^\W_]*(?:[-'’.&][^\W_]+)*")
+_NEGATION = re.compile(
+    r"\b(?:not|no|never|none|nobody|nothing|neither|nor|without|cannot|nicht|kein\w*|nie|niemand|nichts|ohne)\b|n['’]t\b",
+    re.IGNORECASE,
 )
+_SMALL = frozenset(
+    "a an and as at but by for from he i in it no of on or she that the there these they this to we yes you".split()  # noqa: SIM905
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What of a text can be checked without understanding it. Numbers are in one form, names as they stand."""
+
+    numbers: frozenset[str]
+    names: frozenset[str]
+
+    def __len__(self) -> int:
+        return len(self.numbers) + len(self.names)
+
+
+def facts(text: str) -> Facts:
+    """The numbers of `text` and its words with a capital letter, small words at the start of a sentence left out."""
+    numbers = frozenset(_number(match) for match in _NUMBER.findall(text))
+    names = frozenset(word for word in _NAME.findall(text) if word != word.lower() and word.lower() not in _SMALL)
+    return Facts(numbers=numbers, names=names)
+
+
+def missing(wanted: Facts, text: str) -> Facts:
+    """The part of `wanted` that does not stand in `text`."""
+    known = set(compress.terms(text))
+    return Facts(
+        numbers=wanted.numbers - {_number(match) for match in _NUMBER.findall(text)},
+        names=frozenset(name for name in wanted.names if not known.intersection(compress.terms(name))),
+    )
+
+
+def checked(text: str, found: Sequence[Citation], question: str, known: str = "") -> Claim:
+    """The claim `text` with its verified citations and the verdict of the checks against them; others are dropped.
+
+    `known` is text from elsewhere (a tool's result) that may carry numbers and names as well.
+    """
+    verified = tuple(citation for citation in found if citation.verified)
+    if not verified and not known:
+        return Claim(text=text, problems=("no quote for it stands in the documents",))
+    support = "\n".join([*(citation.quote for citation in verified), known])
+    lacking = problems(text, support, question)
+    return Claim(text=text, citations=verified, supported=not lacking, problems=lacking)
+
+
+def citations(claims: Sequence[Claim]) -> tuple[Citation, ...]:
+    """The citations of some claims, each once, in order."""
+    return tuple(dict.fromkeys(citation for claim in claims for citation in claim.citations))
 
 
 def problems(claim: str, support: str, question: str) -> tuple[str, ...]:
     """What of `claim` stands neither in `support` (the cited text) nor in `question`; empty when all of it does.
 
-    Checked are numbers (thousands separators ignored), names (words with a capital that do not begin the claim) and
-    whether the claim denies what the support does not.
+    A claim that is itself part of the support has no problems. Otherwise its numbers (grouping marks ignored) and
+    names have to stand there, and it may not deny what neither of them denies.
     """
-    found = [f"number {number} is not in the cited text" for number in _missing_numbers(claim, f"{support} {question}")]
-    found += [f"name {name!r} is not in the cited text" for name in _missing_names(claim, f"{support} {question}")]
-    if _NEGATION.search(claim) and not _NEGATION.search(f"{support} {question}"):
+    if _plain(claim) in _plain(support):
+        return ()
+    known = f"{support}\n{question}"
+    lacking = missing(facts(claim), known)
+    found = [f"the number {number} is not in the cited text" for number in sorted(lacking.numbers)]
+    found += [f"the name {name!r} is not in the cited text" for name in sorted(lacking.names)]
+    if _NEGATION.search(claim) and not _NEGATION.search(known):
         found.append("it denies something that the cited text does not deny")
     return tuple(found)
 
 
-def _missing_numbers(claim: str, text: str) -> list[str]:
-    known = {_number(match) for match in _NUMBER.findall(text)}
-    return [number for number in dict.fromkeys(_NUMBER.findall(claim)) if _number(number) not in known]
+def _plain(text: str) -> str:
+    return " ".join(text.split()).casefold()
 
 
 def _number(text: str) -> str:
-    """A number in one form: grouping marks removed, so that 1,234 and 1234 are equal; 3,5 and 3.5 as well."""
+    """A number in one form: grouping marks removed, so that 1,234 and 1234 are equal, and 3,5 and 3.5."""
     groups = re.split(r"[.,\u00a0\u202f]", unicodedata.normalize("NFKC", text))
-    if len(groups) > 1 and all(len(group) == 3 for group in groups[1:]):
+    if len(groups) > 1 and len(groups[0]) <= 3 and all(len(group) == 3 for group in groups[1:]):
         return "".join(groups)
     return ".".join(groups)
-
-
-def _missing_names(claim: str, text: str) -> list[str]:
-    known = set(compress.terms(text))
-    first = claim.split(maxsplit=1)[:1]
-    found = []
-    for name in dict.fromkeys(_NAME.findall(claim)):
-        begins = first and name in first[0] and name.lower() in _COMMON
-        if not begins and name.lower() not in _COMMON and not known.intersection(compress.terms(name)):
-            found.append(name)
-    return found

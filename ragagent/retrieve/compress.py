@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import bisect
 import functools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ragagent.text.analyser import Analyser
@@ -15,35 +14,52 @@ from ragagent.text.sentences import sentences
 from ragagent.types import Block, Document, Span
 
 _K1, _B = 1.2, 0.75
-_NUMBER = re.compile(r"(?<![\w.])[($€£¥]*\d[\d,.]*\)?%?")
-_WORD = re.compile(r"\w+", re.UNICODE)
+_CELL = re.compile(r"\s*\|\s*|\t")
+_FIGURE = re.compile(r"[-–—(+]*\s*[$€£¥]?\s*\(?\d[\d,.]*\s*[%)]*|[-–—]")
+_YEAR = re.compile(r"(?:1[89]|20)\d\d")
+_LINE = re.compile(r"[^\n]+")
+_MAX_HEADER_LINES = 4
+_MAX_CAPTION_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """One sentence or table row of a document. `header` is the span of the lines that name the row's columns."""
+    """One sentence or table row of a document.
+
+    `context` are the spans that a row cannot be read without: the caption of its table, the lines that name its
+    columns, and the label of its group of rows.
+    """
 
     span: Span
-    header: Span | None = None
+    context: tuple[Span, ...] = ()
+
+    @property
+    def size(self) -> float:
+        """How much of a sentence it is: a row of a table counts half."""
+        return 0.5 if self.context else 1.0
+
+    def read(self, text: str) -> str:
+        """The unit with its context, as one text."""
+        return "\n".join(span.of(text) for span in (*self.context, self.span))
 
 
 def units(document: Document, span: Span) -> list[Unit]:
-    """The sentences and table rows of `document` within `span`, in reading order, disjoint.
-
-    Lines of a table block are rows, and so are lines outside one that hold two figures or more and little else (the
-    way the text of a PDF shows a table).
-    """
+    """The sentences and table rows of `document` within `span`, in reading order, disjoint."""
     found: list[Unit] = []
-    for part, is_table in _parts(document, span):
-        spans = _lines(document.text, part) if is_table else sentences(document.text, part)
-        found.extend(_with_headers(document.text, spans, is_table))
-    return found
+    at = span.start
+    for table in _tables(document.blocks, span):
+        found += [Unit(span=sentence) for sentence in _sentences(document.text, at, table.span.start)]
+        found += [
+            unit for unit in _rows(document, table) if span.start <= unit.span.start and unit.span.end <= span.end
+        ]
+        at = table.span.end
+    return found + [Unit(span=sentence) for sentence in _sentences(document.text, at, span.end)]
 
 
 def scores(question: str, texts: Sequence[str]) -> list[float]:
     """BM25 of each text for the question, the texts themselves being the collection (Robertson and Zaragoza 2009).
 
-    k1 1.2, b 0.75, idf ln(1 + (n - df + 0.5) / (df + 0.5)), each question term once.
+    k1 1.2, b 0.75, idf ln(1 + (n - df + 0.5) / (df + 0.5)), each question term once, stop words left out.
     """
     bags = [Counter(terms(text)) for text in texts]
     mean = sum(bag.total() for bag in bags) / max(1, len(bags)) or 1.0
@@ -57,11 +73,6 @@ def scores(question: str, texts: Sequence[str]) -> list[float]:
     return found
 
 
-@functools.cache
-def _analyser() -> Analyser:
-    return Analyser()
-
-
 def terms(text: str) -> list[str]:
     """The terms of `text` as the sparse search counts them."""
     return _analyser().index_terms(text)
@@ -70,63 +81,6 @@ def terms(text: str) -> list[str]:
 def question_terms(question: str) -> list[str]:
     """The terms of a question, each once, stop words left out."""
     return list(dict.fromkeys(_analyser().query_terms(question)))
-
-
-def _parts(document: Document, span: Span) -> Iterable[tuple[Span, bool]]:
-    """`span` cut at the table blocks inside it: (part, whether it is a table)."""
-    at = span.start
-    for block in _tables(document.blocks, span):
-        start, end = max(at, block.span.start), min(span.end, block.span.end)
-        if at < start:
-            yield Span(at, start), False
-        if start < end:
-            yield Span(start, end), True
-        at = max(at, end)
-    if at < span.end:
-        yield Span(at, span.end), False
-
-
-def _tables(blocks: Sequence[Block], span: Span) -> list[Block]:
-    return [
-        block
-        for block in blocks
-        if block.kind == "table" and block.span.start < span.end and span.start < block.span.end
-    ]
-
-
-def _lines(text: str, span: Span) -> list[Span]:
-    """The lines of a part of a text without outer white space; empty ones left out."""
-    found = []
-    for match in re.compile(r"[^\n]+").finditer(text, *span):
-        line = match.group()
-        if line.strip():
-            start = match.start() + len(line) - len(line.lstrip())
-            found.append(Span(start, start + len(line.strip())))
-    return found
-
-
-def _with_headers(text: str, spans: Sequence[Span], is_table: bool) -> list[Unit]:
-    """Units of `spans`, each row with the lines above its table that name the columns."""
-    rows = [is_table or is_row(span.of(text)) for span in spans]
-    found = []
-    first = 0
-    for index, span in enumerate(spans):
-        if not rows[index]:
-            first = index + 1
-            found.append(Unit(span=span))
-            continue
-        top = first if is_table else max(0, first - 2)
-        header = Span(spans[top].start, spans[min(top + 1, index)].end) if index > top + 1 else None
-        found.append(Unit(span=span, header=header))
-    return found
-
-
-def is_row(line: str) -> bool:
-    """Whether a line reads like a row of a table: cell marks, or two figures and not many words for each."""
-    if line.count("|") >= 2 or line.count("\t") >= 2:
-        return True
-    figures = len(_NUMBER.findall(line))
-    return figures >= 2 and len(_WORD.findall(_NUMBER.sub(" ", line))) <= 4 * figures and line[-1:] not in ".!?"
 
 
 def joined(spans: Iterable[Span], text: str) -> tuple[Span, ...]:
@@ -140,6 +94,73 @@ def joined(spans: Iterable[Span], text: str) -> tuple[Span, ...]:
     return tuple(found)
 
 
-def piece_at(pieces: Sequence[Span], offset: int) -> int:
-    """The index of the last piece that begins at or before `offset`; -1 for none."""
-    return bisect.bisect_right(pieces, offset, key=lambda piece: piece.start) - 1
+@functools.cache
+def _analyser() -> Analyser:
+    return Analyser()
+
+
+def _sentences(text: str, start: int, end: int) -> list[Span]:
+    return sentences(text, Span(start, end)) if start < end else []
+
+
+def _tables(blocks: Sequence[Block], span: Span) -> list[Block]:
+    """The table blocks that overlap `span`, in reading order."""
+    found = [b for b in blocks if b.kind == "table" and b.span.start < span.end and span.start < b.span.end]
+    return sorted(found, key=lambda block: block.span)
+
+
+def _rows(document: Document, table: Block) -> Iterator[Unit]:
+    """The lines of a table below its header, those with several cells with the context they are read in."""
+    lines = list(_lines(document.text, table.span))
+    top = _header_lines([line.of(document.text) for line in lines])
+    header = _caption(document, table) + ((Span(lines[0].start, lines[top - 1].end),) if top else ())
+    group: tuple[Span, ...] = ()
+    for line in lines[top:]:
+        label, *cells = _cells(line.of(document.text))
+        if any(cells):
+            yield Unit(span=line, context=header + group)
+        elif label.endswith(":"):
+            group = (line,)
+        else:
+            yield Unit(span=line)
+
+
+def _lines(text: str, span: Span) -> Iterator[Span]:
+    """The lines of a part of a text without outer white space; empty ones left out."""
+    for match in _LINE.finditer(text, *span):
+        line = match.group()
+        if line.strip():
+            start = match.start() + len(line) - len(line.lstrip())
+            yield Span(start, start + len(line.strip()))
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in _CELL.split(line.strip().strip("|"))]
+
+
+def _header_lines(lines: Sequence[str]) -> int:
+    """How many lines stand above the first row of figures or group of rows; at most four, one where there is none."""
+    for index, line in enumerate(lines[: _MAX_HEADER_LINES + 1]):
+        label, *cells = _cells(line)
+        group = label.endswith(":") and not any(cells)
+        if group or (any(c.isalpha() for c in label) and any(_is_figure(cell) for cell in cells)):
+            return index
+    return min(1, len(lines) - 1)
+
+
+def _is_figure(cell: str) -> bool:
+    return bool(_FIGURE.fullmatch(cell)) and not _YEAR.fullmatch(cell)
+
+
+def _caption(document: Document, table: Block) -> tuple[Span, ...]:
+    """The short block right above a table: its title, or the units its figures are in."""
+    above = [
+        block
+        for block in document.blocks
+        if block.kind in {"paragraph", "heading"} and block.span.end <= table.span.start
+    ]
+    nearest = max(above, key=lambda block: block.span.end, default=None)
+    if nearest is None or document.text[nearest.span.end : table.span.start].strip():
+        return ()
+    short = nearest.span.end - nearest.span.start <= _MAX_CAPTION_CHARS
+    return (nearest.span,) if short else ()
