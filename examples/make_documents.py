@@ -50,12 +50,12 @@ HANDBOOK: list[tuple[str, str | list[list[str]]]] = [
     ("p", "On Saturdays and Sundays a surcharge of 20 percent is added to the price of the Great Hall. The other rooms "
           "cost the same on all days."),
     ("h3", "3.2 Equipment"),
-    ("p", "A projector can be hired for 25 euros a day, a sound system with two microphones for 60 euros a day, and the "
-          "grand piano in the Great Hall for 90 euros a day. Tuning the piano costs 110 euros more."),
+    ("p", "A projector can be hired for 25 euros a day, a sound system with two microphones for 60 euros a day, and "
+          "the grand piano in the Great Hall for 90 euros a day. Tuning the piano costs 110 euros more."),
     ("h3", "3.3 Cancelling a booking"),
-    ("p", "Whoever cancels more than 30 days before the event pays nothing. Between 30 and 8 days before the event half "
-          "of the price is due. From 7 days before the event the full price is due. The deposit is always returned "
-          "within 10 working days."),
+    ("p", "Whoever cancels more than 30 days before the event pays nothing. Between 30 and 8 days before the event "
+          "half of the price is due. From 7 days before the event the full price is due. The deposit is always "
+          "returned within 10 working days."),
     ("page", ""),
     ("h2", "4. Rules of the house"),
     ("p", "Smoking is not allowed anywhere in the building. Music has to be turned down to 65 decibels after 22:00. "
@@ -63,10 +63,10 @@ HANDBOOK: list[tuple[str, str | list[list[str]]]] = [
     ("p", "Rooms are left swept and the chairs stacked in rows of ten. Extra cleaning is charged at 38 euros an hour. "
           "A lost key costs 75 euros, because the lock has to be changed."),
     ("h2", "5. Safety"),
-    ("p", "In the Great Hall there may be at most 300 people when they stand and 220 when they sit. For events with "
-          "more than 150 people the tenant names two stewards. The emergency exits must stay clear at all times."),
-    ("p", "The fire alarm is tested on the first Monday of each month at 10:00. The assembly point is the chestnut tree "
-          "in the car park."),
+    ("p", "In the Great Hall there may be at most 300 people when they stand and 220 when they sit. For events "
+          "with more than 150 people the tenant names two stewards. The emergency exits must stay clear at all times."),
+    ("p", "The fire alarm is tested on the first Monday of each month at 10:00. The assembly point is the chestnut "
+          "tree in the car park."),
     ("h2", "6. Complaints"),
     ("p", "Complaints are sent to the house manager in writing within seven days of the event. He answers within 15 "
           "working days. Whoever does not agree with the answer can turn to the board, chaired by Marta Velden."),

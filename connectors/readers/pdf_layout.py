@@ -79,6 +79,8 @@ HYPHEN = "\ufffe"
 
 # A gap of this many line heights parts two cells; word spaces are 0.2 to 0.5, in justified lines up to 1.
 _CELL_GAP = 1.25
+# Figures are often set a little lower than their label; the next line is at least 0.9 away.
+_SAME_LINE = 0.35
 _SHORT_CELL = 40
 _PROSE_COLUMN = 30
 _CURRENCIES = frozenset("$€£¥")
@@ -91,7 +93,7 @@ _ONLY_MARKER = re.compile(rf"(?:{_MARKER})$")
 _OPENING_CELL = re.compile(r"[$€£¥]?\s*\(?[$€£¥]?$")
 _CLOSING_CELL = re.compile(r"[%)]+$")
 _RIGHT_TO_LEFT = re.compile(r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
-_NUMBER = re.compile(r"[\d(]")
+_NUMBER = re.compile(r"[\d(—–]")
 
 
 def lines(words: Iterable[Word]) -> list[Line]:
@@ -144,7 +146,7 @@ def _continues(line: Line, word: Word, before: str) -> bool:
 
 def _level(line: Line, bottom: float, size: float) -> bool:
     """Whether something stands on the line; a raised or lowered small character does."""
-    if abs(line.bottom - bottom) < 0.2 * max(line.size, size):
+    if abs(line.bottom - bottom) < _SAME_LINE * max(line.size, size):
         return True
     middle, low, high = bottom + size / 2, line.bottom, line.bottom + line.size
     return size < 0.85 * line.size and low < middle < high
