@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ragagent.errors import ConfigError, MissingExtra
+from ragagent.models.cores import available_cores
 from ragagent.models.encoder import EncoderSpec, UnknownEncoder, content_digest, read_spec
-from ragagent.models.openvino_bert import OpenVinoEncoder
+from ragagent.models.openvino_bert import OpenVinoEncoder, best_precision
 from ragagent.models.sentence_transformer import SentenceTransformerEmbedder
 from ragagent.models.tokenizer import checked, read_tokenizer
 from ragagent.protocols import Embedder
@@ -21,6 +21,9 @@ from ragagent.types import Vector
 if TYPE_CHECKING:
     from ragagent.models.store import ModelStore
 
+# About what stays in a core's cache: larger batches are slower, and smaller ones wait for the weights.
+_BATCH_TOKENS = 1024
+_BATCH_SIZES = (32, 16, 8, 4)
 DEFAULT_EMBEDDER = "all-MiniLM-L6-v2"
 
 
@@ -39,7 +42,7 @@ def open_embedder(
     chosen = settings or EmbeddingSettings()
     name = str(name_or_path or chosen.model or DEFAULT_EMBEDDER)
     folder = _folder(name, store)
-    threads = chosen.threads or len(os.sched_getaffinity(0))
+    threads = chosen.threads or available_cores()
     if chosen.backend == "sentence-transformers":
         return SentenceTransformerEmbedder(folder, name=name, threads=threads, batch_size=chosen.batch_size)
     try:
@@ -71,6 +74,11 @@ def _by_sentence_transformers(
         raise MissingExtra(feature, "sentence-transformers") from error
 
 
+def cpu_precision() -> str:
+    """The precision that the built-in path computes in on this processor: bf16 or f32."""
+    return best_precision()
+
+
 class EncoderEmbedder:
     """A BERT-family encoder without torch. Safe to call from several threads.
 
@@ -96,16 +104,16 @@ class EncoderEmbedder:
         """
         tokens = [self._tokens(self._prefixes[1], text) for text in texts]
         vectors = np.zeros((len(texts), self.dimension), np.float32)
-        batches = list(_batches(tokens, self._batch_size))
-        for rows, found in zip(
-            batches, self._encoder.encode([[tokens[row] for row in rows] for rows in batches]), strict=True
-        ):
-            vectors[rows] = found
+        batches = list(_batches([len(ids) for ids in tokens], self._batch_size))
+        found = self._encoder.encode([np.array([tokens[row] for row in rows], np.int64) for rows in batches])
+        for rows, part in zip(batches, found, strict=True):
+            vectors[rows] = part
         return vectors
 
     def embed_query(self, text: str) -> Vector:
         """float32[d], normalised."""
-        return self._encoder.encode([[self._tokens(self._prefixes[0], text)]])[0].reshape(self.dimension)
+        ids = np.array([self._tokens(self._prefixes[0], text)], np.int64)
+        return self._encoder.encode([ids])[0].reshape(self.dimension)
 
     def close(self) -> None:
         """Frees the compiled model; the embedder cannot be used afterwards."""
@@ -115,8 +123,18 @@ class EncoderEmbedder:
         return self.tokenizer.token_ids(prefix + checked(text), self.max_tokens)
 
 
-def _batches(tokens: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
-    """Rows in batches of `size` of about the same length, the longest first."""
-    order = sorted(range(len(tokens)), key=lambda row: -len(tokens[row]))
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
+def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Rows in batches of one length each, the longest first.
+
+    Only few sizes, because the engine prepares each new shape of a batch once, which takes about 6 ms.
+    """
+    by_length: dict[int, list[int]] = {}
+    for row, length in enumerate(lengths):
+        by_length.setdefault(length, []).append(row)
+    for length in sorted(by_length, reverse=True):
+        rows, start = by_length[length], 0
+        while start < len(rows):
+            room = min(most, _BATCH_TOKENS // length, len(rows) - start)
+            size = next((size for size in _BATCH_SIZES if size <= room), 1)
+            yield rows[start : start + size]
+            start += size

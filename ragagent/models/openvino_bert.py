@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sys
 from collections import deque
@@ -15,36 +16,45 @@ from ragagent.models.encoder import EncoderSpec, UnknownEncoder
 from ragagent.models.tensors import read_tensors
 from ragagent.types import Vector
 
-Ids = npt.NDArray[np.int64]
+Weights = Mapping[str, npt.NDArray[np.float32]]
 Precision = Literal["f32", "bf16"]
-_MASKED = 1e4
+# More streams than this cost memory and start-up; beyond it, threads work together within a stream.
+_MAX_STREAMS = 8
 
 
 class OpenVinoEncoder:
-    """The compiled encoder. Safe to call from several threads; `threads` bounds what all of them together use."""
+    """The compiled encoder. Safe to call from several threads; `threads` bounds what all of them together use.
 
-    def __init__(self, spec: EncoderSpec, *, threads: int) -> None:
+    The precision is bf16 where the processor has instructions for it, else f32.
+    """
+
+    def __init__(self, spec: EncoderSpec, *, threads: int, precision: Precision | None = None) -> None:
         engine = _engine()
         core = engine.Core()
-        self.precision: Precision = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
-        self.version = str(engine.__version__).split("-", maxsplit=1)[0]
-        self._pad_id = spec.pad_id
-        model = _Graph(spec, _weights(spec)).model()
-        compiled = core.compile_model(model, "CPU", _options(threads, self.precision))
-        self._requests = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        self.precision = precision or _best_precision(core)
+        if self.precision == "bf16":
+            _split_attention(core)
+        # The graph shares the memory of the weights instead of copying it, so they live as long as it does.
+        self._weights = _weights(spec)
+        compiled = core.compile_model(_Graph(spec, self._weights).model(), "CPU", _options(threads, self.precision))
+        self._requests = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
         for _ in range(self._requests):
             self._idle.put(compiled.create_infer_request())
 
-    def encode(self, batches: Sequence[Sequence[Sequence[int]]]) -> list[Vector]:
-        """float32[len(batch), d], normalised, for each batch of token ids; several batches run at once."""
+    def encode(self, batches: Sequence[npt.NDArray[np.int64]]) -> list[Vector]:
+        """float32[b, d], normalised, for each batch of token ids int64[b, n]; several batches run at once.
+
+        The rows of a batch have one length: without padding there is nothing to mask, which makes attention a
+        fifth faster, and a text's vector cannot depend on its neighbours.
+        """
         done: list[Vector] = []
         running: deque[Any] = deque()
         try:
             for batch in batches:
                 request = self._next(running, done)
                 running.append(request)
-                request.start_async(self._inputs(batch))
+                request.start_async([batch])
             while running:
                 self._finish(running, done)
         finally:
@@ -73,14 +83,6 @@ class OpenVinoEncoder:
         done.append(np.array(running[0].get_output_tensor().data, np.float32))
         self._idle.put(running.popleft())
 
-    def _inputs(self, batch: Sequence[Sequence[int]]) -> list[Ids]:
-        ids = np.full((len(batch), max(map(len, batch))), self._pad_id, np.int64)
-        mask = np.zeros_like(ids)
-        for row, tokens in enumerate(batch):
-            ids[row, : len(tokens)] = tokens
-            mask[row, : len(tokens)] = 1
-        return [ids, mask]
-
 
 def _engine() -> Any:
     # OpenVINO reports its use over the network when this package can be imported; without it, it uses its own stub.
@@ -91,11 +93,31 @@ def _engine() -> Any:
     return openvino
 
 
+def best_precision() -> Precision:
+    """bf16 where the processor has instructions for it, else f32."""
+    return _best_precision(_engine().Core())
+
+
+def _best_precision(core: Any) -> Precision:
+    return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+
+
+def _split_attention(core: Any) -> None:
+    """Attention as two products and a softmax, each a tuned kernel, instead of one generated kernel.
+
+    Saves a sixth of the whole time in bf16 (9.4 against 11.3 ms for 200 tokens on one core), nothing in f32.
+    """
+    # An internal property: a build of OpenVINO that does not know it is slower and just as right.
+    with contextlib.suppress(RuntimeError):
+        core.set_property("CPU", {"SNIPPETS_MODE": "DISABLE"})
+
+
 def _options(threads: int, precision: Precision) -> dict[str, Any]:
     return {
         "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": threads,
+        # A thread for each batch: threads that share one wait for one another after every layer.
+        "NUM_STREAMS": min(threads, _MAX_STREAMS),
         # Pinned threads would fight with those of the language model for the same cores.
         "ENABLE_CPU_PINNING": False,
     }
@@ -113,24 +135,20 @@ def _weights(spec: EncoderSpec) -> dict[str, npt.NDArray[np.float32]]:
 class _Graph:
     """Builds the model, one method for each part of the encoder."""
 
-    def __init__(self, spec: EncoderSpec, weights: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    def __init__(self, spec: EncoderSpec, weights: Weights) -> None:
         self._spec = spec
         self._weights = weights
         self._op: Any = sys.modules["openvino.opset13"]
 
     def model(self) -> Any:
-        """Inputs ids and mask, int64[b, n]; output float32[b, d], normalised."""
+        """Input ids, int64[b, n]; output float32[b, d], normalised."""
         op = self._op
         ids = op.parameter([-1, -1], np.int64, name="input_ids")
-        mask = op.convert(op.parameter([-1, -1], np.int64, name="attention_mask"), "f32")
-        bias = op.multiply(
-            op.subtract(op.unsqueeze(mask, self._ints(1, 2)), self._constant(1.0)), self._constant(_MASKED)
-        )
         hidden = self._embedded(ids)
         for layer in range(self._spec.layers):
-            hidden = self._layer(hidden, bias, f"encoder.layer.{layer}.")
-        pooled = op.normalize_l2(self._pooled(hidden, mask), self._ints(1), 1e-12, "max")
-        return sys.modules["openvino"].Model([pooled], [ids, mask.input_value(0).get_node()], "encoder")
+            hidden = self._layer(hidden, f"encoder.layer.{layer}.")
+        vectors = op.normalize_l2(self._pooled(hidden), self._ints(1), 1e-12, "max")
+        return sys.modules["openvino"].Model([vectors], [ids], "encoder")
 
     def _embedded(self, ids: Any) -> Any:
         op, zero = self._op, self._constant(0, np.int64)
@@ -149,34 +167,43 @@ class _Graph:
         )
         return self._normalised(op.add(words, places), "embeddings.LayerNorm")
 
-    def _layer(self, hidden: Any, bias: Any, prefix: str) -> Any:
+    def _layer(self, hidden: Any, prefix: str) -> Any:
         op = self._op
-        attended = self._linear(self._attention(hidden, bias, prefix), prefix + "attention.output.dense")
+        attended = self._linear(self._attention(hidden, prefix), prefix + "attention.output.dense")
         hidden = self._normalised(op.add(attended, hidden), prefix + "attention.output.LayerNorm")
         inner = self._linear(hidden, prefix + "intermediate.dense")
         inner = op.gelu(inner, "erf") if self._spec.activation == "gelu" else op.relu(inner)
         outer = self._linear(inner, prefix + "output.dense")
         return self._normalised(op.add(outer, hidden), prefix + "output.LayerNorm")
 
-    def _attention(self, hidden: Any, bias: Any, prefix: str) -> Any:
+    def _attention(self, hidden: Any, prefix: str) -> Any:
         op, heads, size = self._op, self._spec.heads, self._spec.dimension
-        parts = []
-        for name in ("query", "key", "value"):
-            projected = self._linear(hidden, f"{prefix}attention.self.{name}")
-            split = op.reshape(projected, self._ints(0, 0, heads, size // heads), True)
-            parts.append(op.transpose(split, self._ints(0, 2, 1, 3)))
-        mixed = op.scaled_dot_product_attention(*parts, bias, causal=False)
-        return op.reshape(op.transpose(mixed, self._ints(0, 2, 1, 3)), self._ints(0, 0, size), True)
+        parts = op.reshape(self._projected(hidden, prefix), self._ints(0, 0, 3, heads, size // heads), True)
+        split = op.split(op.transpose(parts, self._ints(2, 0, 3, 1, 4)), self._constant(0, np.int64), 3).outputs()
+        queries, keys, values = (op.squeeze(part, self._ints(0)) for part in split)
+        shares = op.softmax(op.matmul(queries, keys, False, True), -1)
+        mixed = op.transpose(op.matmul(shares, values, False, False), self._ints(0, 2, 1, 3))
+        return op.reshape(mixed, self._ints(0, 0, size), True)
 
-    def _pooled(self, hidden: Any, mask: Any) -> Any:
+    def _projected(self, hidden: Any, prefix: str) -> Any:
+        """Queries, keys and values of all heads in one product, the scale of attention folded into the queries."""
+        names = [f"{prefix}attention.self.{name}" for name in ("query", "key", "value")]
+        weights = [self._weight(name + ".weight") for name in names]
+        biases = [self._weight(name + ".bias") for name in names]
+        scale = np.float32((self._spec.dimension // self._spec.heads) ** -0.5)
+        weights[0], biases[0] = weights[0] * scale, biases[0] * scale
+        return self._product(hidden, np.concatenate(weights), np.concatenate(biases))
+
+    def _pooled(self, hidden: Any) -> Any:
         op = self._op
         if self._spec.pooling == "cls":
             return op.gather(hidden, self._constant(0, np.int64), self._constant(1, np.int64))
-        # The mean's denominator is left out: the normalisation that follows takes any factor away.
-        return op.reduce_sum(op.multiply(hidden, op.unsqueeze(mask, self._ints(2))), self._ints(1))
+        return op.reduce_mean(hidden, self._ints(1))
 
     def _linear(self, value: Any, name: str) -> Any:
-        weight, bias = self._weight(name + ".weight"), self._weight(name + ".bias")
+        return self._product(value, self._weight(name + ".weight"), self._weight(name + ".bias"))
+
+    def _product(self, value: Any, weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> Any:
         return self._op.add(self._op.matmul(value, self._constant(weight), False, True), self._constant(bias))
 
     def _normalised(self, value: Any, name: str) -> Any:
@@ -192,7 +219,8 @@ class _Graph:
             raise UnknownEncoder(f"{self._spec.weights}: has no tensor {name}") from None
 
     def _constant(self, value: Any, kind: Any = np.float32) -> Any:
-        return self._op.constant(np.ascontiguousarray(value, kind).reshape(np.shape(value)))
+        array = np.asarray(value, kind)
+        return self._op.constant(array, shared_memory=array.ndim > 0)
 
     def _ints(self, *values: int) -> Any:
         return self._op.constant(np.array(values, np.int64))

@@ -18,7 +18,7 @@ _MAX_HEADER_BYTES = 64 * 1024 * 1024
 
 
 def read_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Every tensor of `path` by name, as read-only views into the mapped file.
+    """Every tensor of `path` by name, as views into the mapped file; writing to one leaves the file as it is.
 
     BF16, which numpy does not have, comes as a float32 copy. Tensors of a kind that no encoder uses are left out.
     Raises ModelLoadError for a file that cannot be read or whose header does not fit its size.
@@ -40,7 +40,7 @@ def _header(path: Path) -> tuple[Mapping[str, Any], npt.NDArray[np.uint8]]:
     header.pop("__metadata__", None)
     if size == 8 + length:
         return header, np.zeros(0, np.uint8)
-    return header, np.memmap(path, np.uint8, "r", offset=8 + length)
+    return header, np.memmap(path, np.uint8, "c", offset=8 + length)
 
 
 def _tensor(data: npt.NDArray[np.uint8], entry: Mapping[str, Any]) -> npt.NDArray[Any]:
