@@ -3,22 +3,57 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from decimal import Decimal
+from collections.abc import Collection, Iterable, Sequence
+from decimal import Decimal, InvalidOperation
 
 from ragagent.agent.state import AgentState
+from ragagent.errors import ToolError
+from ragagent.tools.arithmetic import evaluate, shown
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_OPERAND = r"[$€£]?\d[\d.,]{0,30}(?: [A-Za-z€]{1,20})?"
+_EQUATION = re.compile(rf"({_OPERAND}(?: ?[-+*/×÷−] ?{_OPERAND}){{1,20}}) ?= ?[$€£]?(\d+(?:[.,]\d+)*)")
+_WORDS = re.compile(r"[A-Za-z]+")
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+|\d{1,3}(?:\.\d{3})+")
 
 
 def unfounded(state: AgentState, answer: str) -> tuple[str, ...]:
-    """The numbers of `answer` that stand neither in the task nor in a result, nor round one that does, in order."""
+    """The numbers of `answer` that nothing accounts for, in order.
+
+    Accounted for is what stands in the task or a result, rounds what does, or comes of a right sum over such numbers
+    that is written out in a thought or the answer.
+    """
     results = [step.observation.content for step in state.steps if step.observation is not None]
-    text = "\n".join([state.task, *results])
-    known = {value for number in _NUMBER.findall(text) for value in _readings(number)}
+    known = [state.task, *results]
+    accounted = rounded(answer, [*known, *right_sums([thought(state), answer], known)])
+    return tuple(number for number in dict.fromkeys(_NUMBER.findall(answer)) if number not in accounted)
+
+
+def thought(state: AgentState) -> str:
+    """The thought of the step under way, or else of the last one."""
+    return state.thought or (state.steps[-1].thought if state.steps else "")
+
+
+def right_sums(written: Iterable[str], known: Sequence[str]) -> tuple[str, ...]:
+    """The results of equations in `written`, such as 396 + 27 = 423, that hold and start from numbers of `known`."""
+    found = [match for text in written for match in _EQUATION.finditer(text)]
+    return tuple(match[2] for match in found if _holds(match[1], match[2], known))
+
+
+def _holds(left: str, right: str, known: Sequence[str]) -> bool:
+    try:
+        value = Decimal(shown(evaluate(_WORDS.sub("", left))))
+    except (ToolError, InvalidOperation):
+        return False
+    operands = _NUMBER.findall(left)
+    return len(rounded(left, known)) == len(set(operands)) and any(_rounds(one, {value}) for one in _readings(right))
+
+
+def rounded(answer: str, texts: Iterable[str]) -> tuple[str, ...]:
+    """The numbers of `answer` that stand in `texts` or are the rounded form of one that does, in order."""
+    known = {value for text in texts for number in _NUMBER.findall(text) for value in _readings(number)}
     written = dict.fromkeys(_NUMBER.findall(answer))
-    return tuple(number for number in written if not any(_rounds(value, known) for value in _readings(number)))
+    return tuple(number for number in written if any(_rounds(value, known) for value in _readings(number)))
 
 
 def _readings(number: str) -> tuple[Decimal, ...]:

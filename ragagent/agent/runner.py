@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from ragagent import prompts
 from ragagent.agent import steps
+from ragagent.agent.figures import right_sums, rounded, thought
 from ragagent.agent.graph import Checkpoints, Moves, compiled, stored, walk
 from ragagent.agent.schema import FINISH, FINISH_SPEC, described, step_grammar
 from ragagent.agent.state import AgentState
@@ -187,12 +188,16 @@ class AgentRunner:
         return answer
 
     def _computed(self, state: AgentState) -> tuple[str, ...]:
-        """What tools other than those that read documents returned."""
-        return tuple(
+        """What tools other than those that read documents returned, and what the answer makes of it: right sums that
+        are written out, and roundings."""
+        results = [
             step.observation.content
             for step in state.steps
             if step.observation is not None and not step.observation.error and self._computes(step.observation.name)
-        )
+        ]
+        known = [state.task, *(step.observation.content for step in state.steps if step.observation is not None)]
+        sums = right_sums([thought(state), state.answer], known)
+        return tuple(dict.fromkeys([*results, *sums, *rounded(state.answer, [*results, *sums])]))
 
     def _computes(self, name: str) -> bool:
         return name in self._tools and not isinstance(self._tools[name], DocumentTool)

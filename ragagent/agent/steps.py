@@ -112,7 +112,9 @@ def _finished(state: AgentState, call: ToolCall) -> AgentState:
     doubtful = () if state.forced or asked_before else unfounded(state, answer)
     if not doubtful:
         return replace(state, call=call, answer=answer)
-    what = f"{', '.join(doubtful)} in the answer stands in no result: look it up or compute it with a tool first"
+    what = (
+        f"{', '.join(doubtful)} in the answer stands in no result. Get it with a tool from what is known, then answer."
+    )
     return replace(state, call=call, observation=Observation(call_id=call.id, name=FINISH, content=what, error=True))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import ROUND_HALF_EVEN, Decimal
 
 import pytest
@@ -43,3 +44,27 @@ def test_a_result_may_be_rounded_to_any_number_of_places(value: Decimal, places:
 )
 def test_a_figure_stands_in_the_task_or_a_result_or_is_doubtful(answer: str, doubtful: tuple[str, ...]) -> None:
     assert unfounded(after("What do 3 nights cost?", "84 euros", "1234.50"), answer) == doubtful
+
+
+@pytest.mark.parametrize(
+    ("thought", "doubtful"),
+    [
+        ("Together 396 + 27 = 423 euros.", ()),
+        ("Together 396+27=423.", ()),
+        ("Together 396 euros + 27 euros = 423 euros.", ()),
+        ("Together $396.00 + $27 = $423.", ()),
+        ("Together 396 + 27 = 424 euros.", ("423",)),
+        ("Together 400 + 23 = 423 euros.", ("423",)),
+        ("Together 423 euros.", ("423",)),
+        ("It is 1 / 0 = 423.", ("423",)),
+    ],
+)
+def test_a_right_sum_over_known_figures_accounts_for_its_result(thought: str, doubtful: tuple[str, ...]) -> None:
+    state = replace(after("What do 3 nights cost?", "396", "27"), thought=thought)
+    assert unfounded(state, "They cost 423 euros.") == doubtful
+
+
+@given(st.text(alphabet="0123456789.,+-*/= ", max_size=60))
+def test_no_sum_is_too_strange(text: str) -> None:
+    state = replace(after("What?", text), thought=text)
+    assert len(unfounded(state, text)) <= len(text)

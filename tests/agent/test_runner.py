@@ -69,6 +69,18 @@ def test_a_search_and_a_calculation_end_in_a_cited_answer(
     assert [step.thought for step in result.steps] == ["what does a room cost?", "three nights", "done"]
 
 
+def test_a_rounded_result_counts_as_computed_and_a_rounded_passage_does_not(
+    script: Callable[..., Any], say: Callable[..., str], tools: list[Tool]
+) -> None:
+    llm = script(
+        say("search_documents", query="room costs"),
+        say("calculate", expression="84 / 11"),
+        say("final_answer", answer="84 euros for 11 nights is 7.64 a night."),
+    )
+    result = AgentRunner(llm, tools, cite=cite).run("What is that for each of 11 nights?")
+    assert result.answer.reason == "computed: 7.63636363636, 7.64"
+
+
 def test_the_events_tell_the_steps_in_order_and_end_with_the_result(
     script: Callable[..., Any], say: Callable[..., str], tools: list[Tool]
 ) -> None:
