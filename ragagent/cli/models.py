@@ -123,12 +123,12 @@ def remove(context: Context, names: tuple[str, ...], as_json: bool) -> None:
 
 
 @models.command()
-@click.argument("archive", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("archive", type=click.Path(path_type=Path))
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @json_option
 @click.pass_obj
 def export(context: Context, archive: Path, names: tuple[str, ...], as_json: bool) -> None:
-    """Write models into one ARCHIVE, for a machine without a network."""
+    """Write models into ARCHIVE (NAME.tar, else a folder), for a machine without a network."""
     with Bar(unit="bytes") as bar:
         exported = context.store.export(names, archive, progress=bar)
     if as_json:
@@ -138,7 +138,7 @@ def export(context: Context, archive: Path, names: tuple[str, ...], as_json: boo
 
 
 @models.command("import")
-@click.argument("archive", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("archive", type=click.Path(path_type=Path))
 @json_option
 @click.pass_obj
 def import_models(context: Context, archive: Path, as_json: bool) -> None:
@@ -148,5 +148,7 @@ def import_models(context: Context, archive: Path, as_json: bool) -> None:
     if as_json:
         echo_json(imported)
     else:
-        for entry in imported:
-            click.echo(f"{entry.name}: here")
+        for name in imported.names:
+            click.echo(f"{name}: imported")
+        for name in imported.already:
+            click.echo(f"{name}: was here already")
