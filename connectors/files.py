@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ragagent.connectors.ignore import Ignore, matcher
 from ragagent.connectors.readers import read_document
-from ragagent.errors import ConnectorError, ReadError, TooLarge
+from ragagent.errors import ConfigError, ConnectorError, ReadError, TooLarge
 from ragagent.protocols import SourceItem
 from ragagent.settings import IngestSettings
 from ragagent.types import Document, Failure
@@ -55,8 +55,10 @@ class FilesConnector:
         self._settings = settings or IngestSettings()
         self._root = os.path.realpath(path)
         self._given = str(path)
-        self._include = matcher(include)
-        self._exclude = matcher(exclude)
+        try:
+            self._include, self._exclude = matcher(include), matcher(exclude)
+        except ValueError as error:
+            raise ConfigError(f"a pattern to include or exclude cannot be used: {error}") from error
 
     @property
     def source(self) -> str:

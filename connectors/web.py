@@ -18,6 +18,7 @@ from ragagent.types import Document, Failure
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SCHEMES = {"http": 80, "https": 443}
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _EXTENSIONS = {"text/markdown": ".md", "text/html": ".html", "application/xhtml+xml": ".html", "text/csv": ".csv"}
 
 
@@ -86,8 +87,7 @@ class WebPageConnector:
 
     def _get(self, client: Any, url: str, deadline: float) -> str | tuple[str, bytes]:
         """The address that the server redirects to, or the media type and body."""
-        request = self._request(client, url)
-        response = client.send(request, stream=True)
+        response = self._send(client, url)
         try:
             if response.status_code in _REDIRECTS and "location" in response.headers:
                 return urljoin(url, str(response.headers["location"]))
@@ -98,29 +98,37 @@ class WebPageConnector:
         finally:
             response.close()
 
-    def _request(self, client: Any, url: str) -> Any:
-        """A request to the checked address of the host, under the host's own name."""
+    def _send(self, client: Any, url: str) -> Any:
+        """The response of the first address of the host that takes the connection; its body is not read yet."""
+        import httpx
+
         parts = urlsplit(url)
         scheme, host = parts.scheme.lower(), parts.hostname
         if scheme not in _SCHEMES or not host:
             raise ReadError(f"it leads to {url[:200]!r}, which is no http(s) address")
-        address = self._address(host, parts.port or _SCHEMES[scheme])
-        request = client.build_request("GET", url, headers={"User-Agent": "ragagent", "Accept-Encoding": "gzip"})
-        request.url = request.url.copy_with(host=address)
-        request.extensions["sni_hostname"] = host.encode("idna").decode("ascii")
-        return request
+        addresses = self._addresses(host, parts.port or _SCHEMES[scheme])
+        for address in addresses:
+            request = client.build_request("GET", url, headers={"User-Agent": "ragagent", "Accept-Encoding": "gzip"})
+            request.url = request.url.copy_with(host=address)
+            request.extensions["sni_hostname"] = host.encode("idna").decode("ascii")
+            try:
+                return client.send(request, stream=True)
+            except httpx.ConnectError:
+                if address == addresses[-1]:
+                    raise
+        raise ReadError(f"the host {host} has no address")
 
-    def _address(self, host: str, port: int) -> str:
+    def _addresses(self, host: str, port: int) -> list[str]:
+        """Every address of the host, all of them allowed."""
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             raise ReadError(f"the host {host} cannot be looked up: {error}") from error
-        addresses = [str(entry[4][0]) for entry in found]
-        if not self._allow_private:
-            for address in addresses:
-                if not ipaddress.ip_address(address.partition("%")[0]).is_global:
-                    raise ReadError(f"{host} is at {address}, which is not a public address, and that is not allowed")
-        return addresses[0]
+        addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
+        private = [address for address in addresses if not is_public(address)]
+        if private and not self._allow_private:
+            raise ReadError(f"{host} is at {private[0]}, which is not a public address, and that is not allowed")
+        return addresses
 
     def _body(self, response: Any, deadline: float) -> bytes:
         body = bytearray()
@@ -131,3 +139,15 @@ class WebPageConnector:
             if time.monotonic() > deadline:
                 raise ReadError(f"the page was not complete after {self._timeout_s:g} s")
         return bytes(body)
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the public internet, also where it wraps an IPv4 address."""
+    found = ipaddress.ip_address(address)
+    if isinstance(found, ipaddress.IPv6Address):
+        wrapped = found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None)
+        if found in _NAT64:
+            wrapped = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        if wrapped is not None:
+            return is_public(str(wrapped))
+    return found.is_global and not found.is_multicast

@@ -17,7 +17,7 @@ MAX_DEPTH = 500
 
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{2,40})", re.IGNORECASE)
 _TAGS = re.compile(
-    r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1\s*>|\Z)|<(/?)([A-Za-z][\w:-]*)[^<>]*?(/?)>", re.S | re.I
+    r"<!--.*?(?:-->|\Z)|<(script|style)\b.*?(?:</\1\s*>|\Z)|<(/?)([A-Za-z][\w:-]*+)[^<>]*+>", re.S | re.I
 )
 _VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())  # noqa: SIM905
 _IGNORED = frozenset(
@@ -79,8 +79,8 @@ def shallow(text: str) -> str:
     kept: list[str] = []
     last = 0
     for match in _TAGS.finditer(text):
-        closing, tag, selfclosing = match[2], match[3], match[4]
-        if tag is None or selfclosing or tag.lower() in _VOID:
+        closing, tag = match[2], match[3]
+        if tag is None or match[0].endswith("/>") or tag.lower() in _VOID:
             continue
         depth = max(0, depth - 1) if closing else depth + 1
         if depth > MAX_DEPTH or (closing and depth == MAX_DEPTH):

@@ -13,6 +13,9 @@ from ragagent.text.decode import decode
 from ragagent.types import BlockKind, Scalar
 
 MEDIA_TYPE = "text/markdown"
+MAX_INLINE_CHARS = 10_000
+"""The marks inside a longer paragraph are left as they stand."""
+
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 _FIELD = re.compile(r"^([A-Za-z][\w-]*)[ \t]*:[ \t]*(\S.*)$", re.MULTILINE)
 _TAG = re.compile(r"<!--.*?(?:-->|\Z)|<[/!?]?[A-Za-z][^<>]*>", re.DOTALL)
@@ -28,7 +31,14 @@ def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
     if front:
         metadata = {key.lower(): value.strip("\"'") for key, value in _FIELD.findall(front[1])}
         text = text[front.end() :]
-    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text)
+    # Blocks first, and the inside of each when it is short: link parsing needs quadratic time on brackets.
+    parser = MarkdownIt("commonmark").enable(["table", "strikethrough"]).disable("inline")
+    references: dict[str, Any] = {}
+    tokens = parser.parse(text, references)
+    for token in tokens:
+        if token.type == "inline" and len(token.content) <= MAX_INLINE_CHARS:
+            token.children = []
+            parser.inline.parse(token.content, parser, references, token.children)
     builder = TextBuilder(max_chars=limits.max_text_chars)
     _Walk(tokens, builder).run()
     return builder.parsed(media_type=MEDIA_TYPE, title=str(metadata.pop("title", "")), metadata=metadata)
@@ -59,14 +69,14 @@ class _Walk:
             elif token.type == "list_item_open":
                 self._item()
             elif token.type == "inline":
-                self._emit("paragraph", inline(token.children or ()))
+                self._emit("paragraph", _content(token))
             elif token.type in {"fence", "code_block"}:
                 self._emit("code", token.content)
             elif token.type == "html_block":
                 self._emit("paragraph", one_line(unescape(_TAG.sub(" ", token.content))))
 
     def _heading(self, token: Any, level: int) -> None:
-        text = one_line(inline(token.children or ()))
+        text = one_line(_content(token))
         if self._open:
             self._emit("paragraph", text)
         else:
@@ -110,10 +120,14 @@ def _rows(tokens: Iterator[Any]) -> Iterator[str]:
         if token.type == "table_close":
             return
         if token.type == "inline":
-            cells.append(one_line(inline(token.children or ())))
+            cells.append(one_line(_content(token)))
         elif token.type == "tr_close":
             yield row(cells)
             cells = []
+
+
+def _content(token: Any) -> str:
+    return inline(token.children) if token.children is not None else str(token.content)
 
 
 def inline(tokens: Sequence[Any]) -> str:

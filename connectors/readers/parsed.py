@@ -19,7 +19,6 @@ _CLEAN: dict[int, str | None] = dict.fromkeys(_REMOVED)
 _CLEAN |= dict.fromkeys([0x0B, 0x0C, 0x0D, 0x85, 0x2028, 0x2029], "\n")
 _CLEAN |= dict.fromkeys([0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F], " ")
 _CLEAN |= dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
-_TRAILING = re.compile(r"[ \t]+(?=\n|\Z)")
 _BLANK_LINES = re.compile(r"\n{3,}")
 _SEPARATORS = re.compile(r"[\s_]+|(?<=[a-z0-9])-(?=[a-zA-Z0-9])")
 _SPACES = re.compile(r"\s+")
@@ -39,7 +38,9 @@ class Parsed:
 def clean(text: str) -> str:
     """`text` with plain newlines and spaces, no control characters, and no blanks at the end of a line."""
     text = text.replace("\r\n", "\n").translate(_CLEAN)
-    return _BLANK_LINES.sub("\n\n", _TRAILING.sub("", text))
+    # Line by line: a pattern for blanks before a newline needs quadratic time on a long run of blanks.
+    lines = "\n".join(line.rstrip(" \t") for line in text.split("\n"))
+    return _BLANK_LINES.sub("\n\n", lines)
 
 
 def one_line(text: str) -> str:

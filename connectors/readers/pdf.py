@@ -23,7 +23,7 @@ _LOCK = threading.Lock()
 
 _PASSWORD, _SECURITY = 4, 5
 _BODY_SAMPLE_PAGES = 32
-_MAX_PAGE_CHARS = 400_000
+_MAX_PAGE_CHARS = 2_000_000
 _WORD = re.compile(r"\S+")
 _TELLING = re.compile(r"[^\W\d_]{3}")
 _NO_TITLE = re.compile(

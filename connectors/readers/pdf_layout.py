@@ -206,7 +206,7 @@ def parts(page: Sequence[Line], body: float) -> Iterator[Part]:
             yield from _table(page[start:end])
         else:
             end = start + 1
-            while end < len(page) and _belongs(page[start:end], page[end], body, margin):
+            while end < len(page) and _belongs(page[end - 1], page[end], body, margin):
                 end += 1
             yield _prose(page[start:end], body)
         start = end
@@ -240,9 +240,8 @@ def _is_title(line: Line, drop: float, body: float) -> bool:
     return drop > 1.8 * line.size and _heading_level(line, body) > 0
 
 
-def _belongs(group: Sequence[Line], line: Line, body: float, margin: float) -> bool:
-    """Whether `line` goes on with the prose that `group` is so far."""
-    last = group[-1]
+def _belongs(last: Line, line: Line, body: float, margin: float) -> bool:
+    """Whether `line` goes on with the prose that `last` is the latest line of."""
     drop = last.bottom - line.bottom
     if line.is_row or line.vertical or last.vertical or drop < 0 or drop > 1.55 * line.size:
         return False

@@ -21,13 +21,14 @@ _ABBREVIATIONS = frozenset(
 )
 _CLOSERS = "\"'”’»›)\\]}」』”）】》"
 _END = re.compile(
-    rf"(?P<stop>[.!?…]+)[{_CLOSERS}]*(?:\[\d+\])*(?=\s)"
+    rf"(?P<stop>(?<![.!?…])[.!?…]++)[{_CLOSERS}]*(?:\[\d+\])*(?=\s)"
     rf"|[。！？｡．؟۔।]+[{_CLOSERS}]*"
     r"|\n[^\S\n]*(?=\n)"
     r"|\n(?=[^\S\n]*(?:[-*•▪◦‣–—+][^\S\n]|\(?(?:\d{1,3}|[a-zA-Z])[.)][^\S\n]|\#{1,6}[^\S\n]|>))"
     r"|(?P<line>\n)"
 )
 _LAST_WORD = re.compile(r"[^\W\d_]+(?:\.[^\W\d_]+)*$|\d+$")
+_INDENT = 60
 _WRAPPED_AT = 50
 """A line at least this long that goes on in the next one is taken for wrapped prose."""
 
@@ -85,8 +86,8 @@ def _dotted(word: str) -> bool:
 
 
 def _starts_line(text: str, position: int, begin: int) -> bool:
-    line = text.rfind("\n", begin, position) + 1
-    return not text[max(line, begin) : position].strip()
+    line = text.rfind("\n", max(begin, position - _INDENT), position) + 1
+    return (line > 0 or position - begin <= _INDENT) and not text[max(line, begin) : position].strip()
 
 
 def _next_is_lower(text: str, position: int, end: int) -> bool:
@@ -117,7 +118,9 @@ def _trimmed(text: str, start: int, end: int) -> Iterator[Span]:
         cut = _cut(text, start)
         last = start + len(text[start:cut].rstrip())
         yield Span(start, last)
-        start = cut + len(text[cut:end]) - len(text[cut:end].lstrip())
+        start = cut
+        while text[start].isspace():
+            start += 1
     yield Span(start, end)
 
 

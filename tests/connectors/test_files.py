@@ -8,7 +8,7 @@ import pytest
 
 from ragagent.connectors import open_connector
 from ragagent.connectors.files import FilesConnector, file_path, file_uri
-from ragagent.errors import ConnectorError, EmptyDocument, ReadError, TooLarge, UnsupportedFormat
+from ragagent.errors import ConfigError, ConnectorError, EmptyDocument, ReadError, TooLarge, UnsupportedFormat
 from ragagent.protocols import SourceItem
 from ragagent.settings import IngestSettings
 from ragagent.types import Failure
@@ -60,6 +60,11 @@ def test_include_and_exclude_are_patterns_within_the_folder(tmp_path: Path) -> N
     _write(tmp_path, "a.md", "b.txt", "sub/c.md", "sub/old/d.md")
     connector = FilesConnector(tmp_path, include=["*.md"], exclude=["old/"])
     assert _names(connector, tmp_path) == ["a.md", "sub/c.md"]
+
+
+def test_a_pattern_that_cannot_be_used_is_a_wrong_setting(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="pattern"):
+        FilesConnector(tmp_path, include=["!"])
 
 
 def test_a_single_file_is_taken_whatever_its_name(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from ragagent.connectors.readers import read_document
 from ragagent.connectors.readers.docx import MEDIA_TYPE as DOCX
 from ragagent.errors import EmptyDocument, EncryptedDocument, ReadError, TooLarge, UnsupportedFormat
 from ragagent.settings import IngestSettings
+from ragagent.text.sentences import sentences
 from ragagent.types import Document
 
 HERE = Path(__file__).resolve().parent
@@ -355,3 +356,28 @@ def test_another_distribution_can_add_a_reader(tmp_path: Path, monkeypatch: pyte
         assert _read(b"{\\rtf1 hello}", "a.rtf").text == "read by a plug-in"
     finally:
         readers._plugged_in.cache_clear()
+
+
+SLOW = {
+    "blanks": " " * 300_000 + "x",
+    "stops": "." * 300_000 + "x",
+    "an open tag": "<" + "a" * 300_000,
+    "comments": "<!---->" * 40_000 + "x",
+    "numbers": "1. " * 100_000 + "x",
+    "blank lines": "\n " * 100_000 + "x",
+    "one sentence": "word " * 60_000,
+    "open tags": "<a " * 50_000,
+    "open brackets": "x![[" * 50_000,
+    "full stops": "\u3002" * 300_000,
+}
+
+
+@pytest.mark.parametrize("text", SLOW.values(), ids=SLOW)
+@pytest.mark.parametrize("name", ["a.txt", "a.html", "a.md"])
+def test_text_made_to_be_slow_is_read_in_time_that_grows_with_its_length(text: str, name: str) -> None:
+    """Quadratic time would be minutes here, and the test would run into its limit."""
+    try:
+        document = _read(text, name)
+    except EmptyDocument:
+        return
+    assert sentences(document.text)

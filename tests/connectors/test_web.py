@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ragagent.connectors.web import WebPageConnector
+from ragagent.connectors.web import WebPageConnector, is_public
 from ragagent.errors import ConnectorError, ReadError, TooLarge
 from ragagent.protocols import SourceItem
 from ragagent.settings import IngestSettings
@@ -117,3 +117,17 @@ def test_what_the_server_says_is_reported(site: str) -> None:
 def test_an_address_without_a_host_is_refused(url: str) -> None:
     with pytest.raises(ConnectorError):
         WebPageConnector(url)
+
+
+PRIVATE = """127.0.0.1 10.1.2.3 192.168.1.1 169.254.169.254 0.0.0.0 224.0.0.1 ::1 fe80::1 fd00::1 ::ffff:10.0.0.1
+64:ff9b::a00:1 2002:a00:1::"""
+
+
+@pytest.mark.parametrize("address", PRIVATE.split())
+def test_every_kind_of_private_address_is_known(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700:4700::1111", "::ffff:8.8.8.8"])
+def test_public_addresses_are_public(address: str) -> None:
+    assert is_public(address)

@@ -259,3 +259,13 @@ def test_the_fingerprint_changes_with_every_setting() -> None:
     options = [ChunkingSettings(), ChunkingSettings(max_tokens=100), ChunkingSettings(min_tokens=9)]
     options.append(ChunkingSettings(overlap_tokens=20))
     assert len({fingerprint(one) for one in options}) == 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["word " * 40_000, "x" * 400_000, "same line\n" * 20_000, "文" * 60_000, "a. " * 50_000, "\n" * 100_000 + "x"],
+)
+def test_long_monotonous_text_is_cut_in_time_that_grows_with_its_length(text: str) -> None:
+    """Quadratic time would be minutes here, and the test would run into its limit."""
+    chunks = chunk(Document(text=text), WordPieces(), ChunkingSettings())
+    assert "".join("".join(piece.text for piece in chunks).split()) == "".join(text.split())
