@@ -83,7 +83,7 @@ def _translation(folder: Path, error: sqlite3.Error) -> IndexStateError:
             f"{folder / FILE_NAME}: not a sound knowledge base ({error}). "
             "Restore it from a backup, or move the folder away and ingest again"
         )
-    return Corrupt(f"{folder / FILE_NAME}: {error}")
+    return IndexStateError(f"{folder / FILE_NAME}: {error}")
 
 
 class Readers:
