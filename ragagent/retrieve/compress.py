@@ -7,7 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ragagent.text.analyser import Analyser
 from ragagent.text.sentences import sentences
@@ -49,10 +49,11 @@ def units(document: Document, span: Span) -> list[Unit]:
     at = span.start
     for table in _tables(document.blocks, span):
         found += [Unit(span=sentence) for sentence in _sentences(document.text, at, table.span.start)]
-        found += [
-            unit for unit in _rows(document, table) if span.start <= unit.span.start and unit.span.end <= span.end
-        ]
-        at = table.span.end
+        at = max(at, table.span.start)
+        limits = Span(at, span.end)
+        rows = [replace(unit, span=_within(document.text, unit.span, limits)) for unit in _rows(document, table)]
+        found += [unit for unit in rows if unit.span.start < unit.span.end]
+        at = max(at, table.span.end)
     return found + [Unit(span=sentence) for sentence in _sentences(document.text, at, span.end)]
 
 
@@ -103,6 +104,14 @@ def _sentences(text: str, start: int, end: int) -> list[Span]:
     return sentences(text, Span(start, end)) if start < end else []
 
 
+def _within(text: str, span: Span, limits: Span) -> Span:
+    """The part of `span` within `limits`, without outer white space; empty where there is none."""
+    start, end = max(span.start, limits.start), min(span.end, limits.end)
+    piece = text[start:end]
+    start += len(piece) - len(piece.lstrip())
+    return Span(start, start + len(piece.strip()))
+
+
 def _tables(blocks: Sequence[Block], span: Span) -> list[Block]:
     """The table blocks that overlap `span`, in reading order."""
     found = [b for b in blocks if b.kind == "table" and b.span.start < span.end and span.start < b.span.end]
@@ -145,7 +154,7 @@ def _header_lines(lines: Sequence[str]) -> int:
         group = label.endswith(":") and not any(cells)
         if group or (any(c.isalpha() for c in label) and any(_is_figure(cell) for cell in cells)):
             return index
-    return min(1, len(lines) - 1)
+    return max(0, min(1, len(lines) - 1))
 
 
 def _is_figure(cell: str) -> bool:

@@ -143,8 +143,11 @@ def _best(ranked: Sequence[_Choice], settings: AnswerSettings) -> list[_Choice]:
 
 def _smoothed(scores: Sequence[float]) -> list[float]:
     """Each score with shares of the one before and the one after it."""
-    before, after = [0.0, *scores[:-1]], [*scores[1:], 0.0]
-    return [s + _SHARE_BEFORE * b + _SHARE_AFTER * a for s, b, a in zip(scores, before, after, strict=True)]
+    padded = [0.0, *scores, 0.0]
+    return [
+        score + _SHARE_BEFORE * before + _SHARE_AFTER * after
+        for before, score, after in zip(padded, padded[1:], padded[2:], strict=False)
+    ]
 
 
 def _fitted(
