@@ -161,7 +161,7 @@ class KnowledgeBase:
         if isinstance(source, str | os.PathLike):
             from ragagent.connectors import open_connector
 
-            return pipeline.ingest_connector(open_connector(source, self.settings.ingest), prune=prune)
+            return pipeline.ingest_connector(open_connector(os.fspath(source), self.settings.ingest), prune=prune)
         if isinstance(source, Document):
             raise ConfigError("ingest takes an iterable of documents; put the single one into a list")
         if prune:

@@ -8,7 +8,7 @@ import click
 
 from ragagent.cli.context import Context, console, echo_json, json_option
 from ragagent.cli.progress import Bar
-from ragagent.models.store import ModelEntry, Pulled
+from ragagent.models.outcomes import ModelEntry, Pulled
 
 _MARKS = {"present": "*", "absent": "", "damaged": "!"}
 
