@@ -184,13 +184,14 @@ def test_a_run_of_answers_is_reported_and_compared(towns: Path, tmp_path: Path) 
 
 
 @pytest.mark.model
-def test_a_real_model_gives_citations_that_are_all_exact(shared_data: Path, minilm: Path, tiny_gguf: Path) -> None:
+def test_a_real_model_answers_with_citations_that_are_all_exact(towns: Path, minilm: Path, chat_gguf: Path) -> None:
     settings = Settings(
-        llm=dataclasses.replace(Settings().llm, model=str(tiny_gguf)),
+        llm=dataclasses.replace(Settings().llm, model=str(chat_gguf)),
         embedding=dataclasses.replace(Settings().embedding, model=str(minilm)),
-        answer=AnswerSettings(min_confidence=0.0),
     )
-    found = answers.run(shared_data / "xquad" / "en", n=5, settings=settings)
-    assert len(found.records) == 5
-    assert all(citation.exact for row in found.records for citation in row.citations)
+    found = answers.run(towns, n=4, settings=settings)
+    shown = [citation for row in found.records for citation in row.citations]
+    assert len(shown) >= 2
+    assert all(citation.exact for citation in shown)
+    assert (figure(found, "contains") or 0.0) >= 0.5
     assert figure(found, "failed") == 0.0
