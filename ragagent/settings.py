@@ -120,7 +120,8 @@ class AnswerSettings:
     """Sentences kept of each answer's passages, the best ones by term overlap with the question."""
     evidence_tokens: int = field(default=1500, metadata=at_least(32))
     max_tokens: int = field(default=256, metadata=at_least(8))
-    min_confidence: float = field(default=0.2, metadata=at_least(0))
+    min_confidence: float = field(default=0.3, metadata=at_least(0))
+    """Answers less likely to be right than this are refused; 0 refuses none, and saves the question that asks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

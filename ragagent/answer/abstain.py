@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ragagent.retrieve import compress
-from ragagent.types import Answer, Claim, Completion, Evidence, Usage
+from ragagent.types import Answer, Claim, Evidence, Usage
 
 NOTHING_FOUND = "nothing in the documents bears on the question"
 NOT_ANSWERED = "the passages found do not answer the question"
@@ -45,13 +45,23 @@ def coverage(question: str, evidence: Evidence) -> float:
     return sum(term in known for term in wanted) / len(wanted) if wanted else 1.0
 
 
-def confidence(question: str, evidence: Evidence, claims: Sequence[Claim], completion: Completion) -> float:
-    """How likely the answer is right, in [0, 1]: coverage x token probability x share of supported claims.
-
-    The probability is exp(mean_logprob), 0.7 where the model does not say. Not calibrated.
-    """
+def confidence(
+    question: str, evidence: Evidence, claims: Sequence[Claim], mean_logprob: float | None, denied: float | None
+) -> float:
+    """How likely the answer is right, in [0, 1]: `chance` times the share of its claims that are supported."""
     if not claims:
         return 0.0
-    likely = 0.7 if completion.mean_logprob is None else math.exp(min(0.0, completion.mean_logprob))
     supported = sum(claim.supported for claim in claims) / len(claims)
-    return coverage(question, evidence) * likely * supported
+    return supported * chance(coverage(question, evidence), mean_logprob, denied)
+
+
+def chance(covered: float, mean_logprob: float | None, denied: float | None) -> float:
+    """sigmoid(-2 + 1.3 d + 0.6 c + 0.85 l), from a logistic regression on 32 questions of the default model.
+
+    d is minus the log-probability that the model says NOT FOUND (`denied`), 3 at most; c the share of the question's
+    terms that stand in the evidence (`covered`); l the mean log-probability of the answer's tokens, -3 at least. An
+    unknown d counts as 1.5, an unknown l as -0.3. Too few questions to call it calibrated.
+    """
+    doubt = 1.5 if denied is None else min(-denied, 3.0)
+    fluency = -0.3 if mean_logprob is None else max(mean_logprob, -3.0)
+    return 1 / (1 + math.exp(2 - 1.3 * doubt - 0.6 * covered - 0.85 * fluency))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 
 from ragagent import prompts
 from ragagent.answer import abstain, draft, quote, verify
 from ragagent.answer.citing import cite
+from ragagent.errors import ModelError
 from ragagent.protocols import LLM
 from ragagent.retrieve import compress, pack
 from ragagent.settings import AnswerSettings
-from ragagent.types import Answer, AnswerEvent, Claim, Completion, Document, Evidence, Message, Sampling
+from ragagent.types import Answer, AnswerEvent, Claim, Completion, Delta, Document, Evidence, Message, Sampling, Usage
 
 Documents = Callable[[str], Document | None]
 
@@ -39,39 +40,71 @@ def answer(
     if not evidence.passages:
         yield AnswerEvent(kind="answer", answer=abstain.refusal(question, abstain.NOTHING_FOUND, evidence))
         return
-    shown = draft.Shown()
-    completion = None
-    for delta in llm.stream(
-        messages(question, evidence, llm),
-        max_tokens=settings.max_tokens,
-        sampling=sampling,
-        grammar=quote.answers(evidence) if llm.constrains else None,
-    ):
-        new = shown.add(delta.text)
-        if new:
-            yield AnswerEvent(kind="text", text=new)
-        completion = delta.completion or completion
-    assert completion is not None, "a stream ends with its completion"
-    found = judged(question, completion, evidence, document=document, settings=settings)
+    denied, usage = _denied(question, evidence, llm, settings)
+    best = abstain.chance(abstain.coverage(question, evidence), 0.0, denied)
+    if best < settings.min_confidence:
+        refused = abstain.refusal(question, abstain.NOT_ANSWERED, evidence, confidence=best, usage=usage)
+        yield AnswerEvent(kind="answer", answer=_timed(refused, begin))
+        return
+    grammar = quote.answers(evidence) if llm.constrains else None
+    asked = messages(question, evidence, llm)
+    completion = yield from _streamed(
+        llm.stream(asked, max_tokens=settings.max_tokens, sampling=sampling, grammar=grammar)
+    )
+    completion = replace(completion, usage=usage + completion.usage)
+    found = judged(question, completion, evidence, document=document, settings=settings, denied=denied)
     yield AnswerEvent(kind="answer", answer=_timed(found, begin))
 
 
-def messages(question: str, evidence: Evidence, llm: LLM) -> list[Message]:
+def _denied(question: str, evidence: Evidence, llm: LLM, settings: AnswerSettings) -> tuple[float | None, Usage]:
+    """The log-probability that the model, if it may, says that the passages do not answer; None where unknown.
+
+    The grammar leaves nothing else to say, so that the probability of saying it is all that comes back. Asked before
+    the answer, because it shares all of the prompt up to the question with it: one token and two dozen of prompt.
+    Not asked where no answer would be refused for it.
+    """
+    if not llm.constrains or settings.min_confidence <= 0:
+        return None, Usage()
+    asked = messages(question, evidence, llm, layout="question_or_not")
+    completion = llm.chat(asked, max_tokens=8, grammar=quote.not_found())
+    return completion.mean_logprob, completion.usage
+
+
+def _streamed(deltas: Iterator[Delta]) -> Generator[AnswerEvent, None, Completion]:
+    """The text of a completion as it comes; returns the completion."""
+    shown = draft.Shown()
+    for delta in deltas:
+        new = shown.add(delta.text)
+        if new:
+            yield AnswerEvent(kind="text", text=new)
+        if delta.completion is not None:
+            return delta.completion
+    raise ModelError("the model ended its answer without saying what became of it")
+
+
+def messages(question: str, evidence: Evidence, llm: LLM, *, layout: str = "question") -> list[Message]:
     """What the model reads: instructions that never change, then the evidence, and the question last."""
     system = prompts.load("answer" if llm.constrains else "answer_quoting").render()
-    user = prompts.load("question").render(passages=pack.rendered(evidence.passages), question=_line(question))
+    user = prompts.load(layout).render(passages=pack.rendered(evidence.passages), question=_line(question))
     return [Message(role="system", content=system), Message(role="user", content=user)]
 
 
 def judged(
-    question: str, completion: Completion, evidence: Evidence, *, document: Documents, settings: AnswerSettings
+    question: str,
+    completion: Completion,
+    evidence: Evidence,
+    *,
+    document: Documents,
+    settings: AnswerSettings,
+    denied: float | None = None,
 ) -> Answer:
     """The answer that a completion amounts to: quotes resolved, claims checked, status and confidence derived.
 
-    Unsupported claims are left out of the text and stay in `claims` with their problems.
+    Unsupported claims are left out of the text and stay in `claims` with their problems. `denied` is the
+    log-probability that the model would rather have found nothing, where it is known.
     """
     claims = [_claim(written, question, evidence, document) for written in draft.parse(completion.text)]
-    sure = abstain.confidence(question, evidence, claims, completion)
+    sure = abstain.confidence(question, evidence, claims, completion.mean_logprob, denied)
     kept = [claim for claim in claims if claim.supported]
     reason = _why_not(claims, kept, sure, settings)
     if reason:

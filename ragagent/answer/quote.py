@@ -44,9 +44,9 @@ def answers(evidence: Evidence) -> Grammar:
     return _lark([f'start: "{NOT_FOUND}" | RUN ("\\n" RUN){{0,{MAX_CLAIMS - 1}}}', *_runs(evidence)])
 
 
-def forced(evidence: Evidence) -> Grammar:
-    """As `answers`, without the way out: what the model would answer if it had to."""
-    return _lark(["start: RUN", *_runs(evidence)])
+def not_found() -> Grammar:
+    """A grammar of NOT FOUND alone: what it brings back is how likely the model is to say so."""
+    return _lark([f'start: "{NOT_FOUND}"'])
 
 
 def sentence_choice(evidence: Evidence) -> Grammar:
