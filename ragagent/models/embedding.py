@@ -103,17 +103,16 @@ class EncoderEmbedder:
         what is not a string.
         """
         tokens = [self._tokens(self._prefixes[1], text) for text in texts]
-        vectors = np.zeros((len(texts), self.dimension), np.float32)
         batches = list(_batches([len(ids) for ids in tokens], self._batch_size))
-        found = self._encoder.encode([np.array([tokens[row] for row in rows], np.int64) for rows in batches])
+        found = self._encoder.encode([[tokens[row] for row in rows] for rows in batches])
+        vectors = np.zeros((len(texts), self.dimension), np.float32)
         for rows, part in zip(batches, found, strict=True):
             vectors[rows] = part
         return vectors
 
     def embed_query(self, text: str) -> Vector:
         """float32[d], normalised."""
-        ids = np.array([self._tokens(self._prefixes[0], text)], np.int64)
-        return self._encoder.encode([ids])[0].reshape(self.dimension)
+        return self._encoder.encode([[self._tokens(self._prefixes[0], text)]])[0].reshape(self.dimension)
 
     def close(self) -> None:
         """Frees the compiled model; the embedder cannot be used afterwards."""
@@ -124,17 +123,11 @@ class EncoderEmbedder:
 
 
 def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Rows in batches of one length each, the longest first.
-
-    Only few sizes, because the engine prepares each new shape of a batch once, which takes about 6 ms.
-    """
-    by_length: dict[int, list[int]] = {}
-    for row, length in enumerate(lengths):
-        by_length.setdefault(length, []).append(row)
-    for length in sorted(by_length, reverse=True):
-        rows, start = by_length[length], 0
-        while start < len(rows):
-            room = min(most, _BATCH_TOKENS // length, len(rows) - start)
-            size = next((size for size in _BATCH_SIZES if size <= room), 1)
-            yield rows[start : start + size]
-            start += size
+    """Rows in batches of about the same length, the longest first; few sizes, so that few shapes occur."""
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    start = 0
+    while start < len(order):
+        room = min(most, _BATCH_TOKENS // lengths[order[start]], len(order) - start)
+        size = next((size for size in _BATCH_SIZES if size <= room), 1)
+        yield order[start : start + size]
+        start += size
