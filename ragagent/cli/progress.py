@@ -20,7 +20,7 @@ _PLAIN_INTERVAL_S = 5.0
 class Bar:
     """Keeps the Progress protocol: one line for each stage that is reported, counted in `unit`."""
 
-    def __init__(self, unit: Literal["documents", "bytes"] = "documents") -> None:
+    def __init__(self, unit: Literal["", "bytes"] = "") -> None:
         self._unit = unit
         self._console = console(stderr=True)
         self._live: Progress | None = None

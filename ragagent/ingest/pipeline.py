@@ -102,37 +102,40 @@ class Pipeline:
         self, loaded: Iterable[_Loaded | Failure], known: Mapping[str, KnownDocument]
     ) -> Iterator[IngestReport]:
         """Yields the report of each batch after it is committed."""
-        batch: list[_Chunked] = []
+        revisions = {document.id: document.revision for document in known.values()}
+        batch: dict[str, _Chunked] = {}
         touched: dict[str, str] = {}
         for item in loaded:
             if isinstance(item, Failure):
                 yield IngestReport(failed=1, failures=(item,))
                 continue
-            old = known.get(item.document.id)
-            if old is not None and old.revision == item.document.revision:
+            if item.document.id in batch:
+                # One transaction brings one version of a document; the next version has to see this one.
+                yield self._commit(batch, revisions)
+            work = self._work(item, revisions)
+            if work is None:
                 touched[item.document.id] = item.stamp
                 yield IngestReport(unchanged=1)
-                continue
-            chunked = self._chunk(item)
-            if isinstance(chunked, Failure):
-                yield IngestReport(failed=1, failures=(chunked,))
-                continue
-            batch = self._without(batch, item.document.id)
-            batch.append(chunked)
-            if self._is_full(batch):
-                yield self._commit(batch, known)
-                batch = []
+            elif isinstance(work, Failure):
+                yield IngestReport(failed=1, failures=(work,))
+            else:
+                batch[item.document.id] = work
+                if self._is_full(batch):
+                    yield self._commit(batch, revisions)
         if batch:
-            yield self._commit(batch, known)
+            yield self._commit(batch, revisions)
         if touched:
             self._index.touch(touched)
 
-    def _without(self, batch: list[_Chunked], document_id: str) -> list[_Chunked]:
-        """Within one batch the last document of an id wins, as it would across two batches."""
-        return [item for item in batch if item.loaded.document.id != document_id]
+    def _work(self, loaded: _Loaded, revisions: Mapping[str, str]) -> _Chunked | Failure | None:
+        """The document in chunks, why it cannot be, or None when this very revision is there."""
+        document = loaded.document
+        if revisions.get(document.id) == document.revision:
+            return None
+        return self._chunk(loaded)
 
-    def _is_full(self, batch: Sequence[_Chunked]) -> bool:
-        chunks = sum(len(item.chunks) for item in batch)
+    def _is_full(self, batch: Mapping[str, _Chunked]) -> bool:
+        chunks = sum(len(item.chunks) for item in batch.values())
         return chunks >= self._settings.ingest.batch_chunks or len(batch) >= MAX_BATCH_DOCUMENTS
 
     def _chunk(self, loaded: _Loaded) -> _Chunked | Failure:
@@ -149,16 +152,20 @@ class Pipeline:
         texts = tuple(chunking.embedding_text(document.title, chunk) for chunk in chunks)
         return _Chunked(loaded=loaded, chunks=chunks, texts=texts)
 
-    def _commit(self, batch: Sequence[_Chunked], known: Mapping[str, KnownDocument]) -> IngestReport:
-        texts = [text for item in batch for text in item.texts]
+    def _commit(self, batch: dict[str, _Chunked], revisions: dict[str, str]) -> IngestReport:
+        """Embeds and writes the batch, and empties it; `revisions` is brought up to date."""
+        items = list(batch.values())
+        batch.clear()
+        texts = [text for item in items for text in item.texts]
         with self._trace.span("ingest.embed", chunks=len(texts)) as event:
             vectors, embedded = self._embed(texts)
             event["embedded"] = embedded
-        entries = _entries(batch, vectors)
-        with self._trace.span("ingest.commit", documents=len(batch), chunks=len(texts)):
-            self._index.write(entries)
-        updated = sum(item.loaded.document.id in known for item in batch)
-        return IngestReport(added=len(batch) - updated, updated=updated, chunks=len(texts), embedded=embedded)
+        with self._trace.span("ingest.commit", documents=len(items), chunks=len(texts)):
+            self._index.write(_entries(items, vectors))
+        documents = [item.loaded.document for item in items]
+        updated = sum(document.id in revisions for document in documents)
+        revisions.update((document.id, document.revision) for document in documents)
+        return IngestReport(added=len(items) - updated, updated=updated, chunks=len(texts), embedded=embedded)
 
     def _embed(self, texts: Sequence[str]) -> tuple[Vector, int]:
         """The vectors of `texts`, and how many distinct texts needed the model."""

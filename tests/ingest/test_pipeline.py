@@ -135,17 +135,21 @@ TEXTS = st.text(alphabet="abc dé\n中 .", max_size=60)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rounds=st.lists(st.dictionaries(st.sampled_from("pqrs"), TEXTS, max_size=4), max_size=4))
+@given(rounds=st.lists(st.lists(st.tuples(st.sampled_from("pqrs"), TEXTS), max_size=5), max_size=4))
 def test_the_end_state_is_that_of_the_last_versions(
-    tmp_path_factory: pytest.TempPathFactory, rounds: list[dict[str, str]]
+    tmp_path_factory: pytest.TempPathFactory, rounds: list[list[tuple[str, str]]]
 ) -> None:
     """However documents came in, the knowledge base holds the last readable version of each."""
     expected: dict[str, str] = {}
     with KnowledgeBase.open(tmp_path_factory.mktemp("kb"), embedder=HashEmbedder()) as kb:
         for given_round in rounds:
-            report = kb.ingest([Document(id=key, text=text) for key, text in given_round.items()])
-            readable = {key: text for key, text in given_round.items() if text.strip()}
-            assert report.failed == len(given_round) - len(readable)
-            assert report.unchanged == sum(expected.get(key) == text for key, text in readable.items())
-            expected.update(readable)
+            report = kb.ingest([Document(id=key, text=text) for key, text in given_round])
+            unchanged = failed = 0
+            for key, text in given_round:
+                failed += not text.strip()
+                unchanged += expected.get(key) == text
+                if text.strip():
+                    expected[key] = text
+            assert (report.failed, report.unchanged) == (failed, unchanged)
+            assert report.added + report.updated == len(given_round) - failed - unchanged
         assert {document.id: document.text for document in kb.documents()} == expected
