@@ -7,11 +7,11 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from ragagent.errors import ConfigError, IndexStateError, StorageFull
+from ragagent.errors import ConfigError, IndexStateError
 from ragagent.index import health, records, schema, search, store
 from ragagent.index.database import FILE_NAME, Readers, connect, translated
 from ragagent.index.lock import WriterLock
@@ -72,6 +72,8 @@ class EmbeddedIndex:
         `create` is false.
         """
         folder = Path(path)
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"{folder}: a file, where the folder of a knowledge base should be")
         built_with = {**fingerprint, "analyser": Analyser.fingerprint}
         if not schema.exists(folder):
             if not create:
@@ -164,6 +166,8 @@ class EmbeddedIndex:
         """
         if k < 1:
             raise ConfigError(f"k = {k}: must be at least 1")
+        if mode not in get_args(SearchMode):
+            raise ConfigError(f"mode = {mode!r}: must be one of {', '.join(get_args(SearchMode))}")
         wanted = search.Query(text=query, vector=self._checked(vector, mode), k=k, mode=mode, where=where or {})
         with self._snapshot() as (connection, view):
             return search.hits(connection, view, wanted, self._analyser, self._retrieval)
@@ -249,7 +253,7 @@ class EmbeddedIndex:
         try:
             self._upkeep().run(fold_chunks)
             self._findings = ()
-        except StorageFull as error:
+        except IndexStateError as error:
             # What was written is committed and found all the same; only its segment has to wait.
             self._findings = (f"segments could not be written: {error}",)
 

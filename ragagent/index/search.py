@@ -16,6 +16,9 @@ from ragagent.settings import RetrievalSettings
 from ragagent.text.analyser import Analyser
 from ragagent.types import Hit, SearchMode, Stage, Vector
 
+MOST_TERMS = 2048
+"""So many terms of a question count; a whole document given as a question would take seconds otherwise."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
@@ -43,7 +46,7 @@ def hits(
     """The hits of `query` in the order of rank; `connection` must see the commit of `view`."""
     documents = filters.matching(connection, query.where) if query.where else None
     masks = filters.masks(view.parts, documents)
-    terms = [] if query.mode == "dense" else analyser.query_terms(query.text)
+    terms = [] if query.mode == "dense" else analyser.query_terms(query.text)[:MOST_TERMS]
     scorer = sparse.Scorer(view.parts, terms, settings)
     results = _results(view.parts, query, scorer, masks, settings)
     found = records.found(connection, results.final.rows.tolist())

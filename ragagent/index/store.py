@@ -116,9 +116,9 @@ def analysed(analyser: Analyser, title: str, headings: Sequence[str], text: str)
     """The distinct terms of a chunk and their counts, uint16[n, 2]: in title and headings, and in the text."""
     head = Counter(analyser.index_terms("\n".join([title, *headings])))
     body = Counter(analyser.index_terms(text))
-    terms = list(body | head)
-    counts = np.array([(head[term], body[term]) for term in terms], np.int64).reshape(-1, 2)
-    return terms, np.minimum(counts, postings.MOST).astype(np.uint16)
+    terms = list(dict.fromkeys([*body, *head]))
+    counts = np.array([[field.get(term, 0) for term in terms] for field in (head, body)], np.int64)
+    return terms, np.minimum(counts.T, postings.MOST).astype(np.uint16, order="C")
 
 
 def _remove(connection: sqlite3.Connection, document_id: str) -> set[int]:

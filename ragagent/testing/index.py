@@ -321,6 +321,23 @@ def a_search_without_its_vector_is_an_error(factory: Factory) -> None:
             raise AssertionError("a dense search took a wrong vector")
 
 
+def a_wrong_k_or_mode_is_an_error(factory: Factory) -> None:
+    wrong: list[dict[str, Any]] = [{"k": 0, "mode": "sparse"}, {"k": 1, "mode": "fuzzy"}]
+    with _filled(factory, _library()) as index:
+        for arguments in wrong:
+            try:
+                index.search("queen", vector_of("queen"), **arguments)
+            except ConfigError:
+                continue
+            raise AssertionError(f"a search took {arguments}")
+
+
+def a_whole_document_can_be_the_question(factory: Factory) -> None:
+    with _filled(factory, _library()) as index:
+        question = "queen " + " ".join(f"word{number}" for number in range(20_000))
+        assert len(_search(index, question, "sparse")) == 2
+
+
 def threads_may_search_while_one_writes(factory: Factory) -> None:
     library = _library()
     with _filled(factory, library) as index, ThreadPoolExecutor(4) as pool:
@@ -373,6 +390,8 @@ RULES: tuple[Callable[[Factory], None], ...] = (
     an_empty_index_and_empty_questions_give_nothing,
     status_counts_what_is_there,
     a_search_without_its_vector_is_an_error,
+    a_wrong_k_or_mode_is_an_error,
+    a_whole_document_can_be_the_question,
     threads_may_search_while_one_writes,
     a_closed_index_says_so,
 )

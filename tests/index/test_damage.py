@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ragagent.errors import Corrupt, FingerprintMismatch, IndexStateError, NewerVersion
+from ragagent.errors import ConfigError, Corrupt, FingerprintMismatch, IndexStateError, NewerVersion
 from ragagent.index.embedded import EmbeddedIndex, stored_fingerprint
 from ragagent.testing.index import DIMENSION, entry, vector_of
 
@@ -183,3 +183,10 @@ def test_where_there_is_none_nothing_is_made_unless_asked(opened, folder: Path) 
     with pytest.raises(IndexStateError, match="no knowledge base"):
         opened(create=False)
     assert not folder.exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(opened, folder: Path) -> None:
+    folder.write_text("a file")
+    with pytest.raises(ConfigError, match="a file, where the folder"):
+        opened()
+    assert folder.read_text() == "a file"
