@@ -34,7 +34,12 @@ LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}
 OWNERS = {
     "faiss": {"ragagent.index.dense", "ragagent.eval.perf"},
     "sqlite3": {"ragagent.index", "ragagent.agent.graph", "ragagent.agent.checkpoints"},
-    "llama_cpp": {"ragagent.models.llama_worker", "ragagent.models.llama_engine", "ragagent.models.llama_sampling"},
+    "llama_cpp": {
+        "ragagent.models.llama_worker",
+        "ragagent.models.llama_engine",
+        "ragagent.models.llama_load",
+        "ragagent.models.llama_vocabulary",
+    },
     "llguidance": {"ragagent.models"},
     "openvino": {"ragagent.models"},
     "tokenizers": {"ragagent.models"},

@@ -39,7 +39,8 @@ class LlamaBuild:
     version: str
     system: str
     gpu_offload: bool
-    mmap: bool
+    devices: tuple[str, ...]
+    """What it computes on, as NAME (DESCRIPTION); the CPU is one."""
 
 
 def build_info(*, timeout_s: float = 30.0) -> LlamaBuild:
@@ -49,7 +50,12 @@ def build_info(*, timeout_s: float = 30.0) -> LlamaBuild:
         answer = _ask(process, {"op": "build", "id": 0}, timeout_s)
     finally:
         process.close()
-    return LlamaBuild(**{field.name: answer[field.name] for field in dataclasses.fields(LlamaBuild)})
+    return LlamaBuild(
+        version=answer["version"],
+        system=answer["system"],
+        gpu_offload=answer["gpu_offload"],
+        devices=tuple(answer["devices"]),
+    )
 
 
 class LlamaModel:
@@ -266,7 +272,7 @@ def _started(options: LoadOptions, timeout_s: float) -> tuple[LlamaProcess, dict
     except ModelCrashed as error:
         process.kill()
         if process.faulted and options.special_kernels:
-            # Some virtual machines announce matrix instructions (AMX) and then fault on them.
+            # Kernels for special instructions fault where a machine announces what it has not.
             return _started(dataclasses.replace(options, special_kernels=False), timeout_s)
         raise ModelLoadError(f"{options.path}: loading failed: {error}") from error
     except BaseException:

@@ -88,23 +88,27 @@ class Worker:
             self._send({"op": "failed", "id": message["id"], "kind": type(error).__name__, "message": str(error)})
 
     def _load(self, message: dict[str, Any]) -> None:
-        from ragagent.models.llama_engine import Engine, start_backend
+        from ragagent.models.llama_engine import Engine
+        from ragagent.models.llama_load import start_backend
 
         start_backend()
-        options = dict(message["options"])
-        options["lora"] = tuple((path, scale) for path, scale in options["lora"])
-        engine = Engine(LoadOptions(**options), self._progressed)
-        self._send({"op": "ready", "id": message["id"], **engine.description()})
-        self._engine = engine
+        given = dict(message["options"])
+        given["lora"] = tuple((path, scale) for path, scale in given["lora"])
+        self._engine = Engine(LoadOptions(**given), self._progressed)
+        self._send({"op": "ready", "id": message["id"], **self._engine.description()})
+        # The first grammar would have to wait for this; now it is done while the first prompt is read.
+        threading.Thread(target=self._engine.vocabulary.prepare_constraints, daemon=True).start()
 
     def _build(self, message: dict[str, Any]) -> None:
-        from ragagent.models.llama_engine import describe_build, start_backend
+        from ragagent.models.llama_load import describe_build, start_backend
 
         start_backend()
         self._send({"op": "ready", "id": message["id"], **describe_build()})
 
     def _count(self, message: dict[str, Any]) -> None:
-        self._send({"op": "count", "id": message["id"], "tokens": len(self._engine.tokenize(message["text"]))})
+        self._send(
+            {"op": "count", "id": message["id"], "tokens": len(self._engine.vocabulary.tokenize(message["text"]))}
+        )
 
     def _chat(self, message: dict[str, Any]) -> None:
         identifier = message["id"]
