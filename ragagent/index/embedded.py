@@ -117,6 +117,7 @@ class EmbeddedIndex:
         with self._lock.held() as outermost:
             if outermost and self._writer is None:
                 self._writer = connect(self._folder, read_only=False)
+                self._newest()
                 self._upkeep().sweep()
             yield
 
@@ -251,6 +252,8 @@ class EmbeddedIndex:
 
     def _keep_up(self, fold_chunks: int) -> None:
         try:
+            if self._view is not None and self._view.damaged:
+                self._upkeep().mend()
             self._upkeep().run(fold_chunks)
             self._findings = ()
         except IndexStateError as error:

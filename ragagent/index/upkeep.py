@@ -32,16 +32,23 @@ class Upkeep:
     view: Callable[[], View]
 
     def run(self, fold_chunks: int) -> None:
-        """Mends, folds a tail of `fold_chunks` or more, and merges until nothing is left to merge."""
+        """Folds a tail of `fold_chunks` or more, and merges until nothing is left to merge."""
         with translated(self.folder):
             if not self._due(fold_chunks):
                 return
-            self._mend()
             if self._tail_size() >= fold_chunks:
                 self._fold()
             while merging := _mergeable([part for part in self.view().parts if part.segment is not None]):
                 self._publish(merging, block.merged(merging))
             self.sweep()
+
+    def mend(self) -> None:
+        """Writes the files of damaged segments again, from what the view built in their place."""
+        view = self.view()
+        with translated(self.folder):
+            for part in view.parts:
+                if part.segment in view.damaged:
+                    self._publish([part], block.merged([part]))
 
     def sweep(self) -> None:
         """Removes files that no segment lists."""
@@ -57,15 +64,13 @@ class Upkeep:
     def _due(self, fold_chunks: int) -> bool:
         if self._tail_size() >= fold_chunks:
             return True
+        # Where more than half of all rows are dead there is a segment with more than half of its rows dead, so there
+        # is something to do, and doing it ends the state.
         dead, chunks = self.connection.execute(
-            "SELECT (SELECT count(*) FROM dead), (SELECT coalesce(sum(chunks), 0) FROM segments)"
+            "SELECT (SELECT count(*) FROM dead WHERE row <= (SELECT max(last) FROM segments)),"
+            " (SELECT coalesce(sum(chunks), 0) FROM segments)"
         ).fetchone()
-        missing = any(
-            not segments.path(self.folder, one.sparse, block.SPARSE).exists()
-            or not segments.path(self.folder, one.dense, block.DENSE).exists()
-            for one in listed(self.connection)
-        )
-        return bool(missing or dead * _FAN > chunks + fold_chunks)
+        return bool(dead * 2 > chunks)
 
     def _tail_size(self) -> int:
         """Rows of the tail, the dead ones too: readers have to be told of them until they are folded away."""
@@ -80,11 +85,6 @@ class Upkeep:
         (last,) = self.connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'chunks'").fetchone()
         (covered,) = self.connection.execute("SELECT coalesce(max(last), 0) FROM segments").fetchone()
         self._replace([], covered + 1, last, block.merged(view.tail))
-
-    def _mend(self) -> None:
-        for part in self.view().parts:
-            if part.segment in self.view().damaged:
-                self._publish([part], block.merged([part]))
 
     def _publish(self, parts: Sequence[Part], made: Block) -> None:
         """Puts one segment in the place of those of `parts`, which are neighbours."""

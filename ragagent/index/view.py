@@ -80,6 +80,7 @@ class Loader:
         newest = int(tail[-1].block.rows[-1]) if tail else covered
         tail = _compacted([*tail, *self._newer(connection, newest)])
         sequence = int(connection.execute("SELECT coalesce(max(sequence), 0) FROM dead").fetchone()[0])
+        # A segment is made without the rows that are dead by then, so later deaths are all there is to know of it.
         gone = _rows(connection, "SELECT row FROM dead WHERE sequence > ?", (before.sequence if before else 0,))
         return View(
             generation=schema.generation(connection),
@@ -100,8 +101,7 @@ class Loader:
                 if read is None:
                     damaged.add(one.id)
                     read = self.rebuilt(connection, one.first, one.last)
-                dead = _rows(connection, "SELECT row FROM dead WHERE row BETWEEN ? AND ?", (one.first, one.last))
-                part = block.whole(read, one.id).without(dead)
+                part = block.whole(read, one.id)
             parts.append(part)
         return parts, frozenset(damaged & {part.segment for part in parts if part.segment is not None})
 

@@ -62,12 +62,24 @@ def test_a_damaged_segment_is_served_from_the_database_and_mended_by_the_next_wr
     assert answers(index) == expected
     assert any(str(file) in finding for finding in index.check())
     assert index.status().findings
-    index.write([entry("more", [f"more{number}" for number in range(8)])])
-    index.write(remove=[entry("more", []).document.id])
+    index.write()
     assert index.check() == ()
+    assert index.status().findings == ()
     assert answers(index) == expected
     index.close()
     assert answers(opened()) == expected
+
+
+def test_a_writer_mends_what_it_never_searched(opened, folder: Path) -> None:
+    index = opened()
+    index.write(LIBRARY)
+    index.close()
+    for file in folder.glob("segments/*"):
+        flipped(file)
+    index = opened()
+    index.write()
+    index.close()
+    assert opened().check() == ()
 
 
 def test_every_segment_lost_at_once_costs_nothing_but_time(opened, folder: Path) -> None:
@@ -79,7 +91,7 @@ def test_every_segment_lost_at_once_costs_nothing_but_time(opened, folder: Path)
     shutil.rmtree(folder / "segments")
     index = opened()
     assert answers(index) == expected
-    index.write([entry("more", [f"more{number}" for number in range(8)])])
+    index.write()
     assert index.check() == ()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import sqlite3
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -151,6 +152,31 @@ def test_a_chunk_that_an_edit_did_not_touch_keeps_its_row_and_its_postings(opene
         text: row for text, row in rows.items() if text != "second paragraph"
     }
     assert edited["a new one"] > max(rows.values())
+
+
+def test_a_segment_that_is_mostly_dead_is_written_anew(opened, folder: Path) -> None:
+    index = opened(fold_chunks=100)
+    library = [entry(f"n:{number}", ["some words " * 20]) for number in range(100)]
+    index.write(library)
+    before = sum(file.stat().st_size for file in folder.glob("segments/*"))
+    index.write(remove=[one.document.id for one in library[:40]])
+    assert sum(file.stat().st_size for file in folder.glob("segments/*")) == before
+    index.write(remove=[one.document.id for one in library[:60]])
+    assert sum(file.stat().st_size for file in folder.glob("segments/*")) < before / 2
+    assert index.status().chunks == 40
+    assert index.check() == ()
+
+
+def test_rewriting_one_small_document_for_ever_does_not_pile_up(opened, folder: Path) -> None:
+    index = opened(fold_chunks=4)
+    for number in range(60):
+        index.write([entry("a", [f"version{number}"])])
+    connection = sqlite3.connect(folder / "ragagent.db")
+    assert connection.execute("SELECT count(*) FROM dead").fetchone()[0] <= 8
+    assert connection.execute("SELECT count(*) FROM embeddings").fetchone()[0] == 1
+    connection.close()
+    assert index.status().segments <= 4
+    assert [hit.text for hit in index.search("version59", None, k=5, mode="sparse")] == ["version59"]
 
 
 def test_a_new_title_makes_new_rows(opened) -> None:
