@@ -48,11 +48,14 @@ def coverage(question: str, evidence: Evidence) -> float:
 def confidence(
     question: str, evidence: Evidence, claims: Sequence[Claim], mean_logprob: float | None, denied: float | None
 ) -> float:
-    """How likely the answer is right, in [0, 1]: `chance` times the share of its claims that are supported."""
-    if not claims:
+    """How likely what is shown of the answer is right, in [0, 1].
+
+    `chance` times (1 + s) / 2, where s is the share of its claims that are supported; 0 where none is.
+    """
+    if not any(claim.supported for claim in claims):
         return 0.0
     supported = sum(claim.supported for claim in claims) / len(claims)
-    return supported * chance(coverage(question, evidence), mean_logprob, denied)
+    return (1 + supported) / 2 * chance(coverage(question, evidence), mean_logprob, denied)
 
 
 def chance(covered: float, mean_logprob: float | None, denied: float | None) -> float:

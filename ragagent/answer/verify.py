@@ -88,8 +88,10 @@ def _plain(text: str) -> str:
 
 
 def _number(text: str) -> str:
-    """A number in one form: grouping marks removed, so that 1,234 and 1234 are equal, and 3,5 and 3.5."""
-    groups = re.split(r"[.,\u00a0\u202f]", unicodedata.normalize("NFKC", text))
-    if len(groups) > 1 and len(groups[0]) <= 3 and all(len(group) == 3 for group in groups[1:]):
-        return "".join(groups)
-    return ".".join(groups)
+    """A number in one form: 1,234.50 and 1.234,50 and 1234.50 are equal, and so are 3,5 and 3.5, 1,234 and 1234."""
+    text = unicodedata.normalize("NFKC", text).replace(" ", ",")
+    groups = re.split(r"[.,]", text)
+    marks = set(text) & {".", ","}
+    fraction = groups.pop() if len(marks) == 2 or (len(groups) == 2 and len(groups[1]) != 3) else ""
+    grouped = len(groups[0]) <= 3 and all(len(group) == 3 for group in groups[1:])
+    return ("" if grouped else ".").join(groups) + (f".{fraction}" if fraction else "")
