@@ -14,6 +14,9 @@ FILE_NAME = "ragagent.db"
 
 _WRITE_FAILURES = ("FULL", "READONLY", "IOERR_WRITE", "IOERR_FSYNC", "IOERR_DIR_FSYNC", "IOERR_TRUNCATE", "IOERR_SHM")
 _BUSY_TIMEOUT_MS = 10_000
+_CHECKPOINT_TIMEOUT_MS = 200
+LOG_BYTES = 32 * 1024 * 1024
+"""A write-ahead log longer than this is emptied by the writer."""
 
 
 def connect(folder: Path, *, read_only: bool) -> sqlite3.Connection:
@@ -84,6 +87,22 @@ def _translation(folder: Path, error: sqlite3.Error) -> IndexStateError:
             "Restore it from a backup, or move the folder away and ingest again"
         )
     return IndexStateError(f"{folder / FILE_NAME}: {error}")
+
+
+def shorten_log(folder: Path, connection: sqlite3.Connection) -> None:
+    """Empties the write-ahead log when it has grown long.
+
+    SQLite starts it over only at a moment without readers, and a busy server has none. This waits a moment for those
+    that are reading; if they do not end, the next write tries again.
+    """
+    log = folder / f"{FILE_NAME}-wal"
+    if not log.exists() or log.stat().st_size < LOG_BYTES:
+        return
+    connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_TIMEOUT_MS}")
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
 
 
 class Readers:

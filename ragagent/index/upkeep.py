@@ -1,4 +1,4 @@
-"""What the writer does after a commit: fold the tail into a segment, merge segments, mend damaged ones, sweep up.
+"""What the writer does after a commit: shorten the log, fold the tail into a segment, merge segments, mend, sweep up.
 
 None of it changes what a search finds. Each step writes its files aside and publishes them in one transaction, so a
 kill between any two instructions leaves the old state or the new one, and at most a file that nobody lists.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ragagent.index import block, segments, store
 from ragagent.index.block import Block, Part
-from ragagent.index.database import translated
+from ragagent.index.database import shorten_log, translated
 from ragagent.index.view import View, listed
 
 FOLD_CHUNKS = 4096
@@ -34,6 +34,7 @@ class Upkeep:
     def run(self, fold_chunks: int) -> None:
         """Folds a tail of `fold_chunks` or more, and merges until nothing is left to merge."""
         with translated(self.folder):
+            shorten_log(self.folder, self.connection)
             if not self._due(fold_chunks):
                 return
             if self._tail_size() >= fold_chunks:

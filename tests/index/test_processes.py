@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ragagent.errors import Locked
-from ragagent.testing.index import entry, vector_of
+from ragagent.index.database import LOG_BYTES
+from ragagent.protocols import Entry
+from ragagent.testing.index import DIMENSION, entry, vector_of
+from ragagent.types import Document
 
 WRITER = """
 import sys
@@ -134,3 +139,21 @@ def test_documents_can_be_removed_while_they_are_listed(opened) -> None:
         index.write(remove=[document.id])
     assert seen == [f"n:{number:03}" for number in range(80)]
     assert index.known() == {}
+
+
+def test_the_log_is_emptied_once_no_reader_needs_it(opened, folder: Path) -> None:
+    index, log = opened(), folder / "ragagent.db-wal"
+    index.write([entry("a", ["small"])])
+    reader = sqlite3.connect(folder / "ragagent.db", isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM documents").fetchone() == (1,)
+    for number in range(5):
+        big = Document(uri="big", text=str(number) * (LOG_BYTES // 4))
+        index.write([Entry(document=big, chunks=(), vectors=np.zeros((0, DIMENSION), np.float32))])
+    assert log.stat().st_size > LOG_BYTES
+    assert reader.execute("SELECT count(*) FROM documents").fetchone() == (1,)
+    reader.execute("COMMIT")
+    reader.close()
+    index.write([entry("a", ["small again"])])
+    assert log.stat().st_size < LOG_BYTES
+    assert len(index.known()) == 2
