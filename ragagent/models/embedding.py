@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ragagent.errors import ConfigError, MissingExtra
+from ragagent.errors import ConfigError, MissingExtra, ModelLoadError
 from ragagent.models.cores import available_cores
 from ragagent.models.encoder import EncoderSpec, UnknownEncoder, content_digest, read_spec
 from ragagent.models.openvino_bert import OpenVinoEncoder, best_precision
@@ -90,9 +91,16 @@ class EncoderEmbedder:
         self.name = name
         self.dimension = spec.dimension
         self.max_tokens = spec.max_tokens
-        self.tokenizer = read_tokenizer(spec.tokenizer)
-        self._encoder = OpenVinoEncoder(spec, threads=threads)
-        self.fingerprint = f"{content_digest(spec.folder)} openvino {self._encoder.precision}"
+        # Hashing the files and reading the tokenizer take as long as a third of the rest, and need no interpreter.
+        with ThreadPoolExecutor(2) as pool:
+            digest, tokenizer = pool.submit(content_digest, spec.folder), pool.submit(read_tokenizer, spec.tokenizer)
+            self._encoder = OpenVinoEncoder(spec, threads=threads)
+            self.fingerprint = f"{digest.result()} openvino {self._encoder.precision}"
+            self.tokenizer = tokenizer.result()
+        if self.tokenizer.vocabulary > self._encoder.vocabulary:
+            raise ModelLoadError(
+                f"{spec.folder}: its tokenizer has more tokens than its encoder; fetch the model again"
+            )
         self._batch_size = batch_size
         self._prefixes = (spec.query_prefix, spec.document_prefix)
 

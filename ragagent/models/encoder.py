@@ -55,12 +55,10 @@ def read_spec(folder: Path) -> EncoderSpec:
     Raises UnknownEncoder, with the reason, for a model that is something else, and ModelLoadError for a folder that
     holds no model or contradicts itself.
     """
-    config = _json(folder / "config.json")
     transformer, pooling = _modules(folder)
-    if (transformer / "config.json").is_file():
-        config = _json(transformer / "config.json")
+    config = _table(transformer / "config.json")
     _check_architecture(folder, config)
-    prompts = _json(folder / "config_sentence_transformers.json", default={}).get("prompts") or {}
+    prompts = _prompts(folder)
     first = config.get("pad_token_id", 1) + 1 if _FAMILIES[config["model_type"]] else 0
     return EncoderSpec(
         folder=folder,
@@ -75,8 +73,8 @@ def read_spec(folder: Path) -> EncoderSpec:
         pooling=pooling,
         max_tokens=_max_tokens(transformer, config["max_position_embeddings"] - first),
         pad_id=config.get("pad_token_id") or 0,
-        query_prefix=prompts.get("query") or "",
-        document_prefix=prompts.get("document") or "",
+        query_prefix=prompts.get("query", ""),
+        document_prefix=prompts.get("document", ""),
     )
 
 
@@ -92,28 +90,43 @@ def content_digest(folder: Path) -> str:
     return state.hexdigest()[:32]
 
 
-def _json(path: Path, default: Mapping[str, Any] | None = None) -> Any:
-    if default is not None and not path.is_file():
-        return default
+def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelLoadError(f"{path}: cannot be read: {error.strerror}; fetch the model again") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelLoadError(f"{path}: not valid JSON ({error}); fetch the model again") from error
+
+
+def _table(path: Path) -> Mapping[str, Any]:
+    table = _json(path)
+    if not isinstance(table, dict):
+        raise ModelLoadError(f"{path}: not a JSON object; fetch the model again")
+    return table
+
+
+def _optional(path: Path) -> Mapping[str, Any]:
+    return _table(path) if path.is_file() else {}
 
 
 def _modules(folder: Path) -> tuple[Path, Literal["mean", "cls"]]:
     """The folder of the transformer, and the pooling. The third module may only normalise, which is always done."""
-    listed = _json(folder / "modules.json")
-    kinds = [str(module["type"]).rsplit(".", 1)[-1] for module in listed]
+    try:
+        listed = [
+            (str(module["type"]).rsplit(".", 1)[-1], folder / module["path"])
+            for module in _json(folder / "modules.json")
+        ]
+    except (TypeError, KeyError) as error:
+        raise ModelLoadError(f"{folder}/modules.json: not a list of modules; fetch the model again") from error
+    kinds = [kind for kind, _ in listed]
     if kinds not in ([_TRANSFORMER, _POOLING], [_TRANSFORMER, _POOLING, _NORMALIZE]):
         raise UnknownEncoder(f"{folder}: its modules are {', '.join(kinds)}, not Transformer, Pooling and Normalize")
-    transformer, pooling = (folder / module["path"] for module in listed[:2])
+    transformer, pooling = (path for _, path in listed[:2])
     for path in (transformer, pooling):
         if not path.resolve().is_relative_to(folder.resolve()):
             raise ModelLoadError(f"{folder}: modules.json names {path}, outside the folder")
-    return transformer, _pooling(folder, _json(pooling / "config.json"))
+    return transformer, _pooling(folder, _table(pooling / "config.json"))
 
 
 def _pooling(folder: Path, config: Mapping[str, Any]) -> Literal["mean", "cls"]:
@@ -126,6 +139,13 @@ def _pooling(folder: Path, config: Mapping[str, Any]) -> Literal["mean", "cls"]:
         case "cls" | ["cls"]:
             return "cls"
     raise UnknownEncoder(f"{folder}: pools by {stated}, not by mean or cls")
+
+
+def _prompts(folder: Path) -> Mapping[str, str]:
+    prompts = _optional(folder / "config_sentence_transformers.json").get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(isinstance(text, str | None) for text in prompts.values()):
+        raise ModelLoadError(f"{folder}: its prompts are not texts by name; fetch the model again")
+    return {name: text or "" for name, text in prompts.items()}
 
 
 def _check_architecture(folder: Path, config: Mapping[str, Any]) -> None:
@@ -153,10 +173,10 @@ def _present(path: Path) -> Path:
 
 
 def _max_tokens(transformer: Path, positions: int) -> int:
-    settings = _json(transformer / "sentence_bert_config.json", default={})
+    settings = _optional(transformer / "sentence_bert_config.json")
     if settings.get("do_lower_case"):
         raise UnknownEncoder(f"{transformer}: lowercases texts before its tokenizer")
     stated = settings.get("max_seq_length")
     if stated is None:
-        stated = _json(transformer / "tokenizer_config.json", default={}).get("model_max_length")
+        stated = _optional(transformer / "tokenizer_config.json").get("model_max_length")
     return min(int(stated), positions) if isinstance(stated, int | float) and stated > 2 else positions

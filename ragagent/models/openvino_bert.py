@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ragagent.errors import ModelError, ModelLoadError
 from ragagent.models.encoder import EncoderSpec, UnknownEncoder
 from ragagent.models.tensors import read_tensors
 from ragagent.types import Vector
@@ -41,7 +42,14 @@ class OpenVinoEncoder:
         # The graph shares the memory of the weights instead of copying it, so they live as long as it does.
         self._weights = _weights(spec)
         self._pad_id, self._max_tokens = spec.pad_id, spec.max_tokens
-        compiled = core.compile_model(_Graph(spec, self._weights).model(), "CPU", _options(threads, self.precision))
+        self.vocabulary = _rows(self._weights, "embeddings.word_embeddings.weight")
+        if _rows(self._weights, "embeddings.position_embeddings.weight") < spec.first_position + spec.max_tokens:
+            raise ModelLoadError(f"{spec.weights}: has fewer positions than config.json states; fetch the model again")
+        try:
+            model = _Graph(spec, self._weights).model()
+            compiled = core.compile_model(model, "CPU", _options(threads, self.precision))
+        except (RuntimeError, ValueError) as error:
+            raise ModelLoadError(f"{spec.weights}: cannot be built: {error}; fetch the model again") from error
         self._requests = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
         for _ in range(self._requests):
@@ -65,19 +73,26 @@ class OpenVinoEncoder:
         return done
 
     def close(self) -> None:
-        """Waits for running requests and frees the model."""
-        while self._requests:
+        """Waits for what is running and frees the model; later calls raise ModelError."""
+        for _ in range(self._requests):
             self._idle.get()
-            self._requests -= 1
+        self._requests = 0
+        self._idle.put(None)
 
     def _next(self, running: deque[Any], done: list[Vector]) -> Any:
         """An idle request; callers that hold one give it back first, so that two of them cannot wait for each other."""
         while running:
             try:
-                return self._idle.get_nowait()
+                return self._open(self._idle.get_nowait())
             except queue.Empty:
                 self._finish(running, done)
-        return self._idle.get()
+        return self._open(self._idle.get())
+
+    def _open(self, request: Any) -> Any:
+        if request is None:
+            self._idle.put(None)
+            raise ModelError("the embedder is closed; open it again")
+        return request
 
     def _finish(self, running: deque[Any], done: list[Vector]) -> None:
         running[0].wait()
@@ -141,6 +156,10 @@ def _weights(spec: EncoderSpec) -> dict[str, npt.NDArray[np.float32]]:
         if tensor.dtype.kind == "f":
             found[name.removeprefix("bert.").removeprefix("roberta.")] = tensor.astype(np.float32, copy=False)
     return found
+
+
+def _rows(weights: Weights, name: str) -> int:
+    return len(weights[name]) if name in weights else 0
 
 
 class _Graph:

@@ -37,6 +37,7 @@ class FastTokenizer:
             raise ModelLoadError(f"{origin}: not a readable tokenizer ({error}); fetch the model again") from error
         self._engine.no_truncation()
         self._engine.no_padding()
+        self.vocabulary = int(self._engine.get_vocab_size(True))
         self._special = int(self._engine.num_special_tokens_to_add(False))
         self._splits = type(self._engine.pre_tokenizer).__name__ in _SPLIT_AT_SPACES
 
@@ -45,7 +46,8 @@ class FastTokenizer:
 
         About 3 MB of text a second, when the pre-tokenizer splits at white space; a third of that otherwise.
         """
-        found = [_offsets(self._encode(text[start:end])) + start for start, end in self._pieces(checked(text))]
+        clean = checked(text)
+        found = [_offsets(self._encode(clean[start:end])) + start for start, end in self._pieces(clean)]
         return np.concatenate(found) if found else np.zeros((0, 2), np.int32)
 
     def token_ids(self, text: str, max_tokens: int) -> list[int]:

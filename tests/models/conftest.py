@@ -8,7 +8,7 @@ import re
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
@@ -213,3 +213,45 @@ def make_store(tmp_path: Path, access: Access) -> Any:
         return ModelStore(folder or tmp_path / "models", catalogue=Catalogue(models), access=access)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_encoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Writes a small encoder with random weights, as sentence-transformers itself saves one, and gives its folder."""
+
+    def make(
+        kind: str = "bert", *, pooling: str = "mean", prompts: dict[str, str] | None = None, **config: Any
+    ) -> Path:
+        transformers = pytest.importorskip("transformers", reason="needs ragagent[sentence-transformers]")
+        torch = pytest.importorskip("torch")
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+        torch.manual_seed(7)
+        source = tmp_path_factory.mktemp("transformer")
+        sizes = {"vocab_size": 400, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+        limits = {"intermediate_size": 64, "max_position_embeddings": 66, "pad_token_id": 1, "initializer_range": 0.3}
+        settings = transformers.AutoConfig.for_model(kind, **sizes | limits | config)
+        transformers.AutoModel.from_config(settings).save_pretrained(source)
+        _word_pieces().save_pretrained(source)
+        modules = [Transformer(str(source)), Pooling(32, pooling)]
+        folder = tmp_path_factory.mktemp("encoder")
+        SentenceTransformer(modules=modules, prompts=prompts, device="cpu").save(str(folder), create_model_card=False)
+        return folder
+
+    return make
+
+
+def _word_pieces() -> Any:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    marks = ["[UNK]", "[PAD]", "[CLS]", "[SEP]"]
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,!?'"
+    pieces = [*marks, *letters, *(f"##{letter}" for letter in letters), "the", "##ing", "house", "query", "passage"]
+    tokenizer = Tokenizer(models.WordPiece({piece: row for row, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    names = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **names)
