@@ -9,8 +9,9 @@ from decimal import Decimal, InvalidOperation
 from ragagent.agent.state import AgentState
 from ragagent.errors import ToolError
 from ragagent.tools.arithmetic import evaluate, shown
+from ragagent.types import Step
 
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_NUMBER = re.compile(r"(?<![A-Za-z\d])\d+(?:[.,]\d+)*")
 _OPERAND = r"[$€£]?\d[\d.,]{0,30}(?: [A-Za-z€]{1,20})?"
 _EQUATION = re.compile(rf"({_OPERAND}(?: ?[-+*/×÷−] ?{_OPERAND}){{1,20}}) ?= ?[$€£]?(\d+(?:[.,]\d+)*)")
 _WORDS = re.compile(r"[A-Za-z]+")
@@ -27,6 +28,20 @@ def unfounded(state: AgentState, answer: str) -> tuple[str, ...]:
     known = [state.task, *results]
     accounted = rounded(answer, [*known, *right_sums([thought(state), answer], known)])
     return tuple(number for number in dict.fromkeys(_NUMBER.findall(answer)) if number not in accounted)
+
+
+def computed(state: AgentState, made: Iterable[Step]) -> tuple[str, ...]:
+    """What needs no document: the results of the steps `made`, and what the answer makes of them by rounding or by
+    right sums that are written out. With them, the figures the steps were given that stand in results: those a
+    document does have, and it should be cited for them.
+    """
+    observed = [step.observation.content for step in state.steps if step.observation is not None]
+    steps = list(made)
+    results = [step.observation.content for step in steps if step.observation is not None]
+    given = [str(value) for step in steps if step.call is not None for value in step.call.arguments.values()]
+    sums = right_sums([thought(state), state.answer], [state.task, *observed])
+    rounds = rounded(state.answer, [*results, *sums])
+    return tuple(dict.fromkeys([*results, *sums, *rounds, *rounded("\n".join(given), observed)]))
 
 
 def thought(state: AgentState) -> str:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from ragagent import prompts
 from ragagent.agent import steps
-from ragagent.agent.figures import right_sums, rounded, thought
+from ragagent.agent.figures import computed
 from ragagent.agent.graph import Checkpoints, Moves, compiled, stored, walk
 from ragagent.agent.schema import FINISH, FINISH_SPEC, described, step_grammar
 from ragagent.agent.state import AgentState
@@ -19,7 +19,7 @@ from ragagent.protocols import LLM, Tool
 from ragagent.settings import AgentSettings
 from ragagent.tools import calling
 from ragagent.tools.documents import DocumentTool
-from ragagent.types import AgentEvent, AgentResult, Answer, Hit, Sampling, ToolCall
+from ragagent.types import AgentEvent, AgentResult, Answer, Hit, Sampling, Step, ToolCall
 
 Cite: TypeAlias = Callable[[str, str, Sequence[Hit], Sequence[str]], Answer]
 """Makes a cited answer of (task, text, the passages the run found, what its tools computed)."""
@@ -140,7 +140,7 @@ class AgentRunner:
                 steps.messages(state, self._system),
                 max_tokens=self._settings.max_tokens_per_step,
                 sampling=self._sampling,
-                grammar=step_grammar(steps.permitted(state, self._specs)),
+                grammar=step_grammar(steps.permitted(state, self._specs), thinks=bool(state.steps)),
             )
         except ModelError as error:
             return steps.failed(state, f"{type(error).__name__}: {error}")
@@ -182,25 +182,16 @@ class AgentRunner:
             reason = state.reason or "the run ended without an answer"
             return Answer(question=state.task, text="", status="refused", confidence=0.0, reason=reason)
         hits = [run.hits[chunk] for chunk in state.chunks if chunk in run.hits]
-        answer = self._cite(state.task, state.answer, hits, self._computed(state))
+        answer = self._cite(state.task, state.answer, hits, computed(state, filter(self._computes, state.steps)))
         if answer.status == "grounded" and not answer.citations:
             return replace(answer, status="partial", reason=answer.reason or "no document was cited for it")
         return answer
 
-    def _computed(self, state: AgentState) -> tuple[str, ...]:
-        """What tools other than those that read documents returned, and what the answer makes of it: right sums that
-        are written out, and roundings."""
-        results = [
-            step.observation.content
-            for step in state.steps
-            if step.observation is not None and not step.observation.error and self._computes(step.observation.name)
-        ]
-        known = [state.task, *(step.observation.content for step in state.steps if step.observation is not None)]
-        sums = right_sums([thought(state), state.answer], known)
-        return tuple(dict.fromkeys([*results, *sums, *rounded(state.answer, [*results, *sums])]))
-
-    def _computes(self, name: str) -> bool:
-        return name in self._tools and not isinstance(self._tools[name], DocumentTool)
+    def _computes(self, step: Step) -> bool:
+        """Whether the step is a call that worked of a tool that reads no documents."""
+        worked = step.call is not None and step.observation is not None and not step.observation.error
+        tool = self._tools.get(step.call.name) if worked and step.call is not None else None
+        return tool is not None and not isinstance(tool, DocumentTool)
 
 
 def _check_names(names: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from ragagent.agent.figures import unfounded
-from ragagent.agent.schema import FINISH, FINISH_SPEC, with_handles
+from ragagent.agent.schema import FINISH, FINISH_SPEC, THOUGHT, with_handles
 from ragagent.agent.state import AgentState
 from ragagent.tools.calling import Outcome, invalid
 from ragagent.tools.documents import short_id
@@ -58,7 +58,8 @@ def _written(step: Step) -> str:
     """The step as the model wrote it, in one spelling."""
     if step.call is None:
         return step.thought
-    call = {"thought": step.thought, "tool": step.call.name, "arguments": dict(step.call.arguments)}
+    thought = {THOUGHT: step.thought} if step.thought else {}
+    call = {**thought, "tool": step.call.name, "arguments": dict(step.call.arguments)}
     return json.dumps(call, ensure_ascii=False)
 
 
@@ -84,7 +85,7 @@ def check(state: AgentState, specs: Sequence[ToolSpec]) -> AgentState:
     parsed = _parsed(state.reply)
     if parsed is None:
         return _unreadable(state, call_id)
-    state = replace(state, thought=_text(parsed.get("thought")))
+    state = replace(state, thought=_text(parsed.get(THOUGHT)))
     name, arguments = parsed.get("tool"), parsed.get("arguments")
     spec = next((spec for spec in specs if spec.name == name), None)
     if spec is None:
@@ -144,7 +145,7 @@ def _unreadable(state: AgentState, call_id: str) -> AgentState:
     """A reply that is no JSON object. When nothing but the answer was left to say, what there is of it is taken."""
     if state.forced and (partial := _PARTIAL_ANSWER.search(state.reply)):
         return replace(state, answer=_unescaped(partial[1]).strip())
-    why = "it was cut off: write less" if state.cut else "it is not one JSON object with thought, tool and arguments"
+    why = "it was cut off: write less" if state.cut else "it is not one JSON object with found, tool and arguments"
     return _refused(state, call_id, "", f"the reply could not be used: {why}")
 
 

@@ -58,7 +58,7 @@ def short_id(document_id: str) -> str:
     return document_id[:_SHORT_ID_CHARS] if is_digest else document_id
 
 
-def search_documents(search: Callable[[str, int], Sequence[Hit]], *, k: int = 4) -> DocumentTool:
+def search_documents(search: Callable[[str, int], Sequence[Hit]], *, k: int = 3) -> DocumentTool:
     """A tool over `search(query, k)` that shows the k best passages with where they come from."""
     query = {
         "type": "string",

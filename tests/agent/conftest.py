@@ -38,7 +38,7 @@ def script() -> Callable[..., ScriptedLLM]:
 @pytest.fixture
 def say() -> Callable[..., str]:
     def written(tool: str, thought: str = "so", **arguments: Any) -> str:
-        return json.dumps({"thought": thought, "tool": tool, "arguments": arguments})
+        return json.dumps({"found": thought, "tool": tool, "arguments": arguments})
 
     return written
 

@@ -36,9 +36,9 @@ likely = st.fixed_dictionaries(
 replies = (
     st.text(max_size=60)
     | json_values.map(json.dumps)
-    | st.fixed_dictionaries(
-        {"thought": json_values, "tool": names | json_values, "arguments": likely | json_values}
-    ).map(json.dumps)
+    | st.fixed_dictionaries({"found": json_values, "tool": names | json_values, "arguments": likely | json_values}).map(
+        json.dumps
+    )
 )
 
 
@@ -89,7 +89,7 @@ def test_nothing_inside_a_result_can_end_its_fence(content: str) -> None:
     observation = Observation(call_id="r:0", name="search_documents", content=content)
     state = replace(NEW, steps=(Step(index=0, thought="", call=None, observation=observation),))
     shown = steps.messages(state, "")[-1].content
-    opening, fence = shown.partition("\n")[2].split("\n")[0], shown.rpartition("\n")[2]
+    _, opening, *_, fence = shown.split("\n")
     assert opening == fence
     assert set(fence) == {"`"}
     assert fence not in content
@@ -140,8 +140,8 @@ def test_a_repeated_call_is_answered_from_the_first_and_then_only_the_answer_is_
     ("text", "cut", "reason"),
     [
         ("I think so", False, "not one JSON object"),
-        ('["thought"]', False, "not one JSON object"),
-        ('{"thought": "abc', True, "cut off"),
+        ('["found"]', False, "not one JSON object"),
+        ('{"found": "abc', True, "cut off"),
         ('{"tool": "calculate", "arguments": {"expression": NaN}}', False, "not one JSON object"),
         ('{"tool": "delete", "arguments": {}}', False, "'delete' cannot be used now; use one of: search_documents"),
         ('{"tool": "calculate", "arguments": {}}', False, "'expression' is a required property"),
@@ -160,7 +160,7 @@ def test_a_step_that_cannot_be_used_is_observed_as_an_error(
 
 def test_what_there_is_of_an_answer_that_was_cut_off_is_taken_when_it_is_the_last_step(tools: list[Tool]) -> None:
     state = replace(NEW, forced="step_limit")
-    text = '{"thought": "", "tool": "final_answer", "arguments": {"answer": "It costs \\"84 eur'
+    text = '{"found": "", "tool": "final_answer", "arguments": {"answer": "It costs \\"84 eur'
     closed = turn(state, text, tools, cut=True)
     assert (closed.stopped, closed.answer) == ("step_limit", 'It costs "84 eur')
 

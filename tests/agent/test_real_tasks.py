@@ -1,0 +1,72 @@
+"""The default chat model on tasks that need a search and a calculation, checked exactly."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ragagent.app import Agent, KnowledgeBase
+from ragagent.models.llama import LlamaModel
+from ragagent.settings import LlmSettings, Settings
+from ragagent.testing.embedding import HashEmbedder
+from ragagent.types import Document
+
+DOCUMENTS = [
+    Document(
+        uri="file:///inn.txt",
+        title="Price list of the Lakeside Inn, 2025",
+        text="A standard room costs 84 euros per night. A family room costs 132 euros per night. Breakfast is 14 euros "
+        "for each guest and day. Dogs are welcome for 12 euros per stay.",
+    ),
+    Document(
+        uri="file:///report.txt",
+        title="Annual report 2024 of Nordwind Energy",
+        text="Revenue was 482.6 million euros in 2024, after 431.2 million euros in 2023. Operating profit was 57.9 "
+        "million euros. The company had 1,284 employees at the end of the year.",
+    ),
+    Document(
+        uri="file:///policy.txt",
+        title="Travel policy",
+        text="The daily allowance is 28 euros for a full day. Mileage in a private car is paid at 0.30 euros per "
+        "kilometre. Flights in business class need approval by the head of finance.",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def agent(chat_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+    llm = LlamaModel(chat_gguf, LlmSettings(context_tokens=4096))
+    folder = tmp_path_factory.mktemp("tasks")
+    with KnowledgeBase.open(folder, settings=Settings(), embedder=HashEmbedder(), llm=llm) as kb:
+        kb.ingest(DOCUMENTS)
+        with Agent(kb) as made:
+            yield made
+    llm.close()
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    ("task", "number", "quoted"),
+    [
+        ("What do 3 nights in a family room at the Lakeside Inn cost?", "396", "132 euros per night"),
+        (
+            "By how many percent did the revenue of Nordwind Energy grow from 2023 to 2024? Round to one decimal.",
+            "11.9",
+            "482.6 million",
+        ),
+        ("How much is paid for a trip of 240 kilometres in a private car?", "72", "0.30 euros"),
+    ],
+)
+def test_a_task_that_needs_a_search_and_a_sum_ends_in_the_right_cited_figure(
+    agent: Agent, task: str, number: str, quoted: str
+) -> None:
+    result = agent.run(task)
+    called = [step.call.name for step in result.steps if step.call is not None]
+    assert re.search(rf"(?<![\d.,]){re.escape(number)}(?![\d]|[.,]\d)", result.answer.text), result
+    assert result.stopped == "finished"
+    assert {"search_documents", "calculate"} <= set(called)
+    assert any(quoted in citation.quote and citation.verified for citation in result.answer.citations), result.answer
+    assert result.usage.reused_tokens > 0
