@@ -104,6 +104,7 @@ class LlamaProcess:
                     "new one. If the machine is merely slow, raise llm.timeout_s or lower llm.batch_tokens"
                 ) from None
             if message is None:
+                inbox.put(None)  # whoever asks again must not wait
                 raise ProcessDied(self.obituary())
             return message
 
