@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from ragagent.cli.ask import print_answer
-from ragagent.cli.context import Context, console, echo_json, json_option, kb_option, model_option
+from ragagent.cli.context import Context, json_option, kb_option, model_option
+from ragagent.cli.output import console, echo_json
 from ragagent.types import AgentEvent
 
 _SHOWN_CHARACTERS = 300

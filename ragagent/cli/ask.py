@@ -7,16 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ragagent.cli.context import (
-    Context,
-    console,
-    echo_json,
-    embedder_option,
-    json_option,
-    kb_option,
-    model_option,
-)
+from ragagent.cli.context import Context, embedder_option, json_option, kb_option, model_option
 from ragagent.cli.ingest import print_report
+from ragagent.cli.output import console, echo_json
 from ragagent.cli.progress import Bar
 from ragagent.cli.search import parse_filters
 from ragagent.types import Answer

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from ragagent import settings as settings_module
-from ragagent.cli.context import Context, console, echo_json, json_option
+from ragagent.cli.context import Context, json_option
+from ragagent.cli.output import console, echo_json
 
 
 @click.group()

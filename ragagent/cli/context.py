@@ -1,9 +1,8 @@
-"""What every command shares: settings, the knowledge base, models that are there, output as text or JSON."""
+"""What every command shares: settings, the knowledge base, models that are there, common options."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ragagent.jsonable import jsonable
 from ragagent.settings import Loaded, Settings
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from ragagent.app import KnowledgeBase
     from ragagent.models.store import ModelStore
 
@@ -97,18 +93,6 @@ class Context:
         from ragagent.trace import JsonLines
 
         return JsonLines(self.trace_file) if self.trace_file else None
-
-
-def console(*, stderr: bool = False) -> Console:
-    """A terminal writer that leaves plain text alone when it does not write to a terminal."""
-    from rich.console import Console
-
-    return Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
-
-
-def echo_json(value: Any) -> None:
-    """Prints records as indented JSON, in their own characters."""
-    click.echo(json.dumps(jsonable(value), ensure_ascii=False, indent=2))
 
 
 def json_option(function: _Function) -> _Function:

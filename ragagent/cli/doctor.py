@@ -13,7 +13,8 @@ from typing import Literal
 
 import click
 
-from ragagent.cli.context import DEFAULT_KB, Context, console, echo_json, json_option, kb_option
+from ragagent.cli.context import DEFAULT_KB, Context, json_option, kb_option
+from ragagent.cli.output import console, echo_json
 from ragagent.errors import ModelError, RagAgentError
 
 _PACKAGES = ("faiss-cpu", "llama-cpp-python", "llguidance", "openvino", "tokenizers", "mcp", "langgraph")

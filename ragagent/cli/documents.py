@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ragagent.cli.context import Context, console, echo_json, json_option, kb_option
+from ragagent.cli.context import Context, json_option, kb_option
+from ragagent.cli.output import console, echo_json
 from ragagent.errors import IndexStateError
 from ragagent.types import Document
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ragagent.cli.context import Context, echo_json, embedder_option, json_option, model_option
+from ragagent.cli.context import Context, embedder_option, json_option, model_option
+from ragagent.cli.output import echo_json
 from ragagent.cli.progress import Bar
 from ragagent.errors import ConfigError
 

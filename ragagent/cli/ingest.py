@@ -8,7 +8,8 @@ from urllib.parse import unquote
 
 import click
 
-from ragagent.cli.context import Context, echo_json, embedder_option, json_option, kb_option
+from ragagent.cli.context import Context, embedder_option, json_option, kb_option
+from ragagent.cli.output import echo_json
 from ragagent.cli.progress import Bar
 from ragagent.types import IngestReport
 

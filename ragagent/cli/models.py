@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from ragagent.cli.context import Context, console, echo_json, json_option
+from ragagent.cli.context import Context, json_option
+from ragagent.cli.output import console, echo_json
 from ragagent.cli.progress import Bar
 from ragagent.models.outcomes import ModelEntry, Pulled
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from ragagent.cli.context import console
+from ragagent.cli.output import console
 
 if TYPE_CHECKING:
     from rich.console import Console

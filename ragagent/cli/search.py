@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from ragagent.cli.context import Context, console, echo_json, embedder_option, json_option, kb_option
+from ragagent.cli.context import Context, embedder_option, json_option, kb_option
+from ragagent.cli.output import console, echo_json
 from ragagent.errors import ConfigError
 from ragagent.types import Hit
 

@@ -1,0 +1,25 @@
+"""What commands write: text for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ragagent.jsonable import jsonable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A terminal writer that leaves plain text alone when it does not write to a terminal."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
+
+
+def echo_json(value: Any) -> None:
+    """Prints records as indented JSON, in their own characters."""
+    click.echo(json.dumps(jsonable(value), ensure_ascii=False, indent=2))
