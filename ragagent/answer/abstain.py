@@ -59,12 +59,14 @@ def confidence(
 
 
 def chance(covered: float, mean_logprob: float | None, denied: float | None) -> float:
-    """sigmoid(-2 + 1.3 d + 0.6 c + 0.85 l), from a logistic regression on 32 questions of the default model.
+    """How likely an answer of the model is right: sigmoid(-2 + 1.3 d + c + 0.8 l).
 
     d is minus the log-probability that the model says NOT FOUND (`denied`), 3 at most; c the share of the question's
     terms that stand in the evidence (`covered`); l the mean log-probability of the answer's tokens, -3 at least. An
-    unknown d counts as 1.5, an unknown l as -0.3. Too few questions to call it calibrated.
+    unknown d counts as 1.5, an unknown l as -0.3. The weights come from 52 questions of SQuAD 2.0, XQuAD and NQ-open
+    put to the default model, where a threshold of 0.3 refused with precision 0.76 and recall 0.52 and refused one in
+    twenty right answers; with so few questions they are not calibrated.
     """
     doubt = 1.5 if denied is None else min(-denied, 3.0)
     fluency = -0.3 if mean_logprob is None else max(mean_logprob, -3.0)
-    return 1 / (1 + math.exp(2 - 1.3 * doubt - 0.6 * covered - 0.85 * fluency))
+    return 1 / (1 + math.exp(2 - 1.3 * doubt - covered - 0.8 * fluency))
