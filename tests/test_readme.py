@@ -1,0 +1,96 @@
+"""What the README and the pages under docs/ tell a reader to type is right."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from ragagent import KnowledgeBase
+from ragagent.cli.root import root
+from ragagent.models.store import ModelStore
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "examples" / "README.md"]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> Iterator[tuple[str, str]]:
+    """(page and line, text) of every fenced block of a language."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in FENCE.finditer(text):
+            if match[1] == language:
+                yield f"{page.relative_to(ROOT)}:{text[: match.start()].count(chr(10)) + 1}", match[2]
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Every line that starts with `ragagent` in a shell block or after a prompt in a transcript."""
+    for language, mark in (("sh", ""), ("console", "$ ")):
+        for place, text in blocks(language):
+            for line in text.replace("\\\n", " ").splitlines():
+                command = line.removeprefix(mark)
+                if line.startswith(mark) and command.startswith("ragagent "):
+                    yield place, command
+
+
+@pytest.mark.parametrize(("place", "command"), list(commands()))
+def test_every_command_shown_is_one_that_exists(place: str, command: str) -> None:
+    arguments = shlex.split(command.split(" | ")[0].split(" > ")[0], comments=True)[1:]
+    context = click.Context(root, info_name="ragagent", resilient_parsing=False)
+    group: click.Command = root
+    while isinstance(group, click.Group):
+        parser = group.make_parser(context)
+        parser.allow_interspersed_args = False
+        _, rest, _ = parser.parse_args(list(arguments))
+        if not rest:
+            return
+        found = group.get_command(context, rest[0])
+        assert found is not None, f"{place}: {command}"
+        group, arguments = found, rest[1:]
+        context = click.Context(group, info_name=rest[0], parent=context)
+    group.make_parser(context).parse_args(list(arguments))
+
+
+def test_every_make_target_shown_exists() -> None:
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    shown = {target for page in PAGES for target in re.findall(r"`?make ([a-z-]+)`?", page.read_text())}
+    assert {"demo", "test"} <= shown & targets
+    for place, text in [*blocks("sh"), *blocks("console")]:
+        for target in re.findall(r"^(?:\$ )?make ([a-z-]+)", text, re.MULTILINE):
+            assert target in targets, f"{place}: make {target}"
+
+
+@pytest.mark.parametrize(("place", "code"), list(blocks("python")))
+def test_every_python_example_parses(place: str, code: str) -> None:
+    ast.parse(code, filename=place)
+
+
+def test_the_python_examples_of_the_readme_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minilm: Path, chat_gguf: Path
+) -> None:
+    """As a reader would run them: one after another, in a folder that holds the example documents."""
+    assert ModelStore().resolve("all-MiniLM-L6-v2") == minilm
+    (tmp_path / "documents").symlink_to(ROOT / "examples" / "documents")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for place, code in blocks("python"):
+        if place.startswith("README.md"):
+            exec(compile(code, place, "exec"), names)
+    assert (tmp_path / ".ragagent").is_dir()
+    with KnowledgeBase.open(".ragagent", create=False) as kb:
+        assert len(list(kb.documents())) >= 4
+    assert os.getcwd() == str(tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text(encoding="utf-8")):
+        if not target.startswith(("http://", "https://")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
