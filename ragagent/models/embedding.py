@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # About what stays in a core's cache: larger batches are slower, and smaller ones wait for the weights.
 _BATCH_TOKENS = 1024
+_FEW_TEXTS = 16
 _BATCH_SIZES = (32, 16, 8, 4)
 DEFAULT_EMBEDDER = "all-MiniLM-L6-v2"
 
@@ -91,12 +92,14 @@ class EncoderEmbedder:
         self.name = name
         self.dimension = spec.dimension
         self.max_tokens = spec.max_tokens
-        # Hashing the files and reading the tokenizer take as long as a third of the rest, and need no interpreter.
-        with ThreadPoolExecutor(2) as pool:
-            digest, tokenizer = pool.submit(content_digest, spec.folder), pool.submit(read_tokenizer, spec.tokenizer)
-            self._encoder = OpenVinoEncoder(spec, threads=threads)
-            self.fingerprint = f"{digest.result()} openvino {self._encoder.precision}"
-            self.tokenizer = tokenizer.result()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="tokenizer")
+        self._threads = threads
+        # Hashing the files and reading the tokenizer take a third as long as the rest, and need no interpreter.
+        digest = self._pool.submit(content_digest, spec.folder)
+        tokenizer = self._pool.submit(read_tokenizer, spec.tokenizer)
+        self._encoder = OpenVinoEncoder(spec, threads=threads)
+        self.fingerprint = f"{digest.result()} openvino {self._encoder.precision}"
+        self.tokenizer = tokenizer.result()
         if self.tokenizer.vocabulary > self._encoder.vocabulary:
             raise ModelLoadError(
                 f"{spec.folder}: its tokenizer has more tokens than its encoder; fetch the model again"
@@ -110,7 +113,8 @@ class EncoderEmbedder:
         Texts are run in order of length, so many at once are much faster than one by one. Raises ConfigError for
         what is not a string.
         """
-        tokens = [self._tokens(self._prefixes[1], text) for text in texts]
+        self._encoder.check_open()
+        tokens = self._all_tokens(texts)
         batches = list(_batches([len(ids) for ids in tokens], self._batch_size))
         found = self._encoder.encode([[tokens[row] for row in rows] for rows in batches])
         vectors = np.zeros((len(texts), self.dimension), np.float32)
@@ -123,8 +127,18 @@ class EncoderEmbedder:
         return self._encoder.encode([[self._tokens(self._prefixes[0], text)]])[0].reshape(self.dimension)
 
     def close(self) -> None:
-        """Frees the compiled model; the embedder cannot be used afterwards."""
+        """Frees the compiled model; later calls raise ModelError."""
         self._encoder.close()
+        self._pool.shutdown()
+
+    def _all_tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each text, on every thread: the tokenizer leaves the interpreter free."""
+        if len(texts) < _FEW_TEXTS:
+            return [self._tokens(self._prefixes[1], text) for text in texts]
+        step = -(-len(texts) // self._threads)
+        slices = [texts[start : start + step] for start in range(0, len(texts), step)]
+        found = self._pool.map(lambda part: [self._tokens(self._prefixes[1], text) for text in part], slices)
+        return [tokens for part in found for tokens in part]
 
     def _tokens(self, prefix: str, text: str) -> list[int]:
         return self.tokenizer.token_ids(prefix + checked(text), self.max_tokens)

@@ -40,7 +40,7 @@ class OpenVinoEncoder:
         if self.precision == "bf16":
             _split_attention(core)
         # The graph shares the memory of the weights instead of copying it, so they live as long as it does.
-        self._weights = _weights(spec)
+        self._weights: Weights = _weights(spec)
         self._pad_id, self._max_tokens = spec.pad_id, spec.max_tokens
         self.vocabulary = _rows(self._weights, "embeddings.word_embeddings.weight")
         if _rows(self._weights, "embeddings.position_embeddings.weight") < spec.first_position + spec.max_tokens:
@@ -67,16 +67,22 @@ class OpenVinoEncoder:
             while running:
                 self._finish(running, done)
         finally:
-            for request in running:
-                request.wait()
+            for request in running:  # only after an error: none may still write when it is used again
+                request.cancel()
                 self._idle.put(request)
         return done
+
+    def check_open(self) -> None:
+        """Raises ModelError after `close`."""
+        if not self._requests:
+            raise ModelError("the embedder is closed; open it again")
 
     def close(self) -> None:
         """Waits for what is running and frees the model; later calls raise ModelError."""
         for _ in range(self._requests):
             self._idle.get()
         self._requests = 0
+        self._weights = {}
         self._idle.put(None)
 
     def _next(self, running: deque[Any], done: list[Vector]) -> Any:
@@ -91,7 +97,7 @@ class OpenVinoEncoder:
     def _open(self, request: Any) -> Any:
         if request is None:
             self._idle.put(None)
-            raise ModelError("the embedder is closed; open it again")
+        self.check_open()
         return request
 
     def _finish(self, running: deque[Any], done: list[Vector]) -> None:

@@ -167,6 +167,8 @@ def test_a_closed_embedder_says_so(make_encoder: Callable[..., Path]) -> None:
     opened.close()
     with pytest.raises(ModelError, match="closed"):
         opened.embed_query("house")
+    with pytest.raises(ModelError, match="closed"):
+        opened.embed_documents(["house"] * 40)
 
 
 PROBE = """
