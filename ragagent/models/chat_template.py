@@ -23,7 +23,7 @@ from ragagent.errors import ModelError
 # What a model without a template gets: ChatML, which most instruct models of the last years have seen.
 DEFAULT = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "<|im_start|>assistant\n"
+    "{{ '<|im_start|>assistant\n' }}"
 )
 # A template that prints today's date would change the prompt's beginning every day and undo the reuse of its cache.
 _FIXED_DAY = datetime.datetime(2024, 7, 26, tzinfo=datetime.UTC)

@@ -96,7 +96,10 @@ class Engine:
 
     def prompt(self, messages: Sequence[dict[str, str]], tools: Sequence[dict[str, Any]]) -> list[int]:
         """Tokens of a conversation, up to where the assistant writes."""
-        return self.vocabulary.tokenize_parts(self._template.render(messages, tools))
+        tokens = self.vocabulary.tokenize_parts(self._template.render(messages, tools))
+        if not tokens:
+            raise ModelError("the model's chat template makes an empty prompt of this conversation")
+        return tokens
 
     def generate(
         self, prompt: list[int], max_tokens: int, sampling: Sampling, grammar: Grammar | None

@@ -62,7 +62,7 @@ def choose(logits: Logits, sampling: Sampling, random: np.random.Generator, allo
     order = _best(logits, sampling.top_k)
     probabilities = _softmax(logits[order])
     kept = _kept(probabilities, sampling)
-    weights = _softmax(logits[order[:kept]] / sampling.temperature)
+    weights = _softmax(logits[order[:kept]], sampling.temperature)
     return int(random.choice(order[:kept], p=weights))
 
 
@@ -83,7 +83,8 @@ def _kept(probabilities: npt.NDArray[np.float64], sampling: Sampling) -> int:
     return max(1, min(nucleus, likely))
 
 
-def _softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    weights: npt.NDArray[np.float64] = np.exp(logits.astype(np.float64) - logits.max())
+def _softmax(logits: npt.NDArray[np.floating], temperature: float = 1.0) -> npt.NDArray[np.float64]:
+    with np.errstate(over="ignore"):  # a tiny temperature makes everything but the likeliest impossible
+        weights: npt.NDArray[np.float64] = np.exp((logits.astype(np.float64) - logits.max()) / temperature)
     weights /= weights.sum()
     return weights
