@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from ragagent.app import KnowledgeBase
 from ragagent.serve.mcp import MAX_PASSAGE_CHARS, build_server
 from ragagent.testing.embedding import HashEmbedder
+from ragagent.testing.llm import ScriptedLLM
 from ragagent.types import Answer, Document, Hit
 
 DOCUMENTS = [
@@ -106,6 +108,17 @@ def test_a_call_that_is_wrong_is_an_error_in_words(
     assert reason in result.content[0].text
 
 
+def test_an_answer_comes_with_quotes_that_stand_in_the_documents(folder: Path) -> None:
+    llm = ScriptedLLM(lambda messages: "plums\n> Paper 2 is about plums.")
+    with KnowledgeBase.open(folder, embedder=HashEmbedder(), llm=llm) as kb:
+        answer = called(kb, "ask", question="What is paper 2 about?").structured_content
+    assert answer["status"] == "grounded", answer
+    (quote,) = answer["citations"]
+    assert quote["verified"]
+    assert DOCUMENTS[2].text[quote["start"] : quote["end"]] == quote["quote"]
+    assert "plums" in quote["quote"]
+
+
 class Broken(KnowledgeBase):
     """A knowledge base with a bug, and with passages longer than anything that chunking makes."""
 
@@ -114,8 +127,6 @@ class Broken(KnowledgeBase):
 
     def search(self, *args: Any, **kwargs: Any) -> list[Hit]:
         (hit,) = self._kb.search("plums", k=1, mode="sparse")
-        from dataclasses import replace
-
         return [replace(hit, chunk=replace(hit.chunk, text="x" * (MAX_PASSAGE_CHARS + 1)))]
 
     def ask(self, *args: Any, **kwargs: Any) -> Answer:
@@ -160,20 +171,26 @@ def test_other_calls_are_answered_while_one_takes_long(kb: KnowledgeBase) -> Non
 
 
 SERVER = """
-import sys
+import os, sys
 from ragagent.app import KnowledgeBase
 from ragagent.serve.mcp import serve_stdio
 from ragagent.testing.embedding import HashEmbedder
 
-with KnowledgeBase.open(sys.argv[1], embedder=HashEmbedder()) as kb:
+class Noisy(HashEmbedder):
+    def embed_query(self, text):
+        print("noise", flush=True)
+        os.write(1, b"more noise\\n")
+        return super().embed_query(text)
+
+with KnowledgeBase.open(sys.argv[1], embedder=Noisy()) as kb:
     serve_stdio(kb)
 """
 
 
-def test_the_tools_work_over_standard_input_and_output_of_another_process(folder: Path) -> None:
+def test_the_tools_work_over_standard_input_and_output_whatever_else_is_printed(folder: Path) -> None:
     async def work(client: mcp.Client) -> tuple[list[str], str, int]:
         names = [tool.name for tool in (await client.list_tools()).tools]
-        found = await client.call_tool("search", {"query": "cherries", "mode": "sparse"})
+        found = await client.call_tool("search", {"query": "cherries"})
         listed = await client.call_tool("list_documents", {})
         titles = [passage["title"] for passage in found.structured_content["passages"]]
         return names, titles[0], len(listed.structured_content["documents"])
