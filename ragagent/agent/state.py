@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ragagent.errors import AgentError
 from ragagent.jsonable import jsonable
 from ragagent.types import Observation, Step, ToolCall, Usage
 
@@ -53,8 +54,13 @@ def to_json(state: AgentState) -> str:
 
 
 def from_json(text: str) -> AgentState:
-    """The state that `to_json` was given, checked field by field."""
-    state: AgentState = _adapter().validate_json(text)
+    """The state that `to_json` was given, checked field by field. Raises AgentError for anything else."""
+    import pydantic
+
+    try:
+        state: AgentState = _adapter().validate_json(text)
+    except pydantic.ValidationError as error:
+        raise AgentError(f"the checkpoint is not one of this version: {error.errors()[0]['msg']}") from error
     return state
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from ragagent.errors import ToolError
+from ragagent.tools.tables import labelled
 from ragagent.types import Chunk, Document, Hit, Span, ToolSpec, digest
 
 HANDLE_KEY = "x-handle"
@@ -153,7 +154,7 @@ def _shown(hit: Hit) -> str:
     where = (
         f"[{hit.rank}] {hit.title or hit.uri} (document {short_id(hit.document_id)}{page}, from {hit.chunk.span.start})"
     )
-    return f"{where}{chr(10) + headings if headings else ''}\n{hit.text}"
+    return f"{where}{chr(10) + headings if headings else ''}\n{labelled(hit.text)}"
 
 
 def _part(source: Document, start: int, page_chars: int) -> Found:
@@ -172,7 +173,7 @@ def _part(source: Document, start: int, page_chars: int) -> Found:
     hit = Hit(chunk=chunk, rank=1, score=0.0, via="sparse", title=source.title, uri=source.uri, page=chunk.page)
     left = len(source.text) - span.end
     more = f"\n\n({left} characters follow: go on with start={span.end})" if left else "\n\n(end of the document)"
-    return Found(content=text + more, hits=(hit,), documents=(source.id,))
+    return Found(content=labelled(text) + more, hits=(hit,), documents=(source.id,))
 
 
 def _break_before(text: str, start: int, end: int) -> int:

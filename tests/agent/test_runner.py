@@ -264,9 +264,10 @@ def test_without_checkpoints_nothing_can_be_resumed(script: Callable[..., Any], 
 def test_a_checkpoint_file_that_cannot_be_made_says_so(
     script: Callable[..., Any], tools: list[Tool], tmp_path: Path
 ) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(AgentError, match="cannot be kept"):
-        AgentRunner(script(), tools, cite=cite, checkpoints=tmp_path / "file" / "agent.db").run("x")
+    (tmp_path / "file").write_text("not a database, but long enough to be looked at as one " * 9)
+    for path in (tmp_path / "file", tmp_path / "file" / "agent.db"):
+        with pytest.raises(AgentError, match="cannot be kept"):
+            AgentRunner(script(), tools, cite=cite, checkpoints=path).run("x")
 
 
 CHILD = """

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ragagent.agent import steps
 from ragagent.agent.state import AgentState, from_json, to_json
+from ragagent.errors import AgentError
 from ragagent.protocols import Tool
 from ragagent.tools.calling import Outcome, invalid
 from ragagent.types import Completion, Observation, Step, ToolCall, ToolSpec, Usage
@@ -71,6 +72,12 @@ def test_a_state_goes_through_a_checkpoint_unchanged(text: str, tools: list[Tool
     assert from_json(to_json(checked)) == replace(checked, reply=checked.reply)
     closed = steps.advance(checked, 8)
     assert from_json(to_json(closed)) == closed
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"run_id": 3, "task": "x"}', '{"run_id": "r", "task": "x", "steps": [1]}'])
+def test_a_checkpoint_that_holds_something_else_is_refused(text: str) -> None:
+    with pytest.raises(AgentError, match="not one of this version"):
+        from_json(text)
 
 
 @given(texts=st.lists(replies, min_size=1, max_size=4))
