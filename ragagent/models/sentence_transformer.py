@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +30,11 @@ class SentenceTransformerEmbedder:
             raise MissingExtra(f"the embedding model {name}", "sentence-transformers") from error
         torch.set_num_threads(threads)
         try:
-            self._engine = sentence_transformers.SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
+            with _no_progress_bar():
+                self._engine = sentence_transformers.SentenceTransformer(
+                    str(folder), device="cpu", local_files_only=True
+                )
+        except Exception as error:  # Which errors are raised depends on the model's own code.
             raise ModelLoadError(f"{folder}: sentence-transformers cannot load it: {error}") from error
         self.name = name
         self.fingerprint = f"{content_digest(folder)} sentence-transformers f32"
@@ -55,6 +60,21 @@ class SentenceTransformerEmbedder:
 
     def close(self) -> None:
         """Nothing is held beyond memory."""
+
+
+@contextlib.contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Loading weights draws one on standard error, which belongs to the application."""
+    import transformers
+
+    logging: Any = transformers.utils.logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _plain(vectors: object) -> Vector:

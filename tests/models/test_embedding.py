@@ -33,7 +33,6 @@ SENTENCES = [
     "nul \x00 in the middle",
     "lone \udfff surrogate",
 ]
-QUIET = ("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +42,6 @@ def embedder(minilm: Path) -> Iterator[Embedder]:
     opened.close()
 
 
-@pytest.mark.filterwarnings(*QUIET)
 def test_every_text_has_the_vector_that_sentence_transformers_gives_it(embedder: Embedder, minilm: Path) -> None:
     pytest.importorskip("sentence_transformers")
     other = open_embedder(minilm, settings=EmbeddingSettings(backend="sentence-transformers"))
@@ -121,7 +119,6 @@ def test_models_with_other_weights_have_other_fingerprints(make_encoder: Callabl
     assert len({open_embedder(folder).fingerprint for folder in folders}) == 3
 
 
-@pytest.mark.filterwarnings(*QUIET)
 def test_the_prompts_of_the_model_go_before_queries_and_documents(make_encoder: Callable[..., Path]) -> None:
     folder = make_encoder("bert", prompts={"query": "query: ", "document": "passage: "})
     fast = open_embedder(folder)
@@ -133,7 +130,6 @@ def test_the_prompts_of_the_model_go_before_queries_and_documents(make_encoder: 
     assert fast.embed_query("house") @ fast.embed_documents(["house"])[0] < 0.995
 
 
-@pytest.mark.filterwarnings(*QUIET)
 def test_a_model_that_the_fast_path_does_not_know_runs_on_sentence_transformers(
     make_encoder: Callable[..., Path],
 ) -> None:

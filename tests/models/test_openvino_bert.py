@@ -18,7 +18,6 @@ TEXTS = ["the house", "passing the houses 42 times, isn't it?", "", "a " * 100, 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 @pytest.mark.parametrize("kind", ["bert", "roberta", "xlm-roberta", "camembert"])
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_vectors_are_those_of_sentence_transformers(make_encoder: Callable[..., Path], kind: str, pooling: str) -> None:
     import sentence_transformers
 
@@ -33,7 +32,6 @@ def test_vectors_are_those_of_sentence_transformers(make_encoder: Callable[..., 
 
 
 @pytest.mark.parametrize("changes", [{"hidden_act": "relu"}, {"layer_norm_eps": 0.1}, {"num_attention_heads": 1}])
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_the_configuration_is_followed(make_encoder: Callable[..., Path], changes: dict[str, object]) -> None:
     import sentence_transformers
 
