@@ -27,24 +27,34 @@ class Unit:
     """One sentence or table row of a document.
 
     `context` are the spans that a row cannot be read without: the caption of its table, the lines that name its
-    columns, and the label of its group of rows.
+    columns, and the label of its group of rows. `heading` is the heading it stands under, if that is in reach.
     """
 
     span: Span
     context: tuple[Span, ...] = ()
+    heading: tuple[Span, ...] = ()
 
     @property
     def size(self) -> float:
         """How much of a sentence it is: a row of a table counts half."""
         return 0.5 if self.context else 1.0
 
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """Everything that is read with the unit, itself last."""
+        return (*self.heading, *self.context, self.span)
+
     def read(self, text: str) -> str:
-        """The unit with its context, as one text."""
-        return "\n".join(span.of(text) for span in (*self.context, self.span))
+        """The unit with its heading and context, as one text."""
+        return "\n".join(span.of(text) for span in self.spans)
 
 
 def units(document: Document, span: Span) -> list[Unit]:
-    """The sentences and table rows of `document` within `span`, in reading order, disjoint."""
+    """The sentences and table rows of `document` within `span`, in reading order, disjoint.
+
+    A heading is no unit of its own, for it says nothing alone: it goes with each unit below it, up to the next one.
+    Only a heading with nothing below it within `span` stands for itself.
+    """
     found: list[Unit] = []
     at = span.start
     for table in _tables(document.blocks, span):
@@ -54,7 +64,21 @@ def units(document: Document, span: Span) -> list[Unit]:
         rows = [replace(unit, span=_within(document.text, unit.span, limits)) for unit in _rows(document, table)]
         found += [unit for unit in rows if unit.span.start < unit.span.end]
         at = max(at, table.span.end)
-    return found + [Unit(span=sentence) for sentence in _sentences(document.text, at, span.end)]
+    found += [Unit(span=sentence) for sentence in _sentences(document.text, at, span.end)]
+    return _under_headings(found, [block.span for block in document.blocks if block.kind == "heading"])
+
+
+def _under_headings(units: Sequence[Unit], headings: Sequence[Span]) -> list[Unit]:
+    found: list[Unit] = []
+    current: tuple[Span, ...] = ()
+    for unit in units:
+        if any(heading.start <= unit.span.start and unit.span.end <= heading.end for heading in headings):
+            current = (unit.span,)
+        else:
+            found.append(replace(unit, heading=tuple(span for span in current if span not in unit.context)))
+    if units and current == (units[-1].span,):
+        found.append(units[-1])
+    return found
 
 
 def scores(question: str, texts: Sequence[str]) -> list[float]:

@@ -195,7 +195,7 @@ def _passages(regions: Sequence[_Region], choices: Sequence[_Choice]) -> tuple[P
 
 def _passage(region: _Region, choices: Sequence[_Choice]) -> Passage:
     text = region.document.text
-    spans = [span for choice in choices for span in (choice.unit.span, *choice.unit.context)]
+    spans = [span for choice in choices for span in choice.unit.spans]
     pieces = compress.joined(spans, text)
     hit = region.hit
     return Passage(

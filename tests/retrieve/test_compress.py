@@ -113,3 +113,15 @@ def test_joined_spans_are_disjoint_in_order_and_cover_what_was_given(text: str, 
         assert one.end < other.start
         assert text[one.end : other.start].strip()
     assert all(any(whole.start <= span.start and span.end <= whole.end for whole in found) for span in spans)
+
+
+def test_a_heading_goes_with_what_stands_below_it() -> None:
+    text = "6. Term and notice\nIt may be ended with three months' warning. Nothing else ends it.\n7. Signatures"
+    first, second = Span(0, 18), Span(text.index("7."), len(text))
+    blocks = (Block(kind="heading", span=first, level=1), Block(kind="heading", span=second, level=1))
+    found = compress.units(Document(text=text, blocks=blocks), Span(0, len(text)))
+    assert [unit.read(text) for unit in found] == [
+        "6. Term and notice\nIt may be ended with three months' warning.",
+        "6. Term and notice\nNothing else ends it.",
+        "7. Signatures",
+    ]
