@@ -1,7 +1,7 @@
 """How long from the start of a process to `import ragagent`, to the help, and to the first hits of a saved index?
 
-Each is a process of its own, run in turns. The index has 2,000 chunks and is built before, or taken from `--kb` when
-one is there. Importing and help must load no engine, and the first hits no torch, or the program fails.
+Each is a process of its own, run in turns. The index has 2,000 chunks and is built before, or taken from `--kb`
+when one is there. Importing and help must load no engine, and the first hits no torch, or the program fails.
 
     python -m ragagent.eval.perf.startup
 """
@@ -21,7 +21,6 @@ from ragagent.eval.perf.measure import interleaved, line
 from ragagent.types import Document
 
 QUESTION = "How long from the start of a process to import, help and first hits?"
-CHUNKS = 2000
 ENGINES = ("torch", "faiss", "llama_cpp", "langgraph", "mcp", "onnxruntime", "openvino")
 HEAVY = ("torch", "transformers", "sentence_transformers")
 
@@ -51,7 +50,7 @@ def main() -> None:
     arguments = _arguments()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.kb or Path(temporary) / "kb"
-        chunks, query = _index(folder)
+        chunks, query = _index(folder, arguments.chunks)
         variants = {
             "python": _process("", ()),
             "import ragagent": _process("import ragagent", ENGINES),
@@ -65,17 +64,18 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=QUESTION)
     parser.add_argument("--kb", type=Path, help="keep the index here, and use the one that is here")
+    parser.add_argument("--chunks", type=int, default=2000)
     parser.add_argument("--repeats", type=int, default=9)
     return parser.parse_args()
 
 
-def _index(folder: Path) -> tuple[int, str]:
+def _index(folder: Path, chunks: int) -> tuple[int, str]:
     """The number of chunks of the index in `folder`, made if it is not there, and a query with hits."""
-    texts = list(generated.texts(CHUNKS, 60))
+    texts = list(generated.texts(chunks, 60))
     with KnowledgeBase.open(folder) as kb:
         if not any(True for _ in kb.documents()):
             kb.ingest(_documents(texts))
-        return kb.status().chunks, " ".join(texts[CHUNKS // 2].split()[:8])
+        return kb.status().chunks, " ".join(texts[chunks // 2].split()[:8])
 
 
 def _documents(texts: list[str]) -> Iterator[Document]:

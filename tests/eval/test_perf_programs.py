@@ -1,0 +1,49 @@
+"""The programs of speed run, check what they time, and print one line; no figure of time is asserted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ragagent.eval.perf import embedding, generated
+
+
+def _run(program: str, *arguments: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", f"ragagent.eval.perf.{program}", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=500)
+    printed = done.stdout.splitlines()
+    assert len(printed) == 1
+    found: dict[str, Any] = json.loads(printed[0])
+    return found
+
+
+def test_embedding_is_compared_on_texts_whose_vectors_agree(minilm: Path) -> None:
+    pytest.importorskip("sentence_transformers")
+    found = _run("embedding", "--model", str(minilm), "--texts", "6", "--tokens", "60", "--repeats", "1")
+    assert found["cosine_min"] > 0.995
+    assert found["texts"] == 6
+    assert found["timings"].keys() == {"ragagent", "sentence-transformers"}
+
+
+def test_vectors_that_disagree_are_an_error_and_not_a_figure() -> None:
+    with pytest.raises(AssertionError, match="cosine"):
+        embedding._agreement({"ragagent": [[1.0, 0.0]], "sentence-transformers": [[0.0, 1.0]]})
+
+
+def test_start_up_is_measured_on_processes_that_load_no_engine_too_many(minilm: Path, tmp_path: Path) -> None:
+    found = _run("startup", "--repeats", "1", "--chunks", "40", "--kb", str(tmp_path / "kb"))
+    assert found["chunks"] == 40
+    assert found["timings"].keys() == {"python", "import ragagent", "ragagent --help", "first hits"}
+    again = _run("startup", "--repeats", "1", "--chunks", "40", "--kb", str(tmp_path / "kb"))
+    assert again["chunks"] == 40
+
+
+def test_generated_text_is_the_same_for_the_same_seed_and_long_enough() -> None:
+    first, again, other = (list(generated.texts(3, 100, seed=seed)) for seed in (1, 1, 2))
+    assert first == again != other
+    assert all(len(text.split()) == 100 for text in first)
