@@ -56,4 +56,9 @@ def _print_event(event: AgentEvent) -> None:
     elif event.result is not None:
         out.print()
         print_answer(event.result.answer)
-        out.print(f"run {event.result.run_id}, {len(event.result.steps)} steps, {event.result.stopped}", style="dim")
+        usage = event.result.usage
+        out.print(
+            f"run {event.result.run_id}, {len(event.result.steps)} steps, {event.result.stopped}, "
+            f"{usage.prompt_tokens} tokens read ({usage.reused_tokens} reused), {usage.completion_tokens} written",
+            style="dim",
+        )

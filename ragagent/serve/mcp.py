@@ -110,7 +110,8 @@ Cursor = Annotated[str | None, Field(max_length=8192, description="next_cursor o
 def build_server(kb: Served, *, name: str = "ragagent", version: str = "") -> MCPServer[Any]:
     """An MCP server over `kb`. Its tools only read; calls of `kb` run in threads, so that it keeps answering.
 
-    Wrong arguments and errors of `kb` come back as tool errors in words; of anything unexpected only the log on standard error tells.
+    Wrong arguments and errors of `kb` come back as tool errors in words; of anything unexpected only the log on
+    standard error tells.
     """
     from mcp.server import MCPServer
     from mcp.types import ToolAnnotations
