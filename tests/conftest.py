@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ragagent.errors import ModelNotFound
+
+# A slow machine is no failure: no test is held to the clock.
+settings.register_profile("ragagent", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ragagent")
 
 
 def _model(name: str) -> Path:
