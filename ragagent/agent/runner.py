@@ -140,7 +140,7 @@ class AgentRunner:
                 steps.messages(state, self._system),
                 max_tokens=self._settings.max_tokens_per_step,
                 sampling=self._sampling,
-                grammar=step_grammar(steps.permitted(state, self._specs), thinks=bool(state.steps)),
+                grammar=step_grammar(steps.permitted(state, self._specs), first=not state.steps),
             )
         except ModelError as error:
             return steps.failed(state, f"{type(error).__name__}: {error}")

@@ -10,10 +10,9 @@ from ragagent.tools.documents import HANDLE_KEY, short_id
 from ragagent.types import Grammar, ToolSpec
 
 FINISH = "final_answer"
-THOUGHT = "found"
-"""The key of the reasoning text. Its name leads: asked for its "thought", a 1.5B model plans the search that it has
-just made and makes it again; asked what it found, it reads the result. The first step has none, because whatever it
-says ("nothing yet") is copied by the next.
+NEEDS, FOUND = "needs", "found"
+"""The key of the reasoning text, of the first step and of the later ones. Their names lead: asked for its "thought" at
+every step, a 1.5B model copies its last one, plans the search that it has just made and makes it again.
 """
 MAX_THOUGHT_CHARS = 200
 MAX_ANSWER_CHARS = 700
@@ -58,23 +57,30 @@ def _limited(schema: Mapping[str, Any], documents: Sequence[str]) -> dict[str, A
     return plain
 
 
-def step_schema(specs: Sequence[ToolSpec], *, thinks: bool) -> dict[str, Any]:
+def step_schema(specs: Sequence[ToolSpec], *, first: bool) -> dict[str, Any]:
     """Accepts `{"found": ..., "tool": NAME, "arguments": {...}}` for the tools of `specs` and nothing else.
 
-    Without "found" unless it `thinks`.
+    The `first` step of a run says what it "needs" instead.
     """
-    return {"anyOf": [_choice(spec, thinks) for spec in specs]}
+    return {"anyOf": [_choice(spec, NEEDS if first else FOUND) for spec in specs]}
 
 
-def _choice(spec: ToolSpec, thinks: bool) -> dict[str, Any]:
-    thought = {THOUGHT: {"type": "string", "minLength": 1, "maxLength": MAX_THOUGHT_CHARS}} if thinks else {}
-    properties = {**thought, "tool": {"const": spec.name}, "arguments": dict(spec.parameters)}
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+def _choice(spec: ToolSpec, thought: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {
+            thought: {"type": "string", "minLength": 1, "maxLength": MAX_THOUGHT_CHARS},
+            "tool": {"const": spec.name},
+            "arguments": dict(spec.parameters),
+        },
+        "required": [thought, "tool", "arguments"],
+        "additionalProperties": False,
+    }
 
 
-def step_grammar(specs: Sequence[ToolSpec], *, thinks: bool) -> Grammar:
+def step_grammar(specs: Sequence[ToolSpec], *, first: bool) -> Grammar:
     """The constraint under which a step is decoded."""
-    return Grammar(kind="json_schema", source=json.dumps(step_schema(specs, thinks=thinks), ensure_ascii=False))
+    return Grammar(kind="json_schema", source=json.dumps(step_schema(specs, first=first), ensure_ascii=False))
 
 
 def described(specs: Sequence[ToolSpec]) -> str:

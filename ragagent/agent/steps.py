@@ -14,13 +14,14 @@ from dataclasses import replace
 from typing import Any
 
 from ragagent.agent.figures import unfounded
-from ragagent.agent.schema import FINISH, FINISH_SPEC, THOUGHT, with_handles
+from ragagent.agent.schema import FINISH, FINISH_SPEC, FOUND, NEEDS, with_handles
 from ragagent.agent.state import AgentState
 from ragagent.tools.calling import Outcome, invalid
 from ragagent.tools.documents import short_id
 from ragagent.types import Completion, Message, Observation, Step, ToolCall, ToolSpec
 
 _FENCE = re.compile(r"`{3,}")
+_MAX_REMINDER_CHARS = 400
 _PARTIAL_ANSWER = re.compile(r'"answer"\s*:\s*"((?:[^"\\]|\\.)*)')
 
 
@@ -50,16 +51,24 @@ def messages(state: AgentState, system: str) -> list[Message]:
     for step in state.steps:
         history.append(Message(role="assistant", content=_written(step)))
         if step.observation is not None:
-            history.append(Message(role="user", content=_read(step.observation)))
+            history.append(Message(role="user", content=f"{_read(step.observation)}{_reminder(state.task)}"))
     return history
+
+
+def _reminder(task: str) -> str:
+    """The task again, below a result: small models lose it behind a long one. Not when it is long itself."""
+    return f"\nTask: {task}" if len(task) <= _MAX_REMINDER_CHARS else ""
 
 
 def _written(step: Step) -> str:
     """The step as the model wrote it, in one spelling."""
     if step.call is None:
         return step.thought
-    thought = {THOUGHT: step.thought} if step.thought else {}
-    call = {**thought, "tool": step.call.name, "arguments": dict(step.call.arguments)}
+    call = {
+        FOUND if step.index else NEEDS: step.thought,
+        "tool": step.call.name,
+        "arguments": dict(step.call.arguments),
+    }
     return json.dumps(call, ensure_ascii=False)
 
 
@@ -85,7 +94,7 @@ def check(state: AgentState, specs: Sequence[ToolSpec]) -> AgentState:
     parsed = _parsed(state.reply)
     if parsed is None:
         return _unreadable(state, call_id)
-    state = replace(state, thought=_text(parsed.get(THOUGHT)))
+    state = replace(state, thought=_text(parsed.get(NEEDS, parsed.get(FOUND))))
     name, arguments = parsed.get("tool"), parsed.get("arguments")
     spec = next((spec for spec in specs if spec.name == name), None)
     if spec is None:
@@ -145,7 +154,7 @@ def _unreadable(state: AgentState, call_id: str) -> AgentState:
     """A reply that is no JSON object. When nothing but the answer was left to say, what there is of it is taken."""
     if state.forced and (partial := _PARTIAL_ANSWER.search(state.reply)):
         return replace(state, answer=_unescaped(partial[1]).strip())
-    why = "it was cut off: write less" if state.cut else "it is not one JSON object with found, tool and arguments"
+    why = "it was cut off: write less" if state.cut else "it is not one JSON object with tool and arguments"
     return _refused(state, call_id, "", f"the reply could not be used: {why}")
 
 

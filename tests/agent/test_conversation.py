@@ -17,10 +17,10 @@ def test_the_conversation_is_the_one_that_was_checked_with_a_model(
     script: Callable[..., Any], say: Callable[..., str], tools: list[Tool]
 ) -> None:
     llm = script(
-        say("search_documents", "", query="room costs"),
-        say("calculate", "room: 84 euros", expression="3 * (84"),
-        say("calculate", "room: 84 euros", expression="3 * 84"),
-        say("final_answer", "together: 252 euros", answer="They cost 252 euros."),
+        say("search_documents", "price of a room", query="room costs"),
+        say("calculate", "price of a room: 84 euros", expression="3 * (84"),
+        say("calculate", "price of a room: 84 euros", expression="3 * 84"),
+        say("final_answer", "price of three nights: 252 euros", answer="They cost 252 euros."),
     )
 
     def cite(task: str, text: str, hits: Any, computed: Any) -> Answer:

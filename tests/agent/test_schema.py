@@ -34,25 +34,26 @@ arguments = st.dictionaries(
 )
 steps = st.fixed_dictionaries(
     {"tool": st.sampled_from(["calculate", "final_answer", "delete"]), "arguments": arguments},
-    optional={"found": st.text(max_size=250), "aside": st.text(max_size=3)},
+    optional={"needs": st.text(max_size=250), "found": st.text(max_size=250), "aside": st.text(max_size=3)},
 )
 
 
 @given(steps, st.booleans())
 def test_a_step_is_accepted_exactly_when_its_tool_is_permitted_and_its_arguments_are_valid(
-    step: Any, thinks: bool
+    step: Any, first: bool
 ) -> None:
     spec = next((spec for spec in SPECS if spec.name == step["tool"]), None)
     fits = spec is not None and not invalid(spec.parameters, step["arguments"])
-    thought = 1 <= len(step.get("found", "")) <= 200 if thinks else "found" not in step
-    accepted = jsonschema.Draft202012Validator(step_schema(SPECS, thinks=thinks)).is_valid(step)
+    key, other = ("needs", "found") if first else ("found", "needs")
+    thought = 1 <= len(step.get(key, "")) <= 200 and other not in step
+    accepted = jsonschema.Draft202012Validator(step_schema(SPECS, first=first)).is_valid(step)
     assert accepted == (fits and thought and "aside" not in step)
 
 
 def test_the_schema_of_the_built_in_tools_can_be_enforced_while_decoding(tools: list[Tool]) -> None:
     specs = [with_handles(tool.spec, ["a", "b" * 20]) for tool in tools]
-    for thinks in (False, True):
-        grammar.check(step_grammar([spec for spec in specs if spec is not None], thinks=thinks))
+    for first in (False, True):
+        grammar.check(step_grammar([spec for spec in specs if spec is not None], first=first))
 
 
 def test_a_document_parameter_takes_only_documents_that_the_run_has_met() -> None:

@@ -96,7 +96,8 @@ def test_nothing_inside_a_result_can_end_its_fence(content: str) -> None:
     observation = Observation(call_id="r:0", name="search_documents", content=content)
     state = replace(NEW, steps=(Step(index=0, thought="", call=None, observation=observation),))
     shown = steps.messages(state, "")[-1].content
-    _, opening, *_, fence = shown.split("\n")
+    _, opening, *_, fence, reminder = shown.split("\n")
+    assert reminder == "Task: What does a room cost?"
     assert opening == fence
     assert set(fence) == {"`"}
     assert fence not in content
