@@ -442,15 +442,31 @@ def test_a_closed_stream_stops_the_model_and_the_next_answer_is_the_usual_one(
     assert process_of(model) == pid
 
 
-def test_an_interrupt_cancels_the_request_while_it_reads_the_prompt(opened: Callable[..., LlamaModel]) -> None:
-    model = opened(LlmSettings(context_tokens=8192, batch_tokens=2048))
-    model.start()
-    pid = process_of(model)
-    threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        model.chat([Message(role="user", content=EVIDENCE * 36)], max_tokens=2000)
-    assert model.chat(STORY, max_tokens=4).text
-    assert process_of(model) == pid
+INTERRUPTED = """
+import os, signal, sys, threading
+from ragagent.models.llama import LlamaModel
+from ragagent.settings import LlmSettings
+from ragagent.types import Message
+
+model = LlamaModel(sys.argv[1], LlmSettings(context_tokens=8192, batch_tokens=2048))
+model.start()
+pid = model.pid
+threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    model.chat([Message(role="user", content=sys.argv[2])], max_tokens=2000)
+except KeyboardInterrupt:
+    print("interrupted")
+print("answered" if model.chat([Message(role="user", content="Hello")], max_tokens=4).text else "silent")
+print("same process" if model.pid == pid else "another process")
+model.close()
+"""
+
+
+def test_an_interrupt_cancels_the_request_while_it_reads_the_prompt(tiny_gguf: Path) -> None:
+    # In a program of its own, as a person would interrupt it: the signal is for the whole process.
+    command = [sys.executable, "-c", INTERRUPTED, str(tiny_gguf), EVIDENCE * 36]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout.splitlines() == ["interrupted", "answered", "same process"], done.stderr
 
 
 def test_the_thread_that_started_the_process_may_end(opened: Callable[..., LlamaModel]) -> None:
