@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ragagent.errors import ConfigError, FingerprintMismatch, IndexStateError
-from ragagent.protocols import LLM, Embedder, IndexStatus, Progress, Sink, Tool
+from ragagent.protocols import LLM, Embedder, Index, IndexStatus, Progress, Sink, Tool
 from ragagent.settings import Settings
 from ragagent.trace import Trace
 from ragagent.types import (
@@ -30,7 +30,6 @@ from ragagent.types import (
 )
 
 if TYPE_CHECKING:
-    from ragagent.index.embedded import EmbeddedIndex
     from ragagent.models.store import ModelStore
 
 DEFAULT_FOLDER = ".ragagent"
@@ -46,7 +45,7 @@ class KnowledgeBase:
 
     def __init__(
         self,
-        index: EmbeddedIndex,
+        index: Index,
         *,
         path: Path,
         settings: Settings,
@@ -54,6 +53,7 @@ class KnowledgeBase:
         llm: LLM | None = None,
         trace: Sink | None = None,
     ) -> None:
+        """Around an index that is open already; `open` makes the usual one. `path` is where agents keep their runs."""
         self.path = path
         self.settings = settings
         self._index = index
@@ -129,7 +129,7 @@ class KnowledgeBase:
         """The embedding model, loaded at the first use. Raises FingerprintMismatch if it is not the index's own."""
         with self._lock:
             if self._embedder is None:
-                stored = self._index.fingerprint
+                stored = self._index.status().fingerprint
                 embedder = _open_embedder(self.settings, stored.get("embedder_name"))
                 self._owned.append(embedder)
                 if embedder.fingerprint != stored["embedder"]:

@@ -237,6 +237,10 @@ class Index(Protocol):
 
     def status(self) -> IndexStatus: ...
 
+    def check(self) -> tuple[str, ...]:
+        """Reads everything and returns what is wrong with it, in words; empty when all is well."""
+        ...
+
     def close(self) -> None: ...
 
 

@@ -101,12 +101,6 @@ class EmbeddedIndex:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def fingerprint(self) -> Mapping[str, str]:
-        """What the index was built with."""
-        with self._readers.snapshot() as connection:
-            return schema.fingerprint(connection)
-
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Keeps other writers out for a block of several writes; each write takes the same right for itself otherwise.
