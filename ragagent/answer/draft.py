@@ -13,6 +13,9 @@ from ragagent.answer.quote import MAX_CLAIMS, NOT_FOUND
 _FENCE = re.compile(r"^\s*```\w*\s*|\s*```\s*$")
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s+")
 _LABEL = re.compile(r"^\s*(?:answer|quote)\s*:\s*", re.IGNORECASE)
+_MARKS = " \t\r\n.*\"'`"
+# What is shown only once it can no longer be the beginning of one of these.
+_HELD_BACK = ("".join(NOT_FOUND.split()), "ANSWER:", "QUOTE:")
 _MAX_CHARS = 20_000
 
 
@@ -37,7 +40,12 @@ def parse(text: str) -> list[Draft]:
 
 def is_refusal(text: str) -> bool:
     """Whether a model's text says that nothing was found."""
-    return _LABEL.sub("", text).strip(" .*\"'`").upper().startswith(NOT_FOUND)
+    return _bare(text).startswith(NOT_FOUND)
+
+
+def _bare(text: str) -> str:
+    """The text in capitals, without a label and the marks that a model may put around it."""
+    return _LABEL.sub("", text.strip(_MARKS)).strip(_MARKS).upper()
 
 
 class Shown:
@@ -59,8 +67,9 @@ class Shown:
 
     def _undecided(self) -> bool:
         """Whether the text is a refusal, may become one, or is something other than lines."""
-        begun = self._text.strip()
-        return not begun or NOT_FOUND.startswith(begun[: len(NOT_FOUND)].upper()) or begun[0] in "{[`"
+        begun = "".join(_bare(self._text).split())
+        may_become = any(start.startswith(begun[: len(start)]) for start in _HELD_BACK)
+        return may_become or self._text.lstrip()[:1] in "{[`"
 
 
 def _from_lines(text: str) -> Iterator[Draft]:
