@@ -5,7 +5,6 @@ Both only put the parts together; every part can be passed in instead of being m
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,7 +24,6 @@ from ragagent.types import (
     Document,
     Hit,
     IngestReport,
-    Sampling,
     SearchMode,
 )
 
@@ -201,6 +199,7 @@ class KnowledgeBase:
         Closing the iterator cancels the model.
         """
         from ragagent.answer import compose
+        from ragagent.models.sampling import configured
         from ragagent.retrieve import pack
 
         hits = self.search(question, k=self.settings.retrieval.k, where=where)
@@ -223,7 +222,7 @@ class KnowledgeBase:
                 self.llm,
                 document=self._index.document,
                 settings=self.settings.answer,
-                sampling=_sampling(self.settings),
+                sampling=configured(self.settings.llm),
             )
 
     def remove(self, document_id: str) -> bool:
@@ -364,12 +363,6 @@ def _nothing_found(kb: KnowledgeBase) -> str:
     if not kb.status().documents:
         return "the knowledge base is empty; ingest documents first"
     return "nothing in the documents matches the question"
-
-
-def _sampling(settings: Settings) -> Sampling:
-    llm = settings.llm
-    names = {item.name for item in dataclasses.fields(Sampling)}
-    return Sampling(**{name: getattr(llm, name) for name in names})
 
 
 __all__ = ["DEFAULT_FOLDER", "Agent", "KnowledgeBase"]

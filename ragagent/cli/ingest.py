@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -11,6 +10,7 @@ import click
 from ragagent.cli.context import Context, embedder_option, json_option, kb_option
 from ragagent.cli.output import echo_json
 from ragagent.cli.progress import Bar
+from ragagent.jsonable import jsonable
 from ragagent.types import IngestReport
 
 
@@ -39,7 +39,7 @@ def ingest(
             with Bar() as bar:
                 reports.append((source, knowledge_base.ingest(source, prune=prune, progress=bar)))
     if as_json:
-        echo_json([{"source": source, **_fields(report)} for source, report in reports])
+        echo_json([{"source": source, **jsonable(report)} for source, report in reports])
     else:
         for source, report in reports:
             print_report(source, report)
@@ -64,7 +64,3 @@ def print_report(source: str, report: IngestReport, *, err: bool = False) -> Non
 def readable(uri: str) -> str:
     """A file address as the path it stands for; any other address as it is."""
     return unquote(uri.removeprefix("file://")) if uri.startswith("file:///") else uri
-
-
-def _fields(report: IngestReport) -> dict[str, object]:
-    return dataclasses.asdict(report)

@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from ragagent import KnowledgeBase, Settings
@@ -87,7 +86,6 @@ def killed_after(commits: int, seconds: float, kb: Path, folder: Path) -> tuple[
 def check_whole(kb: KnowledgeBase) -> int:
     """Asserts that every document there is complete and found by both searches; returns how many there are."""
     assert kb.check() == ()
-    embedder = HashEmbedder()
     documents = list(kb.documents())
     for document in documents:
         number = int(document.uri.rsplit("-", 1)[1].removesuffix(".txt"))
@@ -101,8 +99,6 @@ def check_whole(kb: KnowledgeBase) -> int:
         assert len(found) == 3
         (nearest, *_) = kb.search(hits[0].text, k=1, mode="dense")
         assert nearest.document_id == document.id
-    vector = embedder.embed_query("weather")
-    assert np.isclose(np.linalg.norm(vector), 1)
     return len(documents)
 
 
