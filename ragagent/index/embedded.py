@@ -42,7 +42,7 @@ class EmbeddedIndex:
         self._retrieval = retrieval
         self._fold_chunks = fold_chunks
         self._analyser = Analyser()
-        self._loader = Loader(folder=folder, dimension=dimension, analyser=self._analyser)
+        self._loader = Loader(folder=folder, analyser=self._analyser)
         self._lock = WriterLock(folder, lock_timeout_s)
         self._readers = Readers(folder)
         self._refreshing = threading.Lock()

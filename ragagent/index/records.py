@@ -1,4 +1,7 @@
-"""Rows of the database as the records of `ragagent.types`, and back."""
+"""Rows of the database as the records of `ragagent.types`, and back.
+
+What is read is held against its checksum; a row that is not what was written raises Corrupt, naming the document.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ragagent.errors import Corrupt
+from ragagent.index import checksums
 from ragagent.protocols import KnownDocument
 from ragagent.types import Block, Chunk, Document, Span
 
 PIECE_CHARS = 16_384
 """Texts are stored in pieces of this many characters."""
 
-_DOCUMENT = "row, id, uri, title, media_type, revision, metadata, acl, blocks"
-_CHUNK = 'c.row, c.id, d.id, c.start, c."end", c.page, c.headings, c.position, c.document'
+_VALUES = "uri, source, revision, title, media_type, metadata, acl, blocks, characters"
+_DOCUMENT = f"row, id, born, checksum, {_VALUES}"
+_CHUNK = 'c.row, c.id, d.id, c.start, c."end", c.page, c.headings, c.position, c.document, c.embedding, c.checksum'
+_CHUNK_COLUMNS = 11
+_LIVE = "c.edition = (SELECT value FROM meta WHERE key = 'edition')"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +35,36 @@ class Found:
     title: str
     uri: str
     metadata: Mapping[str, Any]
+
+
+def document_values(document: Document, source: str) -> tuple[str | int, ...]:
+    """The columns of a document's row: uri, source, revision, title, media_type, metadata, acl, blocks, characters."""
+    metadata = json.dumps(dict(document.metadata), default=list)
+    return (
+        *(document.uri, source, document.revision, document.title, document.media_type),
+        *(metadata, json.dumps(document.acl), blocks_as_json(document.blocks), len(document.text)),
+    )
+
+
+def document_checksum(document_id: str, values: Sequence[str | int], born: int) -> int:
+    """The checksum of a document's row: all but its stamp, which is no part of the document."""
+    return checksums.row(document_id, born, *values)
+
+
+def damaged(uri: str, what: str) -> Corrupt:
+    """The error for a document of which something stored is not what was written."""
+    return Corrupt(
+        f"{uri}: {what} in the database is damaged. Remove the document (ragagent documents remove) and ingest it "
+        "again, or restore the knowledge base from a backup"
+    )
+
+
+def damaged_chunk(connection: sqlite3.Connection, row: int, what: str) -> Corrupt:
+    """As `damaged`, for the document of the chunk at `row`."""
+    found = connection.execute(
+        "SELECT d.uri FROM chunks c JOIN documents d ON d.row = c.document WHERE c.row = ?", (row,)
+    ).fetchone()
+    return damaged(found[0] if found else f"chunk {row}", what)
 
 
 def headings(stored: str) -> tuple[str, ...]:
@@ -47,7 +85,7 @@ def pieces(text: str) -> Iterator[tuple[int, str]]:
 
 
 def text_of(connection: sqlite3.Connection, document: int, span: Span | None = None) -> str:
-    """The text of a document's row, or the part of it that `span` covers."""
+    """The text of a document's row, or the part of it that `span` covers. What is damaged is left as it is."""
     if span is None:
         rows = connection.execute("SELECT text FROM texts WHERE document = ? ORDER BY start", (document,))
         return "".join(text for (text,) in rows)
@@ -57,6 +95,18 @@ def text_of(connection: sqlite3.Connection, document: int, span: Span | None = N
         (document, first, span.end),
     )
     return "".join(text for (text,) in rows)[span.start - first : span.end - first]
+
+
+def _whole_text(connection: sqlite3.Connection, document: int, uri: str, characters: int) -> str:
+    rows = connection.execute(
+        "SELECT start, text, checksum FROM texts WHERE document = ? ORDER BY start", (document,)
+    ).fetchall()
+    if any(checksums.piece(document, start, text) != checksum for start, text, checksum in rows):
+        raise damaged(uri, "its text")
+    text = "".join(text for _, text, _ in rows)
+    if len(text) != characters:
+        raise damaged(uri, "its text")
+    return text
 
 
 def document(connection: sqlite3.Connection, document_id: str) -> Document | None:
@@ -84,13 +134,14 @@ def known(connection: sqlite3.Connection, source: str | None) -> dict[str, Known
 def chunks(connection: sqlite3.Connection, document_id: str) -> list[Chunk]:
     """The chunks of a document in reading order."""
     rows = connection.execute(
-        f"SELECT {_CHUNK} FROM chunks c JOIN documents d ON d.row = c.document WHERE d.id = ? ORDER BY c.position",
+        f"SELECT {_CHUNK}, d.uri FROM chunks c JOIN documents d ON d.row = c.document"
+        f" WHERE d.id = ? AND {_LIVE} ORDER BY c.position",
         (document_id,),
     ).fetchall()
     if not rows:
         return []
-    text = text_of(connection, rows[0][-1])
-    return [_chunk(row, text[row[3] : row[4]]) for row in rows]
+    text = text_of(connection, rows[0][8])
+    return [_checked(row, text[row[3] : row[4]], row[_CHUNK_COLUMNS]) for row in rows]
 
 
 def found(connection: sqlite3.Connection, rows: Sequence[int]) -> list[Found]:
@@ -100,38 +151,58 @@ def found(connection: sqlite3.Connection, rows: Sequence[int]) -> list[Found]:
 
 def _found(connection: sqlite3.Connection, row: int) -> Found:
     values = connection.execute(
-        f"SELECT {_CHUNK}, d.title, d.uri, d.metadata FROM chunks c JOIN documents d ON d.row = c.document"
+        f"SELECT {_CHUNK}, d.born, d.checksum, {_OF_DOCUMENT} FROM chunks c JOIN documents d ON d.row = c.document"
         " WHERE c.row = ?",
         (row,),
     ).fetchone()
+    if values is None:
+        raise damaged_chunk(connection, row, "a passage that search knows")
+    born, checksum, *document = values[_CHUNK_COLUMNS:]
+    uri, _, _, title, _, metadata, *_ = document
+    if document_checksum(values[2], document, born) != checksum:
+        raise damaged(uri, "its record")
     text = text_of(connection, values[8], Span(values[3], values[4]))
-    return Found(row=row, chunk=_chunk(values, text), title=values[9], uri=values[10], metadata=json.loads(values[11]))
+    return Found(row=row, chunk=_checked(values, text, uri), title=title, uri=uri, metadata=json.loads(metadata))
 
 
 def _document(connection: sqlite3.Connection, row: Sequence[Any]) -> Document:
+    number, key, born, checksum, *values = row
+    uri, _, revision, title, media_type, metadata, acl, blocks, characters = values
+    if document_checksum(key, values, born) != checksum:
+        raise damaged(uri, "its record")
     return Document(
-        id=row[1],
-        uri=row[2],
-        title=row[3],
-        text=text_of(connection, row[0]),
-        media_type=row[4],
-        revision=row[5],
-        metadata=json.loads(row[6]),
-        acl=tuple(json.loads(row[7])),
+        id=key,
+        uri=uri,
+        title=title,
+        text=_whole_text(connection, number, uri, characters),
+        media_type=media_type,
+        revision=revision,
+        metadata=json.loads(metadata),
+        acl=tuple(json.loads(acl)),
         blocks=tuple(
             Block(kind=kind, span=Span(start, end), level=level, number=number)
-            for kind, start, end, level, number in json.loads(row[8])
+            for kind, start, end, level, number in json.loads(blocks)
         ),
     )
 
 
-def _chunk(row: Sequence[Any], text: str) -> Chunk:
-    return Chunk(
-        id=row[1],
-        document_id=row[2],
-        span=Span(row[3], row[4]),
-        text=text,
-        page=row[5],
-        headings=headings(row[6]),
-        position=row[7],
-    )
+_OF_DOCUMENT = ", ".join(f"d.{name}" for name in _VALUES.split(", "))
+
+
+def _checked(row: Sequence[Any], text: str, uri: str) -> Chunk:
+    """The chunk of a row with its text. Raises Corrupt when either is not what was written."""
+    try:
+        chunk = Chunk(
+            id=row[1],
+            document_id=row[2],
+            span=Span(row[3], row[4]),
+            text=text,
+            page=row[5],
+            headings=headings(row[6]),
+            position=row[7],
+        )
+    except ValueError:
+        chunk = None
+    if chunk is None or checksums.chunk(chunk, row[9]) != row[10]:
+        raise damaged(uri, "a passage")
+    return chunk

@@ -1,32 +1,49 @@
 """The tables of a knowledge base, their version, and what the index was built with.
 
-meta         generation (counts commits), dimension
-fingerprint  what the index was built with: embedder, chunker, analyser
+meta         generation (counts commits), edition (the live one)
+editions     what the documents were cut, embedded and analysed with; one is live, others are being built or kept
 documents    one row for each document; its text lies in `texts`, in pieces, so that a passage of a long text
-             is read without the rest
+             is read without the rest; `born` is the generation of the commit that wrote this version
 attributes   what `where` can ask for: (key, value, document)
-chunks       one row for each chunk; rows only grow and are never used twice
-embeddings   one vector for each text that was embedded, shared by the chunks that have it
+chunks       one row for each chunk of an edition; rows only grow and are never used twice
+embeddings   one vector for each text that an embedder saw, shared by the chunks that have it, of any edition
 postings     the analysed terms of the chunks that are in no segment yet: the tail
 dead         rows that are gone but still in a segment or in a reader's memory
-segments     the immutable files: each holds the rows first..last, apart from those that were dead when it was made
+segments     the immutable files: each holds the rows first..last of an edition, apart from those that were dead when
+             it was made
+built        the documents that an edition which is not live has chunks for, as the documents are now
+snapshots    names for generations
+archive      versions of documents that are gone but belong to a snapshot: born <= generation < died
+archived_embeddings  the vectors that an archived version needs
+
+Checksums are CRC-32; `ragagent.index.checksums` says of what. They tell a flipped bit, not a forger.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ragagent.errors import Corrupt, FingerprintMismatch, NewerVersion
-from ragagent.index.database import FILE_NAME, connect, translated
+from ragagent.index.database import FILE_NAME, connect, sync_folder, translated
 
-VERSION = 1
+VERSION = 2
 APPLICATION_ID = 0x52414758
+_ASIDE = ".aside"
 
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE fingerprint (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE editions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    fingerprint TEXT NOT NULL,
+    dimension INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('live', 'building', 'old')),
+    created REAL NOT NULL
+);
 CREATE TABLE documents (
     row INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -38,14 +55,19 @@ CREATE TABLE documents (
     media_type TEXT NOT NULL,
     metadata TEXT NOT NULL,
     acl TEXT NOT NULL,
-    blocks TEXT NOT NULL
+    blocks TEXT NOT NULL,
+    characters INTEGER NOT NULL,
+    born INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
 );
 CREATE INDEX documents_by_uri ON documents (uri, id);
 CREATE INDEX documents_by_source ON documents (source);
+CREATE INDEX documents_by_born ON documents (born);
 CREATE TABLE texts (
     document INTEGER NOT NULL REFERENCES documents (row) ON DELETE CASCADE,
     start INTEGER NOT NULL,
     text TEXT NOT NULL,
+    checksum INTEGER NOT NULL,
     PRIMARY KEY (document, start)
 ) WITHOUT ROWID;
 CREATE TABLE attributes (
@@ -56,35 +78,42 @@ CREATE TABLE attributes (
 ) WITHOUT ROWID;
 CREATE INDEX attributes_by_document ON attributes (document);
 CREATE TABLE embeddings (
-    row INTEGER PRIMARY KEY,
+    row INTEGER PRIMARY KEY AUTOINCREMENT,
     digest BLOB NOT NULL UNIQUE,
     vector BLOB NOT NULL
 );
 CREATE TABLE chunks (
     row INTEGER PRIMARY KEY AUTOINCREMENT,
+    edition INTEGER NOT NULL REFERENCES editions (id),
     document INTEGER NOT NULL REFERENCES documents (row),
-    id TEXT NOT NULL UNIQUE,
+    id TEXT NOT NULL,
     position INTEGER NOT NULL,
     start INTEGER NOT NULL,
     "end" INTEGER NOT NULL,
     page INTEGER,
     headings TEXT NOT NULL,
     content BLOB NOT NULL,
-    embedding INTEGER NOT NULL REFERENCES embeddings (row)
+    embedding INTEGER NOT NULL REFERENCES embeddings (row),
+    checksum INTEGER NOT NULL,
+    UNIQUE (edition, id)
 );
-CREATE INDEX chunks_by_document ON chunks (document, position);
+CREATE INDEX chunks_by_document ON chunks (document, edition, position);
 CREATE INDEX chunks_by_embedding ON chunks (embedding);
 CREATE TABLE postings (
     chunk INTEGER PRIMARY KEY REFERENCES chunks (row) ON DELETE CASCADE,
+    edition INTEGER NOT NULL,
     terms TEXT NOT NULL,
-    counts BLOB NOT NULL
+    counts BLOB NOT NULL,
+    checksum INTEGER NOT NULL
 );
 CREATE TABLE dead (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
-    row INTEGER NOT NULL UNIQUE
+    row INTEGER NOT NULL UNIQUE,
+    edition INTEGER NOT NULL
 );
 CREATE TABLE segments (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
+    edition INTEGER NOT NULL REFERENCES editions (id),
     first INTEGER NOT NULL,
     last INTEGER NOT NULL,
     chunks INTEGER NOT NULL,
@@ -92,6 +121,36 @@ CREATE TABLE segments (
     sparse TEXT NOT NULL,
     bytes INTEGER NOT NULL
 );
+CREATE TABLE built (
+    edition INTEGER NOT NULL REFERENCES editions (id),
+    document INTEGER NOT NULL REFERENCES documents (row) ON DELETE CASCADE,
+    PRIMARY KEY (edition, document)
+) WITHOUT ROWID;
+CREATE INDEX built_by_document ON built (document);
+CREATE TABLE snapshots (
+    name TEXT PRIMARY KEY,
+    generation INTEGER NOT NULL,
+    created REAL NOT NULL,
+    documents INTEGER NOT NULL,
+    automatic INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE archive (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    document_id TEXT NOT NULL,
+    uri TEXT NOT NULL,
+    born INTEGER NOT NULL,
+    died INTEGER NOT NULL,
+    revision TEXT NOT NULL,
+    edition INTEGER NOT NULL,
+    record BLOB NOT NULL
+);
+CREATE INDEX archive_by_life ON archive (died, born);
+CREATE TABLE archived_embeddings (
+    archive INTEGER NOT NULL REFERENCES archive (id) ON DELETE CASCADE,
+    embedding INTEGER NOT NULL REFERENCES embeddings (row),
+    PRIMARY KEY (archive, embedding)
+) WITHOUT ROWID;
+CREATE INDEX archived_by_embedding ON archived_embeddings (embedding);
 """
 
 NAME_KEY = "embedder_name"
@@ -101,8 +160,12 @@ NAME_KEY = "embedder_name"
 def create(folder: Path, fingerprint: Mapping[str, str], dimension: int) -> None:
     """Makes the database, whole or not at all. The caller holds the writer's lock and has seen that there is none."""
     with translated(folder):
-        # Built in one transaction: a kill leaves an empty file, which the next `create` fills.
-        connection = sqlite3.connect(folder / FILE_NAME, isolation_level=None)
+        # Built aside, so that it appears whole: a kill while SQLite writes its first pages would leave a rollback
+        # journal, which no reader can play back.
+        aside = folder / f"{FILE_NAME}{_ASIDE}"
+        for leftover in (*folder.glob(f"{aside.name}*"), *folder.glob(f"{FILE_NAME}-*")):
+            leftover.unlink()
+        connection = sqlite3.connect(aside, isolation_level=None)
         try:
             connection.execute("PRAGMA page_size = 8192")
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -111,13 +174,16 @@ def create(folder: Path, fingerprint: Mapping[str, str], dimension: int) -> None
             connection.execute("BEGIN IMMEDIATE")
             for statement in TABLES.split(";"):
                 connection.execute(statement)
-            connection.execute("INSERT INTO meta VALUES ('generation', 1), ('dimension', ?)", (dimension,))
-            connection.executemany("INSERT INTO fingerprint VALUES (?, ?)", sorted(fingerprint.items()))
+            edition = insert_edition(connection, fingerprint, dimension, "live")
+            connection.execute("INSERT INTO meta VALUES ('generation', 1), ('edition', ?)", (edition,))
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.execute("COMMIT")
         finally:
             connection.close()
+        aside.replace(folder / FILE_NAME)
+        sync_folder(folder)
+        sync_folder(folder.parent)
 
 
 def exists(folder: Path) -> bool:
@@ -141,16 +207,16 @@ def _logged(file: Path) -> bool:
 def checked(folder: Path, connection: sqlite3.Connection) -> bool:
     """Whether the schema is there, in a version that this code reads."""
     with translated(folder):
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        found = version(connection)
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if tables == 0:
         return False
     if application != APPLICATION_ID:
         raise Corrupt(f"{folder / FILE_NAME}: a database, but not one of ragagent; choose another folder")
-    if version > VERSION:
+    if found > VERSION:
         raise NewerVersion(
-            f"{folder}: made by a newer ragagent (format {version}, this one reads up to {VERSION}); "
+            f"{folder}: made by a newer ragagent (format {found}, this one reads up to {VERSION}); "
             "it is left as it is. Upgrade ragagent to use it"
         )
     return True
@@ -161,14 +227,43 @@ def generation(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()[0])
 
 
-def fingerprint(connection: sqlite3.Connection) -> dict[str, str]:
-    """What the index was built with."""
-    return dict(connection.execute("SELECT key, value FROM fingerprint ORDER BY key"))
+def version(connection: sqlite3.Connection) -> int:
+    """The format of the database."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def dimension(connection: sqlite3.Connection) -> int:
-    """The number of components of a vector."""
-    return int(connection.execute("SELECT value FROM meta WHERE key = 'dimension'").fetchone()[0])
+def insert_edition(connection: sqlite3.Connection, fingerprint: Mapping[str, str], dimension: int, state: str) -> int:
+    """Adds an edition, inside the caller's transaction; returns its id, which is never used twice."""
+    stored = connection.execute(
+        "INSERT INTO editions (fingerprint, dimension, state, created) VALUES (?, ?, ?, ?)",
+        (json.dumps(dict(fingerprint), sort_keys=True), dimension, state, time.time()),
+    )
+    return int(stored.lastrowid or 0)
+
+
+def edition(connection: sqlite3.Connection) -> int:
+    """The live edition."""
+    return int(connection.execute("SELECT value FROM meta WHERE key = 'edition'").fetchone()[0])
+
+
+def fingerprint(connection: sqlite3.Connection, edition: int | None = None) -> dict[str, str]:
+    """What an edition, the live one by default, was built with. Also of a database of format 1."""
+    if version(connection) == 1:
+        return dict(connection.execute("SELECT key, value FROM fingerprint ORDER BY key"))
+    return dict(json.loads(_of_edition(connection, "fingerprint", edition)))
+
+
+def dimension(connection: sqlite3.Connection, edition: int | None = None) -> int:
+    """The number of components of the vectors of an edition, the live one by default. Also of format 1."""
+    if version(connection) == 1:
+        return int(connection.execute("SELECT value FROM meta WHERE key = 'dimension'").fetchone()[0])
+    return int(_of_edition(connection, "dimension", edition))
+
+
+def _of_edition(connection: sqlite3.Connection, column: str, edition: int | None) -> Any:
+    wanted = "(SELECT value FROM meta WHERE key = 'edition')" if edition is None else "?"
+    values = () if edition is None else (edition,)
+    return connection.execute(f"SELECT {column} FROM editions WHERE id = {wanted}", values).fetchone()[0]
 
 
 def require_fingerprint(

@@ -1,4 +1,8 @@
-"""Writing: documents, chunks, vectors and terms go into SQLite in one transaction, or not at all."""
+"""Writing: documents, chunks, vectors and terms go into SQLite in one transaction, or not at all.
+
+A batch is written table by table, not document by document: a statement that runs once for all rows costs a fraction
+of one that runs for each, and the rows of a table come in the order in which it keeps them.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +12,25 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ragagent.errors import ConfigError
-from ragagent.index import filters, postings, records
+from ragagent.index import archive, checksums, filters, postings, records, schema
+from ragagent.index.archive import Version
 from ragagent.index.database import translated
 from ragagent.protocols import Entry
 from ragagent.text.analyser import Analyser
-from ragagent.types import Chunk, Document, Vector, digest
+from ragagent.types import Chunk, Document, Metadata, Vector, digest
 
 Counts = npt.NDArray[np.uint16]
+
+_GROUP = 500
+"""So many values are bound to one statement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +38,19 @@ class _Stored:
     """A chunk that is in the database: `content` changes with anything that search sees of it."""
 
     row: int
+    edition: int
+    content: bytes
+    embedding: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _New:
+    """A chunk that goes into the database."""
+
+    row: int
+    document: int
+    title: str
+    chunk: Chunk
     content: bytes
     embedding: int
 
@@ -49,13 +72,76 @@ def transaction(folder: Path, connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def write(connection: sqlite3.Connection, entries: Sequence[Entry], remove: Iterable[str], analyser: Analyser) -> None:
-    """Removes, then adds or replaces, inside the caller's transaction."""
-    freed: set[int] = set()
-    for document_id in remove:
-        freed |= _remove(connection, document_id)
-    for entry in entries:
-        freed |= _replace(connection, entry, analyser)
-    _drop_embeddings(connection, freed)
+    """Removes, then adds or replaces, inside the caller's transaction.
+
+    The chunks go into the live edition; other editions lose the documents that change, and their marks as built.
+    """
+    edition = schema.edition(connection)
+    # Of two entries for one document the later one counts.
+    latest = list({one.document.id: one for one in entries}.values())
+    embeddings = _embedded(connection, latest, edition)
+    write_versions(connection, [_version(*both) for both in zip(latest, embeddings, strict=True)], remove, analyser)
+
+
+def write_versions(
+    connection: sqlite3.Connection, versions: Sequence[Version], remove: Iterable[str], analyser: Analyser
+) -> None:
+    """As `write`, of versions of documents, one for each document, whose embeddings are there already."""
+    edition = schema.edition(connection)
+    gone = rows_of(connection, remove)
+    there = rows_of(connection, [one.document.id for one in versions])
+    archive.keep(connection, list({**gone, **there}.values()))
+    freed = _delete_documents(connection, [row for key, row in gone.items() if key not in there])
+    rows = _write_documents(connection, versions, there)
+    freed |= _forget_editions(connection, list(there.values()), edition)
+    freed |= _write_chunks(connection, edition, versions, rows, analyser)
+    drop_embeddings(connection, freed)
+
+
+def write_built(connection: sqlite3.Connection, edition: int, entries: Sequence[Entry], analyser: Analyser) -> None:
+    """Writes the chunks and vectors of `entries` for an edition that is not live, and marks them as built.
+
+    Inside the caller's transaction. The documents themselves stay as they are: an entry whose document is gone, or
+    has another revision by now, is passed over, so that what is not marked has to be built again.
+    """
+    latest = {one.document.id: one for one in entries}
+    there = rows_of(connection, latest)
+    current = {
+        key: row
+        for key, row in there.items()
+        if latest[key].document.revision
+        == connection.execute("SELECT revision FROM documents WHERE row = ?", (row,)).fetchone()[0]
+    }
+    kept = [latest[key] for key in current]
+    embeddings = _embedded(connection, kept, edition)
+    versions = [_version(*both) for both in zip(kept, embeddings, strict=True)]
+    freed = _write_chunks(connection, edition, versions, [current[one.document.id] for one in kept], analyser)
+    drop_embeddings(connection, freed)
+    marks = [(edition, row) for row in current.values()]
+    connection.executemany("INSERT OR IGNORE INTO built (edition, document) VALUES (?, ?)", marks)
+
+
+def retag(connection: sqlite3.Connection, metadata: Mapping[str, Metadata]) -> list[str]:
+    """Gives documents (by id) new metadata, inside the caller's transaction; returns the ids that are not there.
+
+    Chunks, vectors and texts stay as they are, in every edition.
+    """
+    there = rows_of(connection, metadata)
+    archive.keep(connection, list(there.values()))
+    for key, row in there.items():
+        old = archive.version(connection, row)
+        new = Document(
+            **{name: getattr(old.document, name) for name in _KEPT_BY_RETAG},
+            metadata=metadata[key],
+        )
+        values = _document_values(old, new, _next_generation(connection))
+        connection.execute(f"UPDATE documents SET {_ASSIGNED} WHERE row = ?", (*values, row))
+        connection.execute("DELETE FROM attributes WHERE document = ?", (row,))
+        _write_attributes(connection, [(row, new, old.source)])
+    return [key for key in metadata if key not in there]
+
+
+_KEPT_BY_RETAG = ("id", "uri", "title", "text", "blocks", "media_type", "acl")
 
 
 def require(entry: Entry, dimension: int) -> None:
@@ -91,19 +177,29 @@ def _require_unicode(entry: Entry) -> None:
         ) from None
 
 
-def text_digest(text: str) -> bytes:
-    """The key of an embedding."""
-    return bytes.fromhex(digest(text))
+def text_key(embedder: str, text: str) -> bytes:
+    """The key of the embedding of `text` by the embedder of that fingerprint."""
+    return bytes.fromhex(digest(embedder, digest(text)))
 
 
-def cached_vectors(connection: sqlite3.Connection, texts: Iterable[str]) -> dict[str, Vector]:
-    """The stored vectors of those texts, normalised."""
+def cached_vectors(
+    connection: sqlite3.Connection, texts: Iterable[str], edition: int | None = None
+) -> dict[str, Vector]:
+    """The stored vectors of those texts by the embedder of an edition (the live one), normalised.
+
+    A vector that is damaged counts as none.
+    """
+    embedder, dimension = _embedder(connection, edition), schema.dimension(connection, edition)
+    keys = {text_key(embedder, text): text for text in texts}
     found: dict[str, Vector] = {}
-    for text in texts:
-        row = connection.execute("SELECT vector FROM embeddings WHERE digest = ?", (text_digest(text),)).fetchone()
-        if row is not None and text not in found:
-            vector = np.frombuffer(row[0], "<f2").astype(np.float32)
-            found[text] = vector / max(float(np.linalg.norm(vector)), 1e-12)
+    for group in grouped(keys):
+        query = f"SELECT digest, vector FROM embeddings WHERE digest IN ({_places(group)})"
+        rows = connection.execute(query, group).fetchall()
+        bad = set(checksums.damaged([blob for _, blob in rows], dimension))
+        sound = [row for place, row in enumerate(rows) if place not in bad]
+        vectors = checksums.unpacked([blob for _, blob in sound], dimension).astype(np.float32)
+        for (key, _), vector in zip(sound, vectors, strict=True):
+            found[keys[key]] = vector / max(float(np.linalg.norm(vector)), 1e-12)
     return found
 
 
@@ -121,121 +217,261 @@ def analysed(analyser: Analyser, title: str, headings: Sequence[str], text: str)
     return terms, np.minimum(counts.T, postings.MOST).astype(np.uint16, order="C")
 
 
-def _remove(connection: sqlite3.Connection, document_id: str) -> set[int]:
-    """Removes a document; returns the embeddings its chunks had. An id that is not there is none to remove."""
-    row = connection.execute("SELECT row FROM documents WHERE id = ?", (document_id,)).fetchone()
-    if row is None:
-        return set()
-    gone = list(_stored_chunks(connection, row[0]).values())
-    _delete_chunks(connection, gone)
-    connection.execute("DELETE FROM documents WHERE row = ?", row)
-    return {chunk.embedding for chunk in gone}
+def rows_of(connection: sqlite3.Connection, ids: Iterable[str]) -> dict[str, int]:
+    """The rows of those documents that are there, by id."""
+    found: dict[str, int] = {}
+    for group in grouped(dict.fromkeys(ids)):
+        found.update(connection.execute(f"SELECT id, row FROM documents WHERE id IN ({_places(group)})", group))
+    return found
 
 
-def _replace(connection: sqlite3.Connection, entry: Entry, analyser: Analyser) -> set[int]:
-    """Writes a document; chunks that search could not tell from the stored ones keep their rows."""
-    row = _write_document(connection, entry)
-    stored = _stored_chunks(connection, row)
+def grouped(values: Iterable[Any]) -> Iterator[list[Any]]:
+    """Values in lists short enough to be bound to one statement."""
+    rest = iter(values)
+    while group := list(islice(rest, _GROUP)):
+        yield group
+
+
+def drop_embeddings(connection: sqlite3.Connection, rows: Iterable[int]) -> None:
+    """Removes those embeddings that no chunk and no snapshot has any more."""
+    connection.executemany(
+        "DELETE FROM embeddings WHERE row = ? AND NOT EXISTS (SELECT 1 FROM chunks WHERE embedding = embeddings.row)"
+        " AND NOT EXISTS (SELECT 1 FROM archived_embeddings WHERE embedding = embeddings.row)",
+        [(row,) for row in rows],
+    )
+
+
+def _places(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _embedder(connection: sqlite3.Connection, edition: int | None) -> str:
+    return schema.fingerprint(connection, edition).get("embedder", "")
+
+
+def _version(entry: Entry, embeddings: Sequence[int]) -> Version:
     texts = entry.texts or tuple(chunk.text for chunk in entry.chunks)
-    contents = [_content(entry.document, chunk, text) for chunk, text in zip(entry.chunks, texts, strict=True)]
-    kept = {
-        chunk.id: stored[chunk.id].row
-        for chunk, content in zip(entry.chunks, contents, strict=True)
-        if chunk.id in stored and stored[chunk.id].content == content
-    }
-    gone = [chunk for key, chunk in stored.items() if key not in kept]
-    _delete_chunks(connection, gone)
-    for number, chunk in enumerate(entry.chunks):
-        if chunk.id in kept:
-            _move_chunk(connection, kept[chunk.id], chunk)
-        else:
-            embedding = _embedding(connection, texts[number], entry.vectors[number])
-            _add_chunk(connection, row, chunk, contents[number], embedding)
-            terms, counts = analysed(analyser, entry.document.title, chunk.headings, chunk.text)
-            connection.execute(
-                "INSERT INTO postings VALUES (last_insert_rowid(), ?, ?)", (" ".join(terms), counts.tobytes())
-            )
-    return {chunk.embedding for chunk in gone}
-
-
-def _write_document(connection: sqlite3.Connection, entry: Entry) -> int:
-    """Inserts or updates the row of a document and what hangs on it besides chunks; returns the row."""
-    document = entry.document
-    metadata = json.dumps(dict(document.metadata), default=list)
-    values = (
-        *(document.uri, entry.source, entry.stamp, document.revision, document.title, document.media_type),
-        *(metadata, json.dumps(document.acl), records.blocks_as_json(document.blocks), document.id),
+    return Version(
+        document=entry.document,
+        source=entry.source,
+        stamp=entry.stamp,
+        chunks=entry.chunks,
+        contents=tuple(_content(entry.document, *both) for both in zip(entry.chunks, texts, strict=True)),
+        embeddings=tuple(embeddings),
     )
-    connection.execute(
-        "INSERT INTO documents (uri, source, stamp, revision, title, media_type, metadata, acl, blocks, id)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET uri = excluded.uri,"
-        " source = excluded.source, stamp = excluded.stamp, revision = excluded.revision, title = excluded.title,"
-        " media_type = excluded.media_type, metadata = excluded.metadata, acl = excluded.acl, blocks = excluded.blocks",
-        values,
-    )
-    row = int(connection.execute("SELECT row FROM documents WHERE id = ?", (document.id,)).fetchone()[0])
-    connection.execute("DELETE FROM texts WHERE document = ?", (row,))
-    connection.execute("DELETE FROM attributes WHERE document = ?", (row,))
-    pieces = [(row, start, text) for start, text in records.pieces(document.text)]
-    connection.executemany("INSERT INTO texts VALUES (?, ?, ?)", pieces)
-    attributes = [(key, value, row) for key, value in filters.attributes(document, entry.source)]
-    connection.executemany("INSERT INTO attributes VALUES (?, ?, ?)", attributes)
-    return row
-
-
-def _stored_chunks(connection: sqlite3.Connection, document: int) -> dict[str, _Stored]:
-    rows = connection.execute("SELECT id, row, content, embedding FROM chunks WHERE document = ?", (document,))
-    return {row[0]: _Stored(row=row[1], content=row[2], embedding=row[3]) for row in rows}
 
 
 def _content(document: Document, chunk: Chunk, embedded: str) -> bytes:
     return bytes.fromhex(digest(document.title, "\0".join(chunk.headings), chunk.text, embedded))
 
 
-def _delete_chunks(connection: sqlite3.Connection, chunks: Sequence[_Stored]) -> None:
-    rows = [(chunk.row,) for chunk in chunks]
-    connection.executemany("INSERT INTO dead (row) VALUES (?)", rows)
-    connection.executemany("DELETE FROM chunks WHERE row = ?", rows)
+def _embedded(connection: sqlite3.Connection, entries: Sequence[Entry], edition: int) -> list[list[int]]:
+    """For each entry the rows of its chunks' embeddings, written where they are not there yet.
+
+    A vector that is there already stays, so that equal texts have equal vectors.
+    """
+    embedder = _embedder(connection, edition)
+    keys = [
+        [text_key(embedder, text) for text in entry.texts or (chunk.text for chunk in entry.chunks)]
+        for entry in entries
+    ]
+    vectors = {key: vector for one, entry in zip(keys, entries, strict=True) for key, vector in zip(one, entry.vectors)}
+    found: dict[bytes, int] = {}
+    for group in grouped(vectors):
+        found.update(
+            connection.execute(f"SELECT digest, row FROM embeddings WHERE digest IN ({_places(group)})", group)
+        )
+    new = [key for key in vectors if key not in found]
+    if new:
+        begin = _last(connection, "embeddings") + 1
+        blobs = checksums.packed(np.stack([vectors[key] for key in new]))
+        connection.executemany(
+            "INSERT INTO embeddings (row, digest, vector) VALUES (?, ?, ?)",
+            zip(range(begin, begin + len(new)), new, blobs, strict=True),
+        )
+        found.update(zip(new, range(begin, begin + len(new)), strict=True))
+    return [[found[key] for key in one] for one in keys]
 
 
-def _move_chunk(connection: sqlite3.Connection, row: int, chunk: Chunk) -> None:
-    connection.execute(
-        'UPDATE chunks SET position = ?, start = ?, "end" = ?, page = ? WHERE row = ?',
-        (chunk.position, chunk.span.start, chunk.span.end, chunk.page, row),
+def _last(connection: sqlite3.Connection, table: str) -> int:
+    """The highest row that the table ever had."""
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _delete_documents(connection: sqlite3.Connection, rows: Sequence[int]) -> set[int]:
+    """Removes documents with their chunks in every edition; returns the embeddings that those had."""
+    freed: set[int] = set()
+    for group in grouped(rows):
+        gone = [chunk for one in _stored_chunks(connection, group).values() for chunk in one]
+        freed |= _delete_chunks(connection, [chunk for _, chunk in gone])
+        connection.execute(f"DELETE FROM documents WHERE row IN ({_places(group)})", group)
+    return freed
+
+
+def _forget_editions(connection: sqlite3.Connection, rows: Sequence[int], edition: int) -> set[int]:
+    """Takes changed documents out of every edition but one; returns the embeddings that their chunks had."""
+    freed: set[int] = set()
+    for group in grouped(rows):
+        connection.execute(f"DELETE FROM built WHERE document IN ({_places(group)}) AND edition != {edition}", group)
+        gone = [chunk for one in _stored_chunks(connection, group).values() for _, chunk in one]
+        freed |= _delete_chunks(connection, [chunk for chunk in gone if chunk.edition != edition])
+    return freed
+
+
+_ASSIGNED = (
+    "uri = ?, source = ?, stamp = ?, revision = ?, title = ?, media_type = ?, metadata = ?, acl = ?, blocks = ?,"
+    " characters = ?, born = ?, checksum = ?"
+)
+_INSERTED = (
+    "INSERT INTO documents (uri, source, stamp, revision, title, media_type, metadata, acl, blocks, characters, born,"
+    " checksum, row, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+def _write_documents(
+    connection: sqlite3.Connection, versions: Sequence[Version], there: Mapping[str, int]
+) -> list[int]:
+    """Inserts or updates the rows of documents and what hangs on them besides chunks; returns the rows in order."""
+    new = iter(range(_last(connection, "documents") + 1, _last(connection, "documents") + 1 + len(versions)))
+    rows = [there.get(one.document.id) or next(new) for one in versions]
+    both = list(zip(versions, rows, strict=True))
+    born = _next_generation(connection)
+    values = {row: _document_values(one, one.document, born) for one, row in both}
+    old = [(row,) for row in there.values()]
+    connection.executemany(f"UPDATE documents SET {_ASSIGNED} WHERE row = ?", [(*values[row], row) for (row,) in old])
+    connection.executemany("DELETE FROM texts WHERE document = ?", old)
+    connection.executemany("DELETE FROM attributes WHERE document = ?", old)
+    connection.executemany(
+        _INSERTED, [(*values[row], row, one.document.id) for one, row in both if one.document.id not in there]
     )
+    pieces = [(row, start, text) for one, row in both for start, text in records.pieces(one.document.text)]
+    connection.executemany(
+        "INSERT INTO texts (document, start, text, checksum) VALUES (?, ?, ?, ?)",
+        [(*piece, checksums.piece(*piece)) for piece in pieces],
+    )
+    _write_attributes(connection, [(row, one.document, one.source) for one, row in both])
+    return rows
 
 
-def _add_chunk(connection: sqlite3.Connection, document: int, chunk: Chunk, content: bytes, embedding: int) -> None:
+def _next_generation(connection: sqlite3.Connection) -> int:
+    """The number of the commit that is being made."""
+    return schema.generation(connection) + 1
+
+
+def _document_values(version: Version, document: Document, born: int) -> tuple[object, ...]:
+    values = records.document_values(document, version.source)
+    uri, source, *rest = values
+    return uri, source, version.stamp, *rest, born, records.document_checksum(document.id, values, born)
+
+
+def _write_attributes(connection: sqlite3.Connection, documents: Sequence[tuple[int, Document, str]]) -> None:
+    attributes = [
+        (key, value, row) for row, document, source in documents for key, value in filters.attributes(document, source)
+    ]
+    attributes.sort()
+    connection.executemany("INSERT INTO attributes (key, value, document) VALUES (?, ?, ?)", attributes)
+
+
+def _write_chunks(
+    connection: sqlite3.Connection,
+    edition: int,
+    versions: Sequence[Version],
+    rows: Sequence[int],
+    analyser: Analyser,
+) -> set[int]:
+    """Writes the chunks of documents, given by their rows, for an edition; those that search could not tell from the
+    stored ones keep their rows. Returns the embeddings of the chunks that are gone."""
+    stored = _stored_chunks(connection, rows)
+    next_row = _last(connection, "chunks") + 1
+    new: list[_New] = []
+    moved: list[tuple[object, ...]] = []
+    gone: list[_Stored] = []
+    for version, document in zip(versions, rows, strict=True):
+        old = {key: one for key, one in stored.get(document, ()) if one.edition == edition}
+        for chunk, content, embedding in zip(version.chunks, version.contents, version.embeddings, strict=True):
+            same = old.get(chunk.id)
+            if same is not None and same.content == content:
+                del old[chunk.id]
+                checksum = checksums.chunk(chunk, same.embedding)
+                moved.append((chunk.position, *chunk.span, chunk.page, checksum, same.row))
+            else:
+                new.append(
+                    _New(
+                        row=next_row + len(new),
+                        document=document,
+                        title=version.document.title,
+                        chunk=chunk,
+                        content=content,
+                        embedding=embedding,
+                    )
+                )
+        gone += old.values()
+    freed = _delete_chunks(connection, gone)
+    connection.executemany(
+        'UPDATE chunks SET position = ?, start = ?, "end" = ?, page = ?, checksum = ? WHERE row = ?', moved
+    )
+    _add_chunks(connection, edition, new)
+    connection.executemany(
+        "INSERT INTO postings (chunk, edition, terms, counts, checksum) VALUES (?, ?, ?, ?, ?)",
+        _terms(edition, new, analyser),
+    )
+    return freed
+
+
+def _stored_chunks(connection: sqlite3.Connection, documents: Sequence[int]) -> dict[int, list[tuple[str, _Stored]]]:
+    """The chunks of documents in every edition, with their ids, by the rows of the documents."""
+    found: dict[int, list[tuple[str, _Stored]]] = {}
+    for group in grouped(documents):
+        rows = connection.execute(
+            f"SELECT document, id, row, edition, content, embedding FROM chunks WHERE document IN ({_places(group)})",
+            group,
+        )
+        for document, key, row, edition, content, embedding in rows:
+            one = _Stored(row=row, edition=edition, content=content, embedding=embedding)
+            found.setdefault(document, []).append((key, one))
+    return found
+
+
+def _delete_chunks(connection: sqlite3.Connection, chunks: Sequence[_Stored]) -> set[int]:
+    """Removes chunks; returns the embeddings that they had."""
+    connection.executemany("INSERT INTO dead (row, edition) VALUES (?, ?)", [(one.row, one.edition) for one in chunks])
+    connection.executemany("DELETE FROM chunks WHERE row = ?", [(one.row,) for one in chunks])
+    return {one.embedding for one in chunks}
+
+
+def _add_chunks(connection: sqlite3.Connection, edition: int, new: Sequence[_New]) -> None:
     try:
-        connection.execute(
-            'INSERT INTO chunks (document, id, position, start, "end", page, headings, content, embedding)'
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *(document, chunk.id, chunk.position, chunk.span.start, chunk.span.end, chunk.page),
-                *(json.dumps(chunk.headings), content, embedding),
-            ),
+        connection.executemany(
+            'INSERT INTO chunks (row, edition, document, id, position, start, "end", page, headings, content,'
+            " embedding, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    *(one.row, edition, one.document, one.chunk.id, one.chunk.position, *one.chunk.span),
+                    *(one.chunk.page, json.dumps(one.chunk.headings), one.content, one.embedding),
+                    checksums.chunk(one.chunk, one.embedding),
+                )
+                for one in new
+            ],
         )
     except sqlite3.IntegrityError as error:
-        raise ConfigError(
-            f"chunk {chunk.id} of {chunk.document_id!r}: another document has a chunk of this id"
-        ) from error
+        raise ConfigError(_conflict(connection, edition, new)) from error
 
 
-def _embedding(connection: sqlite3.Connection, text: str, vector: Vector) -> int:
-    """The row of the text's vector; one that is there already stays, so that equal texts have equal vectors."""
-    key = text_digest(text)
-    row = connection.execute("SELECT row FROM embeddings WHERE digest = ?", (key,)).fetchone()
-    if row is not None:
-        return int(row[0])
-    stored = connection.execute(
-        "INSERT INTO embeddings (digest, vector) VALUES (?, ?)", (key, vector.astype("<f2").tobytes())
-    )
-    return int(stored.lastrowid or 0)
+def _conflict(connection: sqlite3.Connection, edition: int, new: Sequence[_New]) -> str:
+    """Which chunk has an id that another document's chunk has, in words."""
+    owners = {one.chunk.id: one.document for one in new}
+    for one in new:
+        row = connection.execute(
+            "SELECT document FROM chunks WHERE edition = ? AND id = ?", (edition, one.chunk.id)
+        ).fetchone()
+        if owners[one.chunk.id] != one.document or (row is not None and row[0] != one.document):
+            return f"chunk {one.chunk.id} of {one.chunk.document_id!r}: another document has a chunk of this id"
+    return "two chunks of one id"
 
 
-def _drop_embeddings(connection: sqlite3.Connection, rows: Iterable[int]) -> None:
-    """Removes those embeddings that no chunk has any more."""
-    connection.executemany(
-        "DELETE FROM embeddings WHERE row = ? AND NOT EXISTS (SELECT 1 FROM chunks WHERE embedding = embeddings.row)",
-        [(row,) for row in rows],
-    )
+def _terms(edition: int, new: Sequence[_New], analyser: Analyser) -> Iterator[tuple[object, ...]]:
+    for one in new:
+        terms, counts = analysed(analyser, one.title, one.chunk.headings, one.chunk.text)
+        joined, stored = " ".join(terms), counts.tobytes()
+        yield one.row, edition, joined, stored, checksums.terms(one.row, joined, stored)

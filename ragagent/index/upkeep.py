@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ragagent.index import block, segments, store
+from ragagent.index import block, schema, segments, store
 from ragagent.index.block import Block, Part
 from ragagent.index.database import shorten_log, translated
 from ragagent.index.view import View, listed
@@ -25,11 +25,15 @@ _FAN = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upkeep:
-    """The steps over one knowledge base. The caller holds the writer's lock; `view` gives the newest view."""
+    """The steps over one edition of a knowledge base: the one given, or the live one.
+
+    The caller holds the writer's lock; `view` gives the newest view of that edition.
+    """
 
     folder: Path
     connection: sqlite3.Connection
     view: Callable[[], View]
+    edition: int | None = None
 
     def run(self, fold_chunks: int) -> None:
         """Folds a tail of `fold_chunks` or more, and merges until nothing is left to merge."""
@@ -68,23 +72,32 @@ class Upkeep:
         # Where more than half of all rows are dead there is a segment with more than half of its rows dead, so there
         # is something to do, and doing it ends the state.
         dead, chunks = self.connection.execute(
-            "SELECT (SELECT count(*) FROM dead WHERE row <= (SELECT max(last) FROM segments)),"
-            " (SELECT coalesce(sum(chunks), 0) FROM segments)"
+            "SELECT (SELECT count(*) FROM dead WHERE edition = :edition"
+            " AND row <= (SELECT max(last) FROM segments WHERE edition = :edition)),"
+            " (SELECT coalesce(sum(chunks), 0) FROM segments WHERE edition = :edition)",
+            {"edition": self._edition},
         ).fetchone()
         return bool(dead * 2 > chunks)
 
     def _tail_size(self) -> int:
         """Rows of the tail, the dead ones too: readers have to be told of them until they are folded away."""
         query = (
-            "SELECT (SELECT count(*) FROM postings) + (SELECT count(*) FROM dead"
-            " WHERE row > (SELECT coalesce(max(last), 0) FROM segments))"
+            "SELECT (SELECT count(*) FROM postings WHERE edition = :edition) + (SELECT count(*) FROM dead"
+            " WHERE edition = :edition"
+            " AND row > (SELECT coalesce(max(last), 0) FROM segments WHERE edition = :edition))"
         )
-        return int(self.connection.execute(query).fetchone()[0])
+        return int(self.connection.execute(query, {"edition": self._edition}).fetchone()[0])
+
+    @property
+    def _edition(self) -> int:
+        return schema.edition(self.connection) if self.edition is None else self.edition
 
     def _fold(self) -> None:
         view = self.view()
         (last,) = self.connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'chunks'").fetchone()
-        (covered,) = self.connection.execute("SELECT coalesce(max(last), 0) FROM segments").fetchone()
+        (covered,) = self.connection.execute(
+            "SELECT coalesce(max(last), 0) FROM segments WHERE edition = ?", (self._edition,)
+        ).fetchone()
         self._replace([], covered + 1, last, block.merged(view.tail))
 
     def _publish(self, parts: Sequence[Part], made: Block) -> None:
@@ -98,11 +111,13 @@ class Upkeep:
         with store.transaction(self.folder, self.connection):
             self.connection.executemany("DELETE FROM segments WHERE id = ?", [(one,) for one in old])
             self.connection.execute(
-                "INSERT INTO segments (first, last, chunks, dense, sparse, bytes) VALUES (?, ?, ?, ?, ?, ?)",
-                (first, last, len(made), dense, sparse, size),
+                "INSERT INTO segments (edition, first, last, chunks, dense, sparse, bytes)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (self._edition, first, last, len(made), dense, sparse, size),
             )
-            self.connection.execute("DELETE FROM postings WHERE chunk BETWEEN ? AND ?", (first, last))
-            self.connection.execute("DELETE FROM dead WHERE row BETWEEN ? AND ?", (first, last))
+            covered = (first, last, self._edition)
+            self.connection.execute("DELETE FROM postings WHERE chunk BETWEEN ? AND ? AND edition = ?", covered)
+            self.connection.execute("DELETE FROM dead WHERE row BETWEEN ? AND ? AND edition = ?", covered)
 
 
 def _mergeable(parts: Sequence[Part]) -> list[Part]:

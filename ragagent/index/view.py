@@ -6,25 +6,26 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ragagent.index import block, postings, records, schema, store
+from ragagent.index import block, checksums, postings, records, schema, store
 from ragagent.index.block import Block, Part
 from ragagent.index.dense import DenseVectors
 from ragagent.text.analyser import Analyser
 from ragagent.types import Span
 
 _TAIL = """
-SELECT c.row, c.document, c.id, p.terms, p.counts, e.vector
+SELECT c.row, c.document, c.id, p.terms, p.counts, p.checksum, e.vector
 FROM postings p JOIN chunks c ON c.row = p.chunk JOIN embeddings e ON e.row = c.embedding
-WHERE p.chunk > ? ORDER BY p.chunk
+WHERE p.chunk > ? AND p.edition = ? ORDER BY p.chunk
 """
 _RANGE = """
 SELECT c.row, c.document, c.id, c.start, c."end", c.headings, d.title, e.vector
 FROM chunks c JOIN documents d ON d.row = c.document JOIN embeddings e ON e.row = c.embedding
-WHERE c.row BETWEEN ? AND ? ORDER BY c.row
+WHERE c.row BETWEEN ? AND ? AND c.edition = ? ORDER BY c.row
 """
 
 
@@ -42,13 +43,15 @@ class Listed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """The segments and the tail, in ascending order of row, as of commit `generation`.
+    """The segments and the tail of one edition, in ascending order of row, as of commit `generation`.
 
     `sequence` is the last death that was taken in; `damaged` are the ids of segments whose files are missing or
     altered and which were built again, in memory, from the database.
     """
 
     generation: int
+    edition: int
+    dimension: int
     sequence: int
     parts: tuple[Part, ...]
     damaged: frozenset[int]
@@ -66,82 +69,108 @@ class View:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loader:
-    """Makes views of one knowledge base."""
+    """Makes views of one knowledge base: of the edition given, or of the one that is live at the time."""
 
     folder: Path
-    dimension: int
     analyser: Analyser
+    edition: int | None = None
 
     def load(self, connection: sqlite3.Connection, before: View | None) -> View:
         """The view of the commit that `connection` sees, made from an earlier one with as little work as possible."""
-        segments, damaged = self._segments(connection, before)
-        covered = max([0, *(one.last for one in listed(connection))])
+        edition = schema.edition(connection) if self.edition is None else self.edition
+        if before is not None and before.edition != edition:
+            before = None
+        segments, damaged = self._segments(connection, edition, before)
+        covered = max([0, *(one.last for one in listed(connection, edition))])
         tail = [part for part in (before.tail if before else ()) if int(part.block.rows[0]) > covered]
         newest = int(tail[-1].block.rows[-1]) if tail else covered
-        tail = _compacted([*tail, *self._newer(connection, newest)])
+        tail = _compacted([*tail, *self._newer(connection, edition, newest)])
         sequence = int(connection.execute("SELECT coalesce(max(sequence), 0) FROM dead").fetchone()[0])
         # A segment is made without the rows that are dead by then, so later deaths are all there is to know of it.
         gone = _rows(connection, "SELECT row FROM dead WHERE sequence > ?", (before.sequence if before else 0,))
         return View(
             generation=schema.generation(connection),
+            edition=edition,
+            dimension=schema.dimension(connection, edition),
             # The table may have been emptied; numbers are never given twice.
             sequence=max(sequence, before.sequence if before else 0),
             parts=tuple(part.without(gone) for part in (*segments, *tail)),
             damaged=damaged,
         )
 
-    def _segments(self, connection: sqlite3.Connection, before: View | None) -> tuple[list[Part], frozenset[int]]:
+    def _segments(
+        self, connection: sqlite3.Connection, edition: int, before: View | None
+    ) -> tuple[list[Part], frozenset[int]]:
         held = {part.segment: part for part in (before.parts if before else ()) if part.segment is not None}
         damaged = set(before.damaged) if before else set()
+        dimension = schema.dimension(connection, edition)
         parts = []
-        for one in listed(connection):
+        for one in listed(connection, edition):
             part = held.get(one.id)
             if part is None:
-                read = block.read(self.folder, one.dense, one.sparse, self.dimension)
+                read = block.read(self.folder, one.dense, one.sparse, dimension)
                 if read is None:
                     damaged.add(one.id)
-                    read = self.rebuilt(connection, one.first, one.last)
+                    read = self.rebuilt(connection, edition, one.first, one.last)
                 part = block.whole(read, one.id)
             parts.append(part)
         return parts, frozenset(damaged & {part.segment for part in parts if part.segment is not None})
 
-    def _newer(self, connection: sqlite3.Connection, row: int) -> list[Part]:
+    def _newer(self, connection: sqlite3.Connection, edition: int, row: int) -> list[Part]:
         """The rows of the tail after `row`, as a part."""
-        rows = connection.execute(_TAIL, (row,)).fetchall()
+        rows = connection.execute(_TAIL, (row, edition)).fetchall()
         if not rows:
             return []
-        analysed = [(terms.split(), np.frombuffer(counts, np.uint16).reshape(-1, 2)) for *_, terms, counts, _ in rows]
-        return [block.whole(self._block([row[:3] for row in rows], analysed, [row[-1] for row in rows]))]
+        if any(checksums.terms(key, terms, counts) != checksum for key, _, _, terms, counts, checksum, _ in rows):
+            return [block.whole(self.rebuilt(connection, edition, rows[0][0], rows[-1][0]))]
+        analysed = [(row[3].split(), np.frombuffer(row[4], np.uint16).reshape(-1, 2)) for row in rows]
+        vectors = _vectors(connection, edition, rows)
+        return [block.whole(_block([row[:3] for row in rows], analysed, vectors))]
 
-    def rebuilt(self, connection: sqlite3.Connection, first: int, last: int) -> Block:
-        """The block of the rows `first` to `last`, from the database alone: texts are analysed anew."""
-        rows = connection.execute(_RANGE, (first, last)).fetchall()
+    def rebuilt(self, connection: sqlite3.Connection, edition: int, first: int, last: int) -> Block:
+        """The block of an edition's rows `first` to `last`, from the database alone: texts are analysed anew."""
+        rows = connection.execute(_RANGE, (first, last, edition)).fetchall()
         analysed = []
         for _, document, _, start, end, headings, title, _ in rows:
             text = records.text_of(connection, document, Span(start, end))
             analysed.append(store.analysed(self.analyser, title, records.headings(headings), text))
-        return self._block([row[:3] for row in rows], analysed, [row[-1] for row in rows])
-
-    def _block(
-        self,
-        keys: Sequence[tuple[int, int, str]],
-        analysed: Sequence[tuple[Sequence[str], store.Counts]],
-        vectors: Sequence[bytes],
-    ) -> Block:
-        totals = [counts.sum(axis=0, dtype=np.uint32) for _, counts in analysed]
-        return Block(
-            rows=np.array([row for row, _, _ in keys], np.int64),
-            documents=np.array([document for _, document, _ in keys], np.int64),
-            ids=np.array([key.encode() for _, _, key in keys], np.bytes_),
-            lengths=np.array(totals, np.uint32).reshape(-1, 2),
-            postings=postings.build(analysed),
-            dense=DenseVectors(np.frombuffer(b"".join(vectors), np.float16).reshape(-1, self.dimension)),
-        )
+        return _block([row[:3] for row in rows], analysed, _vectors(connection, edition, rows))
 
 
-def listed(connection: sqlite3.Connection) -> list[Listed]:
-    """The segments in ascending order of row."""
-    rows = connection.execute("SELECT id, first, last, chunks, dense, sparse FROM segments ORDER BY first")
+def _vectors(
+    connection: sqlite3.Connection, edition: int, rows: Sequence[Sequence[Any]]
+) -> npt.NDArray[np.float16]:
+    """The vectors that come last in `rows`. Raises Corrupt, naming the document, where one is damaged."""
+    dimension = schema.dimension(connection, edition)
+    stored = [row[-1] for row in rows]
+    for place in checksums.damaged(stored, dimension):
+        raise records.damaged_chunk(connection, rows[place][0], "a vector")
+    return checksums.unpacked(stored, dimension)
+
+
+def _block(
+    keys: Sequence[Sequence[Any]],
+    analysed: Sequence[tuple[Sequence[str], store.Counts]],
+    vectors: npt.NDArray[np.float16],
+) -> Block:
+    totals = [counts.sum(axis=0, dtype=np.uint32) for _, counts in analysed]
+    return Block(
+        rows=np.array([row for row, _, _ in keys], np.int64),
+        documents=np.array([document for _, document, _ in keys], np.int64),
+        ids=np.array([key.encode() for _, _, key in keys], np.bytes_),
+        lengths=np.array(totals, np.uint32).reshape(-1, 2),
+        postings=postings.build(analysed),
+        dense=DenseVectors(vectors),
+    )
+
+
+def listed(connection: sqlite3.Connection, edition: int | None = None) -> list[Listed]:
+    """The segments of an edition, or of all, in ascending order of row."""
+    query = "SELECT id, first, last, chunks, dense, sparse FROM segments"
+    if edition is None:
+        rows = connection.execute(f"{query} ORDER BY first")
+    else:
+        rows = connection.execute(f"{query} WHERE edition = ? ORDER BY first", (edition,))
     return [Listed(id=row[0], first=row[1], last=row[2], chunks=row[3], dense=row[4], sparse=row[5]) for row in rows]
 
 
