@@ -106,7 +106,7 @@ class RetrievalSettings:
     rrf_k: int = field(default=60, metadata=at_least(1))
     title_weight: float = field(default=1.0, metadata=at_least(0))
     """What a word of the title or the headings counts beside a word of the text, in the sparse search."""
-    bm25: Literal["lucene", "okapi"] = "lucene"
+    bm25: Literal["lucene", "okapi", "plus", "l"] = "lucene"
     k1: float = field(default=1.5, metadata=at_least(0))
     b: float = field(default=0.75, metadata=at_least(0))
 
