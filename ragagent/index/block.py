@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ragagent.index import postings, segments
-from ragagent.index.dense import DenseVectors
-from ragagent.index.postings import Postings, Terms
+from ragagent.index import codes, postings, segments
+from ragagent.index.codes import Codes
+from ragagent.index.postings import Postings
+from ragagent.index.vectors import Loaded
 
-DENSE = "faiss"
-SPARSE = "postings"
+DENSE = "dense"
+SPARSE = "sparse"
+SUFFIXES = (DENSE, SPARSE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
     """n chunks in ascending order of row.
 
-    `rows` int64[n] and `documents` int64[n] are rows of the database, `ids` bytes[n] the chunk ids in UTF-8, `lengths`
-    uint32[n, 2] the number of terms in each field.
+    `rows`, `documents` and `embeddings` int64[n] are rows of the database, `ids` bytes[n] the chunk ids in UTF-8,
+    `lengths` uint32[n, 2] the number of terms in each field and `terms` their sums. `vectors` is where exact search
+    keeps what it has read from the database.
     """
 
     rows: npt.NDArray[np.int64]
     documents: npt.NDArray[np.int64]
+    embeddings: npt.NDArray[np.int64]
     ids: npt.NDArray[np.bytes_]
     lengths: npt.NDArray[np.uint32]
+    terms: tuple[int, int]
     postings: Postings
-    dense: DenseVectors
+    codes: Codes
+    vectors: Loaded = field(default_factory=Loaded)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -52,48 +58,70 @@ class Part:
     segment: int | None = None
 
     def without(self, rows: npt.NDArray[np.int64]) -> Part:
-        """The part after the chunks at `rows` are gone; rows of other parts make no difference."""
+        """The part after the chunks at `rows` are gone; other rows, and those gone before, make no difference.
+
+        Costs what the number of rows costs, and a copy of `live`.
+        """
         places = np.searchsorted(self.block.rows, rows)
         inside = places < len(self.block)
         places, rows = places[inside], rows[inside]
-        gone = places[self.block.rows[places] == rows]
+        gone = np.unique(places[self.block.rows[places] == rows])
+        gone = gone[self.live[gone]]
         if not len(gone):
             return self
         live = self.live.copy()
         live[gone] = False
-        return _part(self.block, live, self.segment)
+        head, body = self.block.lengths[gone].sum(axis=0, dtype=np.int64).tolist()
+        return Part(
+            block=self.block,
+            live=live,
+            count=self.count - len(gone),
+            terms=(self.terms[0] - head, self.terms[1] - body),
+            segment=self.segment,
+        )
+
+
+def total(lengths: npt.NDArray[np.uint32]) -> tuple[int, int]:
+    """The sums of `lengths` by field."""
+    head, body = lengths.sum(axis=0, dtype=np.int64).tolist()
+    return head, body
 
 
 def whole(block: Block, segment: int | None = None) -> Part:
     """A part with every chunk live."""
-    return _part(block, np.ones(len(block), np.bool_), segment)
-
-
-def _part(block: Block, live: npt.NDArray[np.bool_], segment: int | None) -> Part:
-    head, body = block.lengths[live].sum(axis=0, dtype=np.int64).tolist()
-    return Part(block=block, live=live, count=int(np.count_nonzero(live)), terms=(head, body), segment=segment)
+    return Part(block=block, live=np.ones(len(block), np.bool_), count=len(block), terms=block.terms, segment=segment)
 
 
 def merged(parts: Sequence[Part]) -> Block:
     """One block of the live chunks of `parts`, which must be in ascending order of row."""
     keep = [(part.block, part.live) for part in parts]
+    lengths = np.concatenate([block.lengths[live] for block, live in keep])
     return Block(
         rows=np.concatenate([block.rows[live] for block, live in keep]),
         documents=np.concatenate([block.documents[live] for block, live in keep]),
+        embeddings=np.concatenate([block.embeddings[live] for block, live in keep]),
         ids=np.concatenate([block.ids[live] for block, live in keep]),
-        lengths=np.concatenate([block.lengths[live] for block, live in keep]),
+        lengths=lengths,
+        terms=total(lengths),
         postings=postings.merge([(block.postings, live) for block, live in keep]),
-        dense=DenseVectors(np.concatenate([block.dense.vectors[live] for block, live in keep])),
+        codes=codes.joined([block.codes.take(live) for block, live in keep]),
     )
 
 
-def write(folder: Path, block: Block) -> tuple[str, str, int]:
-    """Writes the block's two files, synced and named; returns their digests (dense, sparse) and their size in bytes."""
-    dense, sparse = segments.aside(folder, DENSE), segments.aside(folder, SPARSE)
-    block.dense.write(dense)
-    segments.write_arrays(sparse, _arrays(block))
-    size = dense.stat().st_size + sparse.stat().st_size
-    return segments.settled(folder, dense, DENSE), segments.settled(folder, sparse, SPARSE), size
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """The files of a block: their digests by suffix, and their size in bytes."""
+
+    dense: str
+    sparse: str
+    size: int
+
+
+def write(folder: Path, block: Block) -> Written:
+    """Writes the block's two files, synced and named. Raises OSError."""
+    dense, first = segments.write(folder, DENSE, _dense(block))
+    sparse, second = segments.write(folder, SPARSE, _sparse(block))
+    return Written(dense=dense, sparse=sparse, size=first + second)
 
 
 def read(folder: Path, dense: str, sparse: str, dimension: int) -> Block | None:
@@ -102,37 +130,41 @@ def read(folder: Path, dense: str, sparse: str, dimension: int) -> Block | None:
     if not (segments.intact(files[0], dense) and segments.intact(files[1], sparse)):
         return None
     try:
-        return _block(segments.map_arrays(files[1]), DenseVectors.read(files[0], dimension))
+        return _block(segments.map_arrays(files[0]), segments.map_arrays(files[1]), dimension)
     except (OSError, ValueError, KeyError):
         # Unlinked by a merge between the check and the mapping.
         return None
 
 
-def _arrays(block: Block) -> dict[str, npt.NDArray[Any]]:
+def _dense(block: Block) -> dict[str, npt.NDArray[Any]]:
     return {
         "rows": block.rows,
         "documents": block.documents,
+        "embeddings": block.embeddings,
         "ids": block.ids,
-        "lengths": block.lengths,
-        "terms": block.postings.terms.blob,
-        "offsets": block.postings.terms.offsets,
-        "starts": block.postings.starts,
-        "chunks": block.postings.chunks,
-        "counts": block.postings.counts,
+        "bits": block.codes.bits,
+        "nibbles": block.codes.nibbles,
     }
 
 
-def _block(arrays: dict[str, npt.NDArray[Any]], dense: DenseVectors) -> Block:
+def _sparse(block: Block) -> dict[str, npt.NDArray[Any]]:
+    arrays: dict[str, npt.NDArray[Any]] = {"lengths": block.lengths, "totals": np.array(block.terms, np.int64)}
+    return arrays | {f"postings.{name}": array for name, array in block.postings.arrays().items()}
+
+
+def _block(dense: Mapping[str, npt.NDArray[Any]], sparse: Mapping[str, npt.NDArray[Any]], dimension: int) -> Block:
+    stored = Codes(dense["bits"], dense["nibbles"])
+    if stored.bits.shape[1:] != codes.empty(dimension).bits.shape[1:]:
+        raise ValueError("codes of vectors of another dimension")
+    head, body = sparse["totals"].tolist()
+    named = {name.removeprefix("postings."): array for name, array in sparse.items() if name.startswith("postings.")}
     return Block(
-        rows=arrays["rows"],
-        documents=arrays["documents"],
-        ids=arrays["ids"],
-        lengths=arrays["lengths"],
-        postings=Postings(
-            terms=Terms(arrays["terms"], arrays["offsets"]),
-            starts=arrays["starts"],
-            chunks=arrays["chunks"],
-            counts=arrays["counts"],
-        ),
-        dense=dense,
+        rows=dense["rows"],
+        documents=dense["documents"],
+        embeddings=dense["embeddings"],
+        ids=dense["ids"],
+        lengths=sparse["lengths"],
+        terms=(head, body),
+        postings=Postings.from_arrays(named),
+        codes=stored,
     )

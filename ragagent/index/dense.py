@@ -1,25 +1,277 @@
-"""Exact search by inner product over float16 vectors: faiss finds the candidates, float64 decides.
+"""Dense search: exact while a collection is small, by short codes and exact at the end when it is large.
 
-A vector is stored with 11 significant bits for each component, so a cosine is off by at most 2**-11 (0.0005), in
-practice by 0.00002. faiss sums in float32 in an order of its own; the score that counts is summed in float64 from the
-stored components alone, so it does not depend on where a chunk lies or on what lies beside it.
+The plan depends on how many chunks are live, how many of them may be found, and `count`; never on how they came there.
+
+- Up to EXACT_CHUNKS live chunks: every vector is scored.
+- Above: a scan of all 1-bit codes for the `considered` nearest by Hamming distance, of those the `rescored` best by
+  4-bit code, of those the best by the stored vector in float64. A filter that lets no more than `considered` chunks
+  through makes the first step needless, one that lets no more than `rescored` through the second.
+
+Each step takes a set that is a function of the live chunks and the filter: the first two score in whole numbers, and
+ties at the edge go to the smaller chunk ids. So the result is the same after any history.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+import functools
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from ragagent.index import codes, ranking, vectors
+from ragagent.index.block import Block, Part
+from ragagent.index.codes import QueryCode
+from ragagent.index.ranking import Ranking
+from ragagent.index.vectors import Stored
 from ragagent.types import Vector
 
-Half = npt.NDArray[np.float16]
+Mask = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.int64]
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
-_SLACK = 32
-_FEW = 512
-"""So few vectors are scored one by one faster than by a scan under a mask."""
+EXACT_CHUNKS = 20_000
+"""So many live chunks are searched exactly: 15 MB of vectors of 384 components, and 0.4 ms."""
+THREADS = min(2, os.cpu_count() or 1)
+"""How many threads scan for one process, however many searches it runs at a time."""
+_PARALLEL_CHUNKS = 131_072
+"""Less is scanned sooner than a second thread is awake."""
+_GATHERED = 0.05
+"""A smaller share of a part is scanned as a copy; faiss's test of every chunk costs more then."""
+_TIES = 64
+
+
+def considered(selected: int) -> int:
+    """How many of `selected` chunks the 1-bit scan hands on."""
+    return int(min(selected, max(400, 2 * np.sqrt(selected))))
+
+
+def rescored(count: int) -> int:
+    """How many chunks are scored by their stored vectors to find the best `count`."""
+    return max(128, 4 * count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How a search went: of `live` chunks `selected` passed the filter; so many were left after each step."""
+
+    live: int
+    selected: int
+    considered: int
+    rescored: int
+    exact: bool
+
+    def __str__(self) -> str:
+        filtered = "" if self.selected == self.live else f" of {self.live:,} that pass the filter"
+        if self.exact:
+            return f"exact over {self.selected:,} chunks{filtered}"
+        steps = [f"{self.selected:,} chunks{filtered}"]
+        if self.considered < self.selected:
+            steps.append(f"nearest {self.considered:,} by 1-bit codes")
+        if self.rescored < self.considered:
+            steps.append(f"best {self.rescored:,} by 4-bit codes")
+        return ", ".join([*steps, "best by stored vectors"])
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A ranking and the plan that led to it."""
+
+    ranking: Ranking
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """The part of one block that may be found: `mask` bool[n] (None: all) and how many chunks that are."""
+
+    block: Block
+    mask: Mask | None
+    size: int
+
+    def places(self) -> Places:
+        return np.arange(self.size) if self.mask is None else np.flatnonzero(self.mask)
+
+
+def plan(live: int, selected: int, count: int) -> Plan:
+    """What will be done for a collection of `live` chunks of which `selected` may be found."""
+    exact = live <= EXACT_CHUNKS or selected <= rescored(count)
+    first = selected if exact else min(selected, max(considered(selected), rescored(count)))
+    second = selected if exact else min(first, rescored(count))
+    return Plan(live=live, selected=selected, considered=first, rescored=second, exact=exact)
+
+
+def search(parts: Sequence[Part], query: Vector, count: int, masks: Sequence[Mask | None], stored: Stored) -> Found:
+    """The `count` best by inner product; `masks` say for each part what may be found, None where that is all of it.
+
+    Scores are those of the stored vectors, summed in float64. Ties go by chunk id. All that pass the masks come back
+    when they are `count` or fewer.
+    """
+    (found,) = search_many(parts, query.reshape(1, -1), count, masks, stored)
+    return found
+
+
+def search_many(
+    parts: Sequence[Part], queries: Vector, count: int, masks: Sequence[Mask | None], stored: Stored
+) -> list[Found]:
+    """What `search` gives for each of `queries`, float32[q, d], under the same masks."""
+    scopes = [_scope(part.block, mask) for part, mask in zip(parts, masks, strict=True)]
+    kept = [number for number, scope in enumerate(scopes) if scope.size]
+    scopes = [scopes[number] for number in kept]
+    chosen = plan(sum(part.count for part in parts), sum(scope.size for scope in scopes), count)
+    if not chosen.selected:
+        return [Found(ranking.EMPTY, chosen) for _ in queries]
+    if chosen.live <= EXACT_CHUNKS:
+        lives = [parts[number].live for number in kept]
+        return [Found(_exact(scopes, lives, query, count, stored), chosen) for query in queries]
+    return [Found(one, chosen) for one in _by_codes(scopes, queries, count, chosen, stored)]
+
+
+def _scope(block: Block, mask: Mask | None) -> _Scope:
+    return _Scope(block, mask, len(block) if mask is None else int(np.count_nonzero(mask)))
+
+
+def _exact(scopes: Sequence[_Scope], lives: Sequence[Mask], query: Vector, count: int, stored: Stored) -> Ranking:
+    found = []
+    for scope, live in zip(scopes, lives, strict=True):
+        held = scope.block.vectors.of(stored, scope.block.embeddings, live)
+        places = held.nearest(query, count, scope.mask)
+        found.append(_ranked(scope.block, places, vectors.scores(held.half[places], query), count))
+    return ranking.best(found, count)
+
+
+def _by_codes(scopes: Sequence[_Scope], queries: Vector, count: int, chosen: Plan, stored: Stored) -> list[Ranking]:
+    coded = [codes.of_query(query) for query in queries]
+    if chosen.considered < chosen.selected:
+        near = _nearest(scopes, [one.bits for one in coded], chosen.considered)
+    else:
+        near = [[scope.places() for scope in scopes]] * len(coded)
+    best = [
+        _best_by_nibbles(scopes, code, places, chosen.rescored) if chosen.rescored < chosen.considered else places
+        for code, places in zip(coded, near, strict=True)
+    ]
+    return [_by_vectors(scopes, query, places, count, stored) for query, places in zip(queries, best, strict=True)]
+
+
+def _by_vectors(
+    scopes: Sequence[_Scope], query: Vector, places: Sequence[Places], count: int, stored: Stored
+) -> Ranking:
+    half = stored.read(np.concatenate([one.block.embeddings[at] for one, at in zip(scopes, places, strict=True)]))
+    scores = np.split(vectors.scores(half, query), np.cumsum([len(at) for at in places])[:-1])
+    return ranking.best(
+        [_ranked(scope.block, at, score, count) for scope, at, score in zip(scopes, places, scores, strict=True)],
+        count,
+    )
+
+
+def _ranked(block: Block, places: Places, scores: npt.NDArray[np.float64], count: int) -> Ranking:
+    best = ranking.contenders(scores, count)
+    places = places[best]
+    return Ranking(rows=block.rows[places], ids=block.ids[places], scores=scores[best])
+
+
+def _best_by_nibbles(scopes: Sequence[_Scope], code: QueryCode, places: Sequence[Places], size: int) -> list[Places]:
+    scores = [-code.scores(scope.block.codes.nibbles[at]) for scope, at in zip(scopes, places, strict=True)]
+    return _lowest(scopes, places, scores, size)
+
+
+def _lowest(
+    scopes: Sequence[_Scope], places: Sequence[Places], keys: Sequence[npt.NDArray[Any]], size: int
+) -> list[Places]:
+    """Of `places` the `size` with the lowest `keys`, by part; where keys are equal, the smallest chunk ids."""
+    every = np.concatenate(keys)
+    if len(every) <= size:
+        return list(places)
+    edge = np.partition(every, size - 1)[size - 1]
+    room = size - int(np.count_nonzero(every < edge))
+    tied = [at[key == edge] for at, key in zip(places, keys, strict=True)]
+    ids = np.concatenate([scope.block.ids[at] for scope, at in zip(scopes, tied, strict=True)])
+    # Within a part by place, as the caller has them.
+    taken = np.zeros(len(ids), np.bool_)
+    taken[np.argsort(ids, kind="stable")[:room]] = True
+    chosen = np.split(taken, np.cumsum([len(at) for at in tied])[:-1])
+    return [
+        np.concatenate([at[key < edge], tie[take]])
+        for at, key, tie, take in zip(places, keys, tied, chosen, strict=True)
+    ]
+
+
+def _nearest(scopes: Sequence[_Scope], queries: Sequence[codes.Bytes], size: int) -> list[list[Places]]:
+    """For each query the `size` chunks of smallest Hamming distance, by part."""
+    work = [(scope, query) for query in queries for scope in scopes]
+    busy = sum(scope.size for scope in scopes) * len(queries) > _PARALLEL_CHUNKS
+    scanned = _each(lambda one: _scan(one[0], one[1], size), work, parallel=busy)
+    return [
+        _settled(scopes, query, scanned[at * len(scopes) : (at + 1) * len(scopes)], size)
+        for at, query in enumerate(queries)
+    ]
+
+
+def _settled(scopes: Sequence[_Scope], query: codes.Bytes, scanned: Sequence[_Scanned], size: int) -> list[Places]:
+    """The `size` nearest of what the scans of the parts found, ties at the edge included whole before they are cut."""
+    distances = np.concatenate([one.distances for one in scanned])
+    edge = int(np.partition(distances, size - 1)[size - 1])
+    # A scan that stopped at the edge may have left out some that lie there as well.
+    full = [
+        _within(scope, query, edge) if one.cut and one.distances[-1] <= edge else one
+        for scope, one in zip(scopes, scanned, strict=True)
+    ]
+    return _lowest(scopes, [one.places for one in full], [one.distances for one in full], size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scanned:
+    """Places and Hamming distances in ascending order of distance; `cut` when there are more chunks than these."""
+
+    places: Places
+    distances: npt.NDArray[np.int32]
+    cut: bool
+
+
+def _scan(scope: _Scope, query: codes.Bytes, size: int) -> _Scanned:
+    """The `size` nearest and some more, so that ties at the end are seldom cut."""
+    bits, mask, places = scope.block.codes.bits, scope.mask, None
+    if mask is not None and scope.size < _GATHERED * len(bits):
+        places = np.flatnonzero(mask)
+        bits, mask = bits[places], None
+    fetch = min(scope.size, size + size // 4 + _TIES)
+    distances, found = _hamming(query, bits, fetch, mask)
+    return _Scanned(found if places is None else places[found], distances, cut=fetch < scope.size)
+
+
+def _within(scope: _Scope, query: codes.Bytes, edge: int) -> _Scanned:
+    """Everything that is no farther than `edge`."""
+    faiss = _faiss()
+    bits = scope.block.codes.bits
+    distances = np.empty(len(bits), np.int32)
+    faiss.hammings(faiss.swig_ptr(query), faiss.swig_ptr(bits), 1, len(bits), bits.shape[1], faiss.swig_ptr(distances))
+    near = distances <= edge
+    places = np.flatnonzero(near if scope.mask is None else near & scope.mask)
+    return _Scanned(places, distances[places], cut=False)
+
+
+def _hamming(
+    query: codes.Bytes, bits: codes.Bytes, size: int, mask: Mask | None
+) -> tuple[npt.NDArray[np.int32], Places]:
+    """Distances and places of the `size` nearest codes under `mask`, by counting: its time hardly grows with `size`.
+
+    faiss gives up the interpreter's lock meanwhile.
+    """
+    faiss = _faiss()
+    faiss.omp_set_num_threads(1)
+    distances, places = np.empty(size, np.int32), np.empty(size, np.int64)
+    selected = None
+    if mask is not None:
+        packed = np.packbits(mask, bitorder="little")
+        selected = faiss.IDSelectorBitmap(len(mask), faiss.swig_ptr(packed))
+    data = [faiss.swig_ptr(array) for array in (query, bits, distances, places)]
+    faiss.hammings_knn_mc(data[0], data[1], 1, len(bits), size, bits.shape[1], data[2], data[3], selected)
+    return distances, places
 
 
 def _faiss() -> Any:
@@ -28,77 +280,16 @@ def _faiss() -> Any:
     return faiss
 
 
-class DenseVectors:
-    """float16[n, d] with faiss's scan over it: 2.5 times as fast as float32, at half the memory."""
+def _each(task: Callable[[_T], _R], items: Iterable[_T], *, parallel: bool) -> list[_R]:
+    if parallel and THREADS > 1:
+        return list(_pool().map(task, items))
+    return [task(item) for item in items]
 
-    def __init__(self, vectors: Half, engine: Any = None) -> None:
-        self.vectors = vectors
-        self._engine = engine
 
-    @classmethod
-    def read(cls, file: Path, dimension: int) -> DenseVectors:
-        """Maps a file that `write` made. Raises ValueError when it holds something else."""
-        faiss = _faiss()
-        try:
-            engine = faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC)
-        except RuntimeError as error:
-            raise ValueError(f"{file}: {error}") from error
-        if not isinstance(engine, faiss.IndexScalarQuantizer) or engine.d != dimension:
-            raise ValueError(f"{file}: not the vectors of a segment")
-        if not engine.ntotal:
-            return cls(np.zeros((0, dimension), np.float16))
-        codes = faiss.rev_swig_ptr(engine.codes.data(), engine.ntotal * dimension * 2)
-        return cls(codes.view(np.float16).reshape(engine.ntotal, dimension), engine)
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="dense")
 
-    def write(self, file: Path) -> None:
-        """Writes the vectors as a faiss index. Raises OSError."""
-        faiss = _faiss()
-        try:
-            faiss.write_index(self._scanner(), str(file))
-        except RuntimeError as error:
-            raise OSError(f"{file}: {error}") from error
 
-    def nearest(self, query: Vector, count: int, mask: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.int64]:
-        """Places of the `count` best by inner product (all under `mask`), with everything that comes close to them.
-
-        The right ones are among them whatever the rounding of the scan; in no order.
-        """
-        size = len(self.vectors) if mask is None else int(np.count_nonzero(mask))
-        if size <= max(_FEW, count):
-            return np.arange(size) if mask is None else np.flatnonzero(mask)
-        tolerance = 2.4e-7 * len(query)
-        fetch = count + _SLACK
-        while True:
-            scores, places = self._scan(query, min(fetch, size), mask)
-            if fetch >= size or scores[count - 1] - scores[-1] > tolerance:
-                return places
-            fetch *= 4
-
-    def scores(self, query: Vector, places: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """float64[m]: the inner product of `query` and each vector at `places`."""
-        products = self.vectors[places].astype(np.float64) * query.astype(np.float64)
-        return np.asarray(products.sum(axis=1))
-
-    def _scan(
-        self, query: Vector, count: int, mask: npt.NDArray[np.bool_] | None
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        faiss = _faiss()
-        # One query is one thread's work; a pool of them would only wait.
-        faiss.omp_set_num_threads(1)
-        parameters = None
-        if mask is not None:
-            bits = np.packbits(mask, bitorder="little")
-            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(len(mask), faiss.swig_ptr(bits)))
-        scores, places = self._scanner().search(query.reshape(1, -1), count, params=parameters)
-        return scores[0], places[0]
-
-    def _scanner(self) -> Any:
-        if self._engine is None:
-            faiss = _faiss()
-            dimension = self.vectors.shape[1]
-            engine = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-            engine.is_trained = True
-            if len(self.vectors):
-                engine.add_sa_codes(np.ascontiguousarray(self.vectors).view(np.uint8))
-            self._engine = engine
-        return self._engine
+# Threads do not survive a fork.
+os.register_at_fork(after_in_child=_pool.cache_clear)

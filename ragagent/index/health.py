@@ -46,7 +46,13 @@ def _segment_files(folder: Path, connection: sqlite3.Connection) -> Iterator[str
 
 def _rows(connection: sqlite3.Connection, view: View) -> Iterator[str]:
     """Whether what search sees is what the database holds, row by row."""
-    stored = np.array([row for (row,) in connection.execute("SELECT row FROM chunks WHERE edition = ? ORDER BY row", (view.edition,))], np.int64)
+    stored = np.array(
+        [
+            row
+            for (row,) in connection.execute("SELECT row FROM chunks WHERE edition = ? ORDER BY row", (view.edition,))
+        ],
+        np.int64,
+    )
     seen = np.concatenate([np.zeros(0, np.int64), *(part.block.rows[part.live] for part in view.parts)])
     if not np.array_equal(stored, np.sort(seen)):
         yield f"search sees {len(seen)} chunks where the database has {len(stored)}; ingest again into a new folder"
@@ -72,7 +78,7 @@ def _rebuilding(connection: sqlite3.Connection, view: View, loader: Loader) -> I
         again = loader.rebuilt(connection, view.edition, int(rows[0]), int(rows[-1]))
         kept = np.flatnonzero(part.live)[: len(rows)]
         same = np.array_equal(again.lengths, part.block.lengths[kept]) and np.array_equal(
-            again.dense.vectors, part.block.dense.vectors[kept]
+            again.codes.nibbles, part.block.codes.nibbles[kept]
         )
         if not same:
             yield f"chunks from row {rows[0]} on are indexed otherwise than stored; ingest again into a new folder"

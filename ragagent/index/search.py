@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ragagent.index import filters, fusion, ranking, records, sparse
+from ragagent.index import dense, filters, fusion, records, sparse
 from ragagent.index.block import Part
 from ragagent.index.filters import Mask
 from ragagent.index.ranking import Ranking
+from ragagent.index.vectors import Stored
 from ragagent.index.view import View
 from ragagent.settings import RetrievalSettings
 from ragagent.text.analyser import Analyser
@@ -36,7 +37,7 @@ class _Results:
     """What each search found, and the ranking that counts."""
 
     final: Ranking
-    dense: Ranking | None
+    dense: dense.Found | None
     sparse: Ranking | None
 
 
@@ -48,21 +49,10 @@ def hits(
     masks = filters.masks(view.parts, documents)
     terms = [] if query.mode == "dense" else analyser.query_terms(query.text)[:MOST_TERMS]
     scorer = sparse.Scorer(view.parts, terms, settings)
-    results = _results(view.parts, query, scorer, masks, settings)
+    stored = Stored(connection, view.dimension)
+    results = _results(view.parts, query, scorer, masks, settings, stored)
     found = records.found(connection, results.final.rows.tolist())
     return [_hit(rank, one, results, query.mode, scorer, settings) for rank, one in enumerate(found, 1)]
-
-
-def dense_ranking(parts: Sequence[Part], vector: Vector, count: int, masks: Sequence[Mask | None]) -> Ranking:
-    """The `count` best by inner product, exact over the stored vectors."""
-    found = []
-    for part, mask in zip(parts, masks, strict=True):
-        places = part.block.dense.nearest(vector, count, mask)
-        scores = part.block.dense.scores(vector, places)
-        best = ranking.contenders(scores, count)
-        places = places[best]
-        found.append(Ranking(rows=part.block.rows[places], ids=part.block.ids[places], scores=scores[best]))
-    return ranking.best(found, count)
 
 
 def _results(
@@ -71,11 +61,12 @@ def _results(
     scorer: sparse.Scorer,
     masks: Sequence[Mask | None],
     settings: RetrievalSettings,
+    stored: Stored,
 ) -> _Results:
     count = query.k if query.mode != "hybrid" else max(query.k, settings.candidates)
-    by_vector = None if query.vector is None else dense_ranking(parts, query.vector, count, masks)
+    by_vector = None if query.vector is None else dense.search(parts, query.vector, count, masks, stored)
     by_terms = None if query.mode == "dense" else scorer.best(count, masks)
-    given = [one for one in (by_vector, by_terms) if one is not None]
+    given = [*([] if by_vector is None else [by_vector.ranking]), *([] if by_terms is None else [by_terms])]
     final = given[0] if len(given) == 1 else fusion.fused(given, settings.rrf_k, query.k)
     return _Results(final=final, dense=by_vector, sparse=by_terms)
 
@@ -91,7 +82,7 @@ def _hit(
     score = float(results.final.scores[rank - 1])
     stages = []
     if results.dense is not None:
-        stages.append(_stage("dense", results.dense, found.row, "cosine"))
+        stages.append(_stage("dense", results.dense.ranking, found.row, f"cosine; {results.dense.plan}"))
     if results.sparse is not None:
         stages.append(_stage("sparse", results.sparse, found.row, scorer.explain(found.row)))
     if mode == "hybrid":

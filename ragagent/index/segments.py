@@ -1,26 +1,31 @@
 """Segment files: named arrays in one immutable file, written aside, synced, and known by the digest of its bytes.
 
 Layout: 8 bytes magic, 8 bytes length of the header, the header (JSON: name, type, shape and offset of each array),
-then the arrays, each aligned to 64 bytes. A file's name is its SHA-256, so a file that is torn, foreign or altered
-does not pass for the one that the database lists.
+then the arrays, each aligned to 64 bytes. A file's name is the XXH3 of its bytes (128 bits), so a file that is torn,
+foreign or altered does not pass for the one that the database lists. That is a guard against accidents, not against
+forgery: who can write to the folder can write to the database as well.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 FOLDER = "segments"
-_MAGIC = b"RAGSEG01"
+_MAGIC = b"RAGSEG02"
 _ALIGNMENT = 64
 _ASIDE = ".aside"
+_READ_BYTES = 1 << 20
+_numbers = itertools.count()
 
 
 def path(folder: Path, digest: str, suffix: str) -> Path:
@@ -28,32 +33,50 @@ def path(folder: Path, digest: str, suffix: str) -> Path:
     return folder / FOLDER / f"{digest}.{suffix}"
 
 
-def aside(folder: Path, suffix: str) -> Path:
-    """A place to write a file that no one looks at yet; only the holder of the writer's lock may."""
+def write(folder: Path, suffix: str, arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[str, int]:
+    """Writes a segment file, synced and under its name for good; returns its digest and its size in bytes.
+
+    Raises OSError. The name that it has while it is written is unlike any other of this process.
+    """
     (folder / FOLDER).mkdir(exist_ok=True)
-    return folder / FOLDER / f"new{_ASIDE}.{suffix}"
-
-
-def settled(folder: Path, written: Path, suffix: str) -> str:
-    """Syncs a file that was written aside and gives it its name for good; returns its digest."""
-    with written.open("rb+") as file:
-        os.fsync(file.fileno())
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    written.replace(path(folder, digest, suffix))
+    _sync_folder(folder)
+    file = folder / FOLDER / f"{os.getpid()}-{next(_numbers)}{_ASIDE}.{suffix}"
+    try:
+        write_arrays(file, arrays)
+        size = file.stat().st_size
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+        digest = _digest(file)
+        file.replace(path(folder, digest, suffix))
+    except BaseException:
+        with contextlib.suppress(OSError):
+            file.unlink(missing_ok=True)
+        raise
     _sync_folder(folder / FOLDER)
-    return digest
+    return digest, size
 
 
 def intact(file: Path, digest: str) -> bool:
-    """Whether the file is there and has the bytes it was written with. Reads all of it: about 1 s a GB."""
+    """Whether the file is there and has the bytes it was written with. Reads all of it: about 0.2 s a GB from memory.
+
+    It is read, not mapped: bytes that cannot be read are an error then, where a map would end the process.
+    """
     try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest() == digest
+        return _digest(file) == digest
     except OSError:
         return False
 
 
-def sweep(folder: Path, listed: set[Path]) -> None:
+def _digest(file: Path) -> str:
+    state, buffer = xxhash.xxh3_128(), bytearray(_READ_BYTES)
+    view = memoryview(buffer)
+    with file.open("rb", buffering=0) as opened:
+        while size := opened.readinto(buffer):
+            state.update(view[:size])
+    return state.hexdigest()
+
+
+def sweep(folder: Path, listed: Collection[Path]) -> None:
     """Removes every file that is not listed: left over from a kill, or merged away."""
     if not (folder / FOLDER).is_dir():
         return

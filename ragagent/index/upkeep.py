@@ -57,11 +57,10 @@ class Upkeep:
 
     def sweep(self) -> None:
         """Removes files that no segment lists."""
-        suffixes = ((block.DENSE, "dense"), (block.SPARSE, "sparse"))
         files = {
-            segments.path(self.folder, getattr(one, column), suffix)
+            segments.path(self.folder, getattr(one, suffix), suffix)
             for one in listed(self.connection)
-            for suffix, column in suffixes
+            for suffix in block.SUFFIXES
         }
         with translated(self.folder):
             segments.sweep(self.folder, files)
@@ -107,13 +106,13 @@ class Upkeep:
         self._replace([one.id for one in old], old[0].first, old[-1].last, made)
 
     def _replace(self, old: Sequence[int], first: int, last: int, made: Block) -> None:
-        dense, sparse, size = block.write(self.folder, made)
+        written = block.write(self.folder, made)
         with store.transaction(self.folder, self.connection):
             self.connection.executemany("DELETE FROM segments WHERE id = ?", [(one,) for one in old])
             self.connection.execute(
                 "INSERT INTO segments (edition, first, last, chunks, dense, sparse, bytes)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (self._edition, first, last, len(made), dense, sparse, size),
+                (self._edition, first, last, len(made), written.dense, written.sparse, written.size),
             )
             covered = (first, last, self._edition)
             self.connection.execute("DELETE FROM postings WHERE chunk BETWEEN ? AND ? AND edition = ?", covered)

@@ -11,19 +11,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ragagent.index import block, checksums, postings, records, schema, store
+from ragagent.index import block, checksums, codes, postings, records, schema, store
 from ragagent.index.block import Block, Part
-from ragagent.index.dense import DenseVectors
 from ragagent.text.analyser import Analyser
 from ragagent.types import Span
 
 _TAIL = """
-SELECT c.row, c.document, c.id, p.terms, p.counts, p.checksum, e.vector
+SELECT c.row, c.document, c.id, c.embedding, p.terms, p.counts, p.checksum, e.vector
 FROM postings p JOIN chunks c ON c.row = p.chunk JOIN embeddings e ON e.row = c.embedding
 WHERE p.chunk > ? AND p.edition = ? ORDER BY p.chunk
 """
 _RANGE = """
-SELECT c.row, c.document, c.id, c.start, c."end", c.headings, d.title, e.vector
+SELECT c.row, c.document, c.id, c.embedding, c.start, c."end", c.headings, d.title, e.vector
 FROM chunks c JOIN documents d ON d.row = c.document JOIN embeddings e ON e.row = c.embedding
 WHERE c.row BETWEEN ? AND ? AND c.edition = ? ORDER BY c.row
 """
@@ -121,25 +120,23 @@ class Loader:
         rows = connection.execute(_TAIL, (row, edition)).fetchall()
         if not rows:
             return []
-        if any(checksums.terms(key, terms, counts) != checksum for key, _, _, terms, counts, checksum, _ in rows):
+        if any(checksums.terms(key, terms, counts) != checksum for key, _, _, _, terms, counts, checksum, _ in rows):
             return [block.whole(self.rebuilt(connection, edition, rows[0][0], rows[-1][0]))]
-        analysed = [(row[3].split(), np.frombuffer(row[4], np.uint16).reshape(-1, 2)) for row in rows]
+        analysed = [(row[4].split(), np.frombuffer(row[5], np.uint16).reshape(-1, 2)) for row in rows]
         vectors = _vectors(connection, edition, rows)
-        return [block.whole(_block([row[:3] for row in rows], analysed, vectors))]
+        return [block.whole(_block([row[:4] for row in rows], analysed, vectors))]
 
     def rebuilt(self, connection: sqlite3.Connection, edition: int, first: int, last: int) -> Block:
         """The block of an edition's rows `first` to `last`, from the database alone: texts are analysed anew."""
         rows = connection.execute(_RANGE, (first, last, edition)).fetchall()
         analysed = []
-        for _, document, _, start, end, headings, title, _ in rows:
+        for _, document, _, _, start, end, headings, title, _ in rows:
             text = records.text_of(connection, document, Span(start, end))
             analysed.append(store.analysed(self.analyser, title, records.headings(headings), text))
-        return _block([row[:3] for row in rows], analysed, _vectors(connection, edition, rows))
+        return _block([row[:4] for row in rows], analysed, _vectors(connection, edition, rows))
 
 
-def _vectors(
-    connection: sqlite3.Connection, edition: int, rows: Sequence[Sequence[Any]]
-) -> npt.NDArray[np.float16]:
+def _vectors(connection: sqlite3.Connection, edition: int, rows: Sequence[Sequence[Any]]) -> npt.NDArray[np.float16]:
     """The vectors that come last in `rows`. Raises Corrupt, naming the document, where one is damaged."""
     dimension = schema.dimension(connection, edition)
     stored = [row[-1] for row in rows]
@@ -154,13 +151,16 @@ def _block(
     vectors: npt.NDArray[np.float16],
 ) -> Block:
     totals = [counts.sum(axis=0, dtype=np.uint32) for _, counts in analysed]
+    lengths = np.array(totals, np.uint32).reshape(-1, 2)
     return Block(
-        rows=np.array([row for row, _, _ in keys], np.int64),
-        documents=np.array([document for _, document, _ in keys], np.int64),
-        ids=np.array([key.encode() for _, _, key in keys], np.bytes_),
-        lengths=np.array(totals, np.uint32).reshape(-1, 2),
+        rows=np.array([row for row, _, _, _ in keys], np.int64),
+        documents=np.array([document for _, document, _, _ in keys], np.int64),
+        embeddings=np.array([embedding for _, _, _, embedding in keys], np.int64),
+        ids=np.array([key.encode() for _, _, key, _ in keys], np.bytes_),
+        lengths=lengths,
+        terms=block.total(lengths),
         postings=postings.build(analysed),
-        dense=DenseVectors(vectors),
+        codes=codes.encoded(vectors),
     )
 
 

@@ -46,7 +46,7 @@ def emptied(file: Path) -> None:
 DAMAGES: list[Callable[[Path], None]] = [Path.unlink, torn, flipped, foreign, emptied]
 
 
-@pytest.mark.parametrize("suffix", ["faiss", "postings"])
+@pytest.mark.parametrize("suffix", ["dense", "sparse"])
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_damaged_segment_is_served_from_the_database_and_mended_by_the_next_write(
     opened, folder: Path, damage, suffix: str
@@ -99,7 +99,7 @@ def test_files_that_no_segment_lists_are_swept_by_the_next_writer(opened, folder
     index = opened()
     index.write(LIBRARY)
     index.close()
-    stray = folder / "segments" / "left over from a kill.faiss"
+    stray = folder / "segments" / "left over from a kill.dense"
     stray.write_bytes(b"x")
     index = opened()
     assert stray.exists()
