@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ragagent.errors import ConfigError, FingerprintMismatch, IndexStateError
+from ragagent.errors import ConfigError, EmbedderChanged, FingerprintMismatch, IndexStateError, ModelError
 from ragagent.protocols import LLM, Embedder, Index, IndexStatus, Progress, Sink, Tool
 from ragagent.settings import Settings
 from ragagent.trace import Trace
@@ -28,10 +28,15 @@ from ragagent.types import (
 )
 
 if TYPE_CHECKING:
+    from ragagent.index.embedded import EmbeddedIndex
+    from ragagent.ingest.estimate import MigrationPlan
+    from ragagent.ingest.migration import MigrationReport
     from ragagent.models.store import ModelStore
 
 DEFAULT_FOLDER = ".ragagent"
 Source = str | os.PathLike[str] | Iterable[Document]
+_SWAPS = 8
+"""So many swaps may overtake one search; each is the end of a whole migration."""
 
 
 class KnowledgeBase:
@@ -50,12 +55,15 @@ class KnowledgeBase:
         embedder: Embedder | None = None,
         llm: LLM | None = None,
         trace: Sink | None = None,
+        embedders: Callable[[str], Embedder] | None = None,
     ) -> None:
         """Around an index that is open already; `open` makes the usual one. `path` is where agents keep their runs."""
         self.path = path
         self.settings = settings
         self._index = index
         self._embedder = embedder
+        self._embedders = embedders
+        self._known = {} if embedder is None else {embedder.fingerprint: embedder}
         self._llm = llm
         self._owned: list[Embedder | LLM] = []
         self._trace = Trace(trace)
@@ -71,14 +79,17 @@ class KnowledgeBase:
         embedder: Embedder | None = None,
         llm: LLM | None = None,
         trace: Sink | None = None,
+        embedders: Callable[[str], Embedder] | None = None,
     ) -> KnowledgeBase:
         """The knowledge base in the folder `path`; a new one is made there unless `create` is false.
 
-        `embedder` and `llm` replace the ones that `settings` names; the caller closes what it passed in. Raises
-        IndexStateError (NewerVersion, Corrupt, FingerprintMismatch, StorageFull) and, for a new one, ModelNotFound.
+        `embedder` and `llm` replace the ones that `settings` names; the caller closes what it passed in. `embedders`
+        opens an embedder by the name that the index stores; it is asked when another process has migrated the
+        knowledge base, and by default looks among the models of `settings`. Other chunking settings than the index
+        was built with stand in the way of ingesting, not of searching. Raises IndexStateError (NewerVersion, Corrupt,
+        FingerprintMismatch, StorageFull) and, for a new one, ModelNotFound.
         """
         from ragagent.index.embedded import EmbeddedIndex, stored_fingerprint
-        from ragagent.ingest import chunking
 
         chosen = settings or Settings()
         folder = Path(path)
@@ -91,18 +102,15 @@ class KnowledgeBase:
         if embedder is None and (stored is None or _names_another(chosen, stored)):
             embedder = _open_embedder(chosen, None)
             made.append(embedder)
-        fingerprint = {"chunker": chunking.fingerprint(chosen.chunking)}
-        if embedder is not None:
-            fingerprint |= {"embedder": embedder.fingerprint, "embedder_name": embedder.name}
         index = EmbeddedIndex.open(
             folder,
-            fingerprint=fingerprint,
+            fingerprint=_built_with(embedder, chosen, new=stored is None),
             dimension=embedder.dimension if embedder is not None else None,
             create=create,
             lock_timeout_s=chosen.ingest.lock_timeout_s,
             retrieval=chosen.retrieval,
         )
-        kb = cls(index, path=folder, settings=chosen, embedder=embedder, llm=llm, trace=trace)
+        kb = cls(index, path=folder, settings=chosen, embedder=embedder, llm=llm, trace=trace, embedders=embedders)
         kb._owned.extend(made)
         return kb
 
@@ -128,12 +136,44 @@ class KnowledgeBase:
         with self._lock:
             if self._embedder is None:
                 stored = self._index.status().fingerprint
-                embedder = _open_embedder(self.settings, stored.get("embedder_name"))
-                self._owned.append(embedder)
+                embedder = self._opened(_open_embedder(self.settings, stored.get("embedder_name")))
                 if embedder.fingerprint != stored["embedder"]:
                     raise FingerprintMismatch(_mismatch(self.path, stored["embedder"], embedder.fingerprint))
                 self._embedder = embedder
             return self._embedder
+
+    def _opened(self, embedder: Embedder) -> Embedder:
+        """The embedder, which is closed with this object and found again by its fingerprint."""
+        if all(embedder is not one for one in self._known.values()):
+            self._owned.append(embedder)
+        return self._known.setdefault(embedder.fingerprint, embedder)
+
+    def _follow(self) -> None:
+        """Takes the embedder of the edition that is live now: a migration has swapped it behind our back.
+
+        The one before stays open: another thread may be embedding with it, and a rollback asks for it again.
+        """
+        with self._lock:
+            stored = self._index.status().fingerprint
+            wanted = stored.get("embedder")
+            if self._embedder is None or wanted is None or self._embedder.fingerprint == wanted:
+                return
+            embedder = self._known.get(wanted) or self._by_name(stored.get("embedder_name"))
+            if embedder.fingerprint != wanted:
+                raise FingerprintMismatch(_mismatch(self.path, wanted, embedder.fingerprint))
+            self._embedder = embedder
+
+    def _by_name(self, name: str | None) -> Embedder:
+        """The embedder of the name that the index stores, whatever the settings name."""
+        if name is None:
+            raise FingerprintMismatch(f"{self.path}: migrated to an embedder without a name; open it with that one")
+        try:
+            return self._opened(self._embedders(name) if self._embedders else _open_named(self.settings, name))
+        except (ModelError, ConfigError) as error:
+            raise FingerprintMismatch(
+                f"{self.path}: migrated to the embedder {name!r}, which cannot be opened here ({error}); "
+                "make that model available, or open the knowledge base with it"
+            ) from error
 
     @property
     def llm(self) -> LLM:
@@ -151,10 +191,12 @@ class KnowledgeBase:
 
         `prune` removes the documents of the same source that are gone from it. What cannot be read is in the
         report's `failures`, by name. Raises ConnectorError when the source as a whole is out of reach, Locked while
-        another process writes, StorageFull when there is no room; committed work stays.
+        another process writes, StorageFull when there is no room, FingerprintMismatch when the settings cut
+        documents otherwise than the index was built, or a migration ends meanwhile; committed work stays.
         """
         from ragagent.ingest.pipeline import Pipeline
 
+        self._follow()
         pipeline = Pipeline(self._index, self.embedder, self.settings, trace=self._trace, progress=progress)
         if isinstance(source, str | os.PathLike):
             from ragagent.connectors import open_connector
@@ -181,10 +223,24 @@ class KnowledgeBase:
         """
         _check_query(query, k, mode)
         with self._trace.span("search", mode=mode, k=k) as event:
-            vector = None if mode == "sparse" else self.embedder.embed_query(query)
-            hits = self._index.search(query, vector, k=k, mode=mode, where=where)
+            hits = self._hits(query, k, mode, where)
             event["hits"] = len(hits)
         return hits
+
+    def _hits(self, query: str, k: int, mode: SearchMode, where: Mapping[str, Any] | None) -> list[Hit]:
+        """The index's hits for a vector of the very edition that is searched, whatever is swapped meanwhile."""
+        if mode == "sparse":
+            return self._index.search(query, None, k=k, mode=mode, where=where)
+        for attempt in range(_SWAPS):
+            embedder = self.embedder
+            vector = embedder.embed_query(query)
+            try:
+                return self._index.search(query, vector, k=k, mode=mode, where=where, embedder=embedder.fingerprint)
+            except EmbedderChanged:
+                if attempt == _SWAPS - 1:
+                    raise
+                self._follow()
+        raise AssertionError("the last attempt returns or raises")
 
     def ask(self, question: str, *, where: Mapping[str, Any] | None = None) -> Answer:
         """The answer to `question` from the documents, each claim with its citations, or a refusal with the reason."""
@@ -247,6 +303,81 @@ class KnowledgeBase:
     def check(self) -> tuple[str, ...]:
         """Reads everything and returns what is wrong with the files, in words; empty when all is well."""
         return self._index.check()
+
+    def migration_plan(self, *, settings: Settings | None = None, embedder: Embedder | None = None) -> MigrationPlan:
+        """What `migrate` with the same arguments would do and take; embeds a sample to know how long."""
+        from ragagent.ingest import estimate
+
+        chosen = settings or self.settings
+        return estimate.plan(self._editions("plan"), self.path, self._target(chosen, embedder), chosen)
+
+    def migrate(
+        self,
+        *,
+        settings: Settings | None = None,
+        embedder: Embedder | None = None,
+        progress: Progress | None = None,
+    ) -> MigrationReport:
+        """Brings the knowledge base to another embedder, chunking or version of the readers, and swaps to it.
+
+        Searches, here and in other processes, go on with the old edition and follow the swap at their next query.
+        Interrupted or killed, the same call goes on where it was. The old edition is kept for `rollback` until
+        `finish_migration`. Raises Locked, StorageFull, and ModelError for an embedder that cannot be opened.
+        """
+        from ragagent.ingest.migration import Migration
+
+        chosen = settings or self.settings
+        index, target = self._editions("migrate"), self._target(chosen, embedder)
+        report = Migration(index, target, chosen, trace=self._trace, progress=progress).run()
+        self.settings = chosen
+        return report
+
+    def rollback(self, *, progress: Progress | None = None) -> MigrationReport:
+        """Swaps back to the edition before the last migration.
+
+        What was written since is cut and embedded as that edition was built, so its embedder is opened where there is
+        any. Raises IndexStateError when no edition is kept.
+        """
+        from ragagent.ingest import migration
+
+        index = self._editions("roll back")
+        edition = next((one for one in index.editions.all() if one.state == "old"), None)
+        if edition is None:
+            raise IndexStateError(f"{self.path}: no earlier edition is kept; there is nothing to roll back to")
+        chosen = migration.settings_of(edition, self.settings)
+        embedder = self._known.get(edition.fingerprint["embedder"]) or self._by_name(
+            edition.fingerprint.get("embedder_name")
+        )
+        report = migration.Migration(index, embedder, chosen, trace=self._trace, progress=progress).back(edition)
+        self.settings = chosen
+        return report
+
+    def finish_migration(self) -> bool:
+        """Drops the edition that is kept for a rollback; false when there is none."""
+        editions = self._editions("finish").editions
+        kept = [one for one in editions.all() if one.state == "old"]
+        for edition in kept:
+            editions.drop(edition.id)
+        return bool(kept)
+
+    def _editions(self, what: str) -> EmbeddedIndex:
+        from ragagent.index.embedded import EmbeddedIndex
+
+        if not isinstance(self._index, EmbeddedIndex):
+            raise ConfigError(f"{what}: {type(self._index).__name__} keeps no editions; ingest into a new one instead")
+        return self._index
+
+    def _target(self, settings: Settings, embedder: Embedder | None) -> Embedder:
+        """The embedder to migrate to: the given one, else the one that `settings` names, else the one of that name."""
+        with self._lock:
+            if embedder is not None:
+                return self._known.setdefault(embedder.fingerprint, embedder)
+            stored = self._index.status().fingerprint
+            name = settings.embedding.model or stored.get("embedder_name")
+            for known in self._known.values():
+                if known.name == name and settings.embedding == self.settings.embedding:
+                    return known
+            return self._opened(_open_embedder(settings, name))
 
 
 class Agent:
@@ -347,6 +478,23 @@ def _open_embedder(settings: Settings, built_with: str | None) -> Embedder:
     return open_embedder(settings.embedding.model or built_with, settings=settings.embedding, store=_store(settings))
 
 
+def _open_named(settings: Settings, name: str) -> Embedder:
+    from ragagent.models.embedding import open_embedder
+
+    return open_embedder(name, settings=settings.embedding, store=_store(settings))
+
+
+def _built_with(embedder: Embedder | None, settings: Settings, *, new: bool) -> dict[str, str]:
+    """All that an index is built with when it is made; of one that is there, only what has to fit for searching."""
+    if embedder is None:
+        return {}
+    if not new:
+        return {"embedder": embedder.fingerprint, "embedder_name": embedder.name}
+    from ragagent.ingest import parts
+
+    return parts.fingerprint(embedder, settings.chunking)
+
+
 def _names_another(settings: Settings, stored: Mapping[str, str]) -> bool:
     """Whether the settings ask for an embedder by a name that is not the one the index was built with."""
     return settings.embedding.model is not None and settings.embedding.model != stored.get("embedder_name")
@@ -355,7 +503,7 @@ def _names_another(settings: Settings, stored: Mapping[str, str]) -> bool:
 def _mismatch(path: Path, stored: str, given: str) -> str:
     return (
         f"{path}: built with the embedder {stored}, but {given} is in force; its vectors do not compare. "
-        "Name the embedder it was built with, or ingest into a new knowledge base (--kb OTHER)."
+        "Name the embedder it was built with, or see what a change would take: ragagent migrate --plan"
     )
 
 

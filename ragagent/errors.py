@@ -12,6 +12,7 @@
     ├── IndexStateError          the knowledge base cannot be used as asked
     │   ├── Locked               another process is writing
     │   ├── FingerprintMismatch  built with another embedder, chunker or analyser
+    │   │   └── EmbedderChanged  a migration ended between embedding a query and searching
     │   ├── NewerVersion         made by a newer ragagent
     │   ├── Corrupt              its files contradict one another
     │   └── StorageFull          no room, or no permission to write
@@ -82,6 +83,10 @@ class Locked(IndexStateError):
 
 class FingerprintMismatch(IndexStateError):
     """The index was built with another embedder, chunker or analyser than the one in force."""
+
+
+class EmbedderChanged(FingerprintMismatch):
+    """A query vector of another embedder than the live edition's; `KnowledgeBase.search` embeds the query again."""
 
 
 class NewerVersion(IndexStateError):

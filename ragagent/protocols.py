@@ -201,8 +201,18 @@ class Index(Protocol):
         """The stored vectors of those embedded texts (`Entry.texts`) that the index holds, each float32[d]."""
         ...
 
-    def write(self, entries: Sequence[Entry] = (), remove: Iterable[str] = ()) -> None:
-        """Adds or replaces `entries` and removes the documents of the ids in `remove`, in one transaction."""
+    def write(
+        self,
+        entries: Sequence[Entry] = (),
+        remove: Iterable[str] = (),
+        *,
+        built_with: Mapping[str, str] | None = None,
+    ) -> None:
+        """Adds or replaces `entries` and removes the documents of the ids in `remove`, in one transaction.
+
+        `built_with` names the parts that made the entries (embedder, chunker); FingerprintMismatch is raised, and
+        nothing written, where the index records other ones.
+        """
         ...
 
     def touch(self, stamps: Mapping[str, str]) -> None:
@@ -217,10 +227,12 @@ class Index(Protocol):
         k: int,
         mode: SearchMode,
         where: Mapping[str, Any] | None = None,
+        embedder: str | None = None,
     ) -> list[Hit]:
         """The k best chunks by the analysed `query` and the query `vector` (None is right for `sparse` only).
 
-        Ties are broken by chunk id. `where` maps a metadata key, or id, uri, title, media_type, to a value or a
+        `embedder` is the fingerprint of what made the vector; EmbedderChanged is raised where it is given and the
+        vectors that would be searched are another one's. Ties are broken by chunk id. `where` maps a metadata key, or id, uri, title, media_type, to a value or a
         list of accepted values; the filter acts inside both searches.
         """
         ...

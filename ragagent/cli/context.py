@@ -61,7 +61,7 @@ class Context:
 
         folder = self.kb or DEFAULT_KB
         if embedder:
-            self.fetch(self._embedder_name(folder))
+            self.fetch_embedder()
         if llm:
             self.fetch(self.settings.llm.model)
         return KnowledgeBase.open(folder, settings=self.settings, create=create, trace=self._sink())
@@ -81,6 +81,10 @@ class Context:
             click.echo(f"fetching the model {name} into {store.folder} (once)", err=True)
             with Bar(unit="bytes") as bar:
                 store.pull(name, progress=bar)
+
+    def fetch_embedder(self) -> None:
+        """Pulls the embedding model that the settings name, or else the knowledge base, if it is not here."""
+        self.fetch(self._embedder_name(self.kb or DEFAULT_KB))
 
     def _embedder_name(self, folder: Path) -> str:
         from ragagent.index.embedded import stored_fingerprint

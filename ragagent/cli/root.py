@@ -29,6 +29,7 @@ COMMANDS = {
     "agent": _Entry("ragagent.cli.agent", "agent", "Work on a task in several steps, with search and tools."),
     "documents": _Entry("ragagent.cli.documents", "documents", "List, show and remove documents."),
     "status": _Entry("ragagent.cli.status", "status", "Count what the knowledge base holds."),
+    "migrate": _Entry("ragagent.cli.migrate", "migrate", "Change embedder, chunking or readers while it answers."),
     "models": _Entry("ragagent.cli.models", "models", "List, pull, verify and move models."),
     "config": _Entry("ragagent.cli.config", "config", "Show the settings in force and where they come from."),
     "doctor": _Entry("ragagent.cli.doctor", "doctor", "Check environment, models and index; say what to do."),

@@ -11,9 +11,11 @@ from typing import Any, get_args
 
 import numpy as np
 
-from ragagent.errors import ConfigError, IndexStateError
+from ragagent.errors import ConfigError, EmbedderChanged, IndexStateError
 from ragagent.index import health, records, schema, search, store
 from ragagent.index.database import FILE_NAME, Readers, connect, translated
+from ragagent.index.editions import Editions
+from ragagent.index.fingerprint import ANALYSER, EMBEDDER
 from ragagent.index.lock import WriterLock
 from ragagent.index.upkeep import FOLD_CHUNKS, FOLD_CHUNKS_AT_CLOSE, Upkeep
 from ragagent.index.view import Loader, View
@@ -33,12 +35,9 @@ class EmbeddedIndex:
     begins. What `write` has returned from survives a kill and a power cut.
     """
 
-    def __init__(
-        self, folder: Path, *, dimension: int, lock_timeout_s: float, retrieval: RetrievalSettings, fold_chunks: int
-    ) -> None:
-        """For `open`, which has seen that the folder holds an index of that dimension."""
+    def __init__(self, folder: Path, *, lock_timeout_s: float, retrieval: RetrievalSettings, fold_chunks: int) -> None:
+        """For `open`, which has seen that the folder holds an index."""
         self._folder = folder
-        self._dimension = dimension
         self._retrieval = retrieval
         self._fold_chunks = fold_chunks
         self._analyser = Analyser()
@@ -50,6 +49,11 @@ class EmbeddedIndex:
         self._writer: sqlite3.Connection | None = None
         self._findings: tuple[str, ...] = ()
         self._closed = False
+        self._parts: dict[int, Mapping[str, str]] = {}
+        self.editions = Editions(
+            folder, readers=self._readers, writer=self._written, analyser=self._analyser, fold_chunks=fold_chunks
+        )
+        """The other ways in which the same documents are, or are being, cut and embedded."""
 
     @classmethod
     def open(
@@ -67,29 +71,27 @@ class EmbeddedIndex:
 
         `fingerprint` says what it is built with (embedder, chunker); the analyser is added here. What is left out of
         it, and a `dimension` of None, is taken as stored, so that an index that is there opens before its embedder
-        does. `fold_chunks` is how long the tail may grow. Raises FingerprintMismatch, NewerVersion or Corrupt and
-        leaves such a folder as it is; StorageFull when it cannot be made; IndexStateError when it is not there and
-        `create` is false.
+        does. An index of another version's analyser opens as well; it is searched by vectors alone, and not written,
+        until it is migrated. `fold_chunks` is how long the tail may grow. Raises FingerprintMismatch, NewerVersion or
+        Corrupt and leaves such a folder as it is; StorageFull when it cannot be made; IndexStateError when it is not
+        there and `create` is false.
         """
         folder = Path(path)
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"{folder}: a file, where the folder of a knowledge base should be")
-        built_with = {**fingerprint, "analyser": Analyser.fingerprint}
         if not schema.exists(folder):
             if not create:
                 raise IndexStateError(f"{folder}: no knowledge base here; ingest something first, or check the path")
             if dimension is None:
                 raise ConfigError("a new index needs the dimension of its vectors")
-            _create(folder, built_with, dimension, lock_timeout_s)
+            _create(folder, {**fingerprint, ANALYSER: Analyser.fingerprint}, dimension, lock_timeout_s)
         connection = connect(folder, read_only=True)
         try:
-            schema.require_fingerprint(folder, connection, built_with, dimension)
-            stored_dimension = schema.dimension(connection)
+            schema.require_fingerprint(folder, connection, fingerprint, dimension)
         finally:
             connection.close()
         return cls(
             folder,
-            dimension=stored_dimension,
             lock_timeout_s=lock_timeout_s,
             retrieval=retrieval or RetrievalSettings(),
             fold_chunks=fold_chunks,
@@ -115,17 +117,33 @@ class EmbeddedIndex:
                 self._upkeep().sweep()
             yield
 
-    def write(self, entries: Sequence[Entry] = (), remove: Iterable[str] = ()) -> None:
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[sqlite3.Connection]:
+        with self.exclusive():
+            yield self._writing()
+
+    def write(
+        self,
+        entries: Sequence[Entry] = (),
+        remove: Iterable[str] = (),
+        *,
+        built_with: Mapping[str, str] | None = None,
+    ) -> None:
         """Removes the documents of the ids in `remove`, then adds or replaces `entries`, in one transaction.
 
         A chunk that search cannot tell from the stored one keeps its row and its vector, and so does a text that is
-        embedded already. Raises ConfigError when an entry breaks a law of its records; nothing is written then.
+        embedded already. Raises ConfigError when an entry breaks a law of its records, FingerprintMismatch when it
+        was made with other parts than the live edition's; nothing is written then.
         """
-        for entry in entries:
-            store.require(entry, self._dimension)
         gone = list(remove)
         with self.exclusive():
             connection = self._writing()
+            # Under the lock: a migration may have ended since the entries were made.
+            if entries:
+                self._require_parts(connection, {ANALYSER: Analyser.fingerprint, **(built_with or {})})
+            dimension = schema.dimension(connection)
+            for entry in entries:
+                store.require(entry, dimension)
             with store.transaction(self._folder, connection):
                 store.write(connection, entries, gone, self._analyser)
             self._keep_up(self._fold_chunks)
@@ -140,10 +158,14 @@ class EmbeddedIndex:
         with self._readers.snapshot() as connection:
             return records.known(connection, source)
 
-    def cached_vectors(self, texts: Sequence[str]) -> Mapping[str, Vector]:
-        """The stored vectors of those texts, float32[d], normalised; a cosine with them is off by 0.0005 at most."""
+    def cached_vectors(self, texts: Sequence[str], *, embedder: str | None = None) -> Mapping[str, Vector]:
+        """The stored vectors of those texts, float32[d], normalised; a cosine with them is off by 0.0005 at most.
+
+        They are of the live edition's embedder, or of the one of that fingerprint in any edition.
+        """
         with self._readers.snapshot() as connection:
-            return store.cached_vectors(connection, texts)
+            edition = None if embedder is None else schema.edition_of_embedder(connection, embedder)
+            return {} if edition == 0 else store.cached_vectors(connection, texts, edition)
 
     def search(
         self,
@@ -153,18 +175,22 @@ class EmbeddedIndex:
         k: int,
         mode: SearchMode,
         where: Mapping[str, Any] | None = None,
+        embedder: str | None = None,
     ) -> list[Hit]:
         """The k best chunks, fewer when fewer match; see `ragagent.protocols.Index.search`.
 
         Dense search is exact over the stored vectors, sparse search over the live chunks. Hybrid search fuses the
-        best `retrieval.candidates` of each by reciprocal rank.
+        best `retrieval.candidates` of each by reciprocal rank. What is searched is one edition whole; EmbedderChanged
+        is raised when `embedder` is not what its vectors were made by.
         """
         if k < 1:
             raise ConfigError(f"k = {k}: must be at least 1")
         if mode not in get_args(SearchMode):
             raise ConfigError(f"mode = {mode!r}: must be one of {', '.join(get_args(SearchMode))}")
-        wanted = search.Query(text=query, vector=self._checked(vector, mode), k=k, mode=mode, where=where or {})
         with self._snapshot() as (connection, view):
+            self._require_edition(connection, view, mode, embedder)
+            checked = _checked(vector, mode, view.dimension)
+            wanted = search.Query(text=query, vector=checked, k=k, mode=mode, where=where or {})
             return search.hits(connection, view, wanted, self._analyser, self._retrieval)
 
     def document(self, document_id: str) -> Document | None:
@@ -197,7 +223,7 @@ class EmbeddedIndex:
                 chunks=view.chunks,
                 segments=sum(part.segment is not None for part in view.parts),
                 tail_chunks=sum(part.count for part in view.tail),
-                dimension=self._dimension,
+                dimension=view.dimension,
                 fingerprint=schema.fingerprint(connection),
                 size_bytes=_size(self._folder),
                 findings=(*damaged, *self._findings),
@@ -226,15 +252,27 @@ class EmbeddedIndex:
         if self._closed:
             raise IndexStateError(f"{self._folder}: the index is closed")
 
-    def _checked(self, vector: Vector | None, mode: SearchMode) -> Vector | None:
-        if mode == "sparse":
-            return None
-        if vector is None or vector.shape != (self._dimension,):
-            shape = None if vector is None else vector.shape
-            raise ConfigError(f"mode {mode!r} needs a query vector of shape ({self._dimension},), not {shape}")
-        if not np.isfinite(vector).all():
-            raise ConfigError("the query vector has a component that is not a number")
-        return np.ascontiguousarray(vector, np.float32)
+    def _require_edition(
+        self, connection: sqlite3.Connection, view: View, mode: SearchMode, embedder: str | None
+    ) -> None:
+        """Raises unless the live edition can be searched with a vector of `embedder`, and by terms."""
+        if view.edition not in self._parts:
+            self._parts[view.edition] = schema.fingerprint(connection, view.edition)
+        parts = self._parts[view.edition]
+        stored = parts.get(EMBEDDER, embedder)
+        if mode != "sparse" and embedder is not None and stored != embedder:
+            raise EmbedderChanged(
+                f"{self._folder}: its vectors are of the embedder {stored} now, not of {embedder}; "
+                "embed the query with that one"
+            )
+        if mode != "dense" and parts.get(ANALYSER, Analyser.fingerprint) != Analyser.fingerprint:
+            self._require_parts(connection, {ANALYSER: Analyser.fingerprint})
+
+    def _require_parts(self, connection: sqlite3.Connection, given: Mapping[str, str]) -> None:
+        """Raises FingerprintMismatch when the live edition records other parts than those given."""
+        recorded = schema.fingerprint(connection)
+        known = {key: value for key, value in given.items() if key in recorded}
+        schema.require_fingerprint(self._folder, connection, known, None)
 
     def _writing(self) -> sqlite3.Connection:
         if self._writer is None:
@@ -295,6 +333,17 @@ class EmbeddedIndex:
     def _overtaken(self, generation: int) -> bool:
         with self._readers.snapshot() as connection:
             return schema.generation(connection) != generation
+
+
+def _checked(vector: Vector | None, mode: SearchMode, dimension: int) -> Vector | None:
+    if mode == "sparse":
+        return None
+    if vector is None or vector.shape != (dimension,):
+        shape = None if vector is None else vector.shape
+        raise ConfigError(f"mode {mode!r} needs a query vector of shape ({dimension},), not {shape}")
+    if not np.isfinite(vector).all():
+        raise ConfigError("the query vector has a component that is not a number")
+    return np.ascontiguousarray(vector, np.float32)
 
 
 def stored_fingerprint(path: Path | str) -> Mapping[str, str] | None:

@@ -11,7 +11,8 @@ postings     the analysed terms of the chunks that are in no segment yet: the ta
 dead         rows that are gone but still in a segment or in a reader's memory
 segments     the immutable files: each holds the rows first..last of an edition, apart from those that were dead when
              it was made
-built        the documents that an edition which is not live has chunks for, as the documents are now
+built        the documents that an edition which is not live has chunks for, as the documents are now, or with the
+             record that takes the place of what they are now when the edition becomes the live one
 snapshots    names for generations
 archive      versions of documents that are gone but belong to a snapshot: born <= generation < died
 archived_embeddings  the vectors that an archived version needs
@@ -124,6 +125,7 @@ CREATE TABLE segments (
 CREATE TABLE built (
     edition INTEGER NOT NULL REFERENCES editions (id),
     document INTEGER NOT NULL REFERENCES documents (row) ON DELETE CASCADE,
+    record BLOB,
     PRIMARY KEY (edition, document)
 ) WITHOUT ROWID;
 CREATE INDEX built_by_document ON built (document);
@@ -246,6 +248,12 @@ def edition(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT value FROM meta WHERE key = 'edition'").fetchone()[0])
 
 
+def edition_of_embedder(connection: sqlite3.Connection, embedder: str) -> int:
+    """An edition whose vectors are of the embedder of that fingerprint; 0 where there is none."""
+    rows = connection.execute("SELECT id, fingerprint FROM editions ORDER BY id").fetchall()
+    return next((int(key) for key, stored in rows if json.loads(stored).get("embedder", "") == embedder), 0)
+
+
 def fingerprint(connection: sqlite3.Connection, edition: int | None = None) -> dict[str, str]:
     """What an edition, the live one by default, was built with. Also of a database of format 1."""
     if version(connection) == 1:
@@ -281,7 +289,7 @@ def require_fingerprint(
         name = f" (embedder {stored[NAME_KEY]!r})" if NAME_KEY in stored else ""
         raise FingerprintMismatch(
             f"{folder}: built with other parts{name}: {'; '.join(wrong)}. "
-            "Use the settings it was built with, or ingest into a new knowledge base"
+            "Use the settings it was built with, or see what a change would take: ragagent migrate --plan"
         )
 
 

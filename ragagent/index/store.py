@@ -101,24 +101,16 @@ def write_versions(
 def write_built(connection: sqlite3.Connection, edition: int, entries: Sequence[Entry], analyser: Analyser) -> None:
     """Writes the chunks and vectors of `entries` for an edition that is not live, and marks them as built.
 
-    Inside the caller's transaction. The documents themselves stay as they are: an entry whose document is gone, or
-    has another revision by now, is passed over, so that what is not marked has to be built again.
+    Inside the caller's transaction, and the caller has seen that the documents are there and as they were when the
+    entries were made. The documents themselves stay as they are.
     """
-    latest = {one.document.id: one for one in entries}
-    there = rows_of(connection, latest)
-    current = {
-        key: row
-        for key, row in there.items()
-        if latest[key].document.revision
-        == connection.execute("SELECT revision FROM documents WHERE row = ?", (row,)).fetchone()[0]
-    }
-    kept = [latest[key] for key in current]
-    embeddings = _embedded(connection, kept, edition)
-    versions = [_version(*both) for both in zip(kept, embeddings, strict=True)]
-    freed = _write_chunks(connection, edition, versions, [current[one.document.id] for one in kept], analyser)
+    current = rows_of(connection, [one.document.id for one in entries])
+    embeddings = _embedded(connection, entries, edition)
+    versions = [_version(*both) for both in zip(entries, embeddings, strict=True)]
+    freed = _write_chunks(connection, edition, versions, [current[one.document.id] for one in entries], analyser)
     drop_embeddings(connection, freed)
     marks = [(edition, row) for row in current.values()]
-    connection.executemany("INSERT OR IGNORE INTO built (edition, document) VALUES (?, ?)", marks)
+    connection.executemany("INSERT OR REPLACE INTO built (edition, document) VALUES (?, ?)", marks)
 
 
 def retag(connection: sqlite3.Connection, metadata: Mapping[str, Metadata]) -> list[str]:
@@ -129,6 +121,8 @@ def retag(connection: sqlite3.Connection, metadata: Mapping[str, Metadata]) -> l
     there = rows_of(connection, metadata)
     archive.keep(connection, list(there.values()))
     for key, row in there.items():
+        # A record that waits for a swap has the metadata of before.
+        connection.execute("DELETE FROM built WHERE document = ? AND record IS NOT NULL", (row,))
         old = archive.version(connection, row)
         new = Document(
             **{name: getattr(old.document, name) for name in _KEPT_BY_RETAG},
@@ -142,6 +136,11 @@ def retag(connection: sqlite3.Connection, metadata: Mapping[str, Metadata]) -> l
 
 
 _KEPT_BY_RETAG = ("id", "uri", "title", "text", "blocks", "media_type", "acl")
+
+
+def write_record(connection: sqlite3.Connection, row: int, version: Version) -> None:
+    """Puts a version in the place of the document at `row`, all but its chunks, inside the caller's transaction."""
+    _write_documents(connection, [version], {version.document.id: row})
 
 
 def require(entry: Entry, dimension: int) -> None:

@@ -49,6 +49,15 @@ def fingerprint(settings: ChunkingSettings) -> str:
     return f"{FINGERPRINT}:{settings.max_tokens}:{settings.min_tokens}:{settings.overlap_tokens}"
 
 
+def settings_of(named: str) -> ChunkingSettings | None:
+    """The settings that a fingerprint names; None when this version of the chunker is not the one that it names."""
+    version, *sizes = named.split(":")
+    if version != FINGERPRINT or len(sizes) != 3:
+        return None
+    most, least, overlap = map(int, sizes)
+    return ChunkingSettings(max_tokens=most, min_tokens=least, overlap_tokens=overlap)
+
+
 def chunk(document: Document, tokenizer: Tokenizer, settings: ChunkingSettings) -> tuple[Chunk, ...]:
     """The passages of `document` in reading order.
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from ragagent.errors import ReadError
-from ragagent.ingest import chunking
+from ragagent.ingest import chunking, parts
 from ragagent.ingest.plan import plan
 from ragagent.protocols import Connector, Embedder, Entry, Index, KnownDocument, Progress, SourceItem
 from ragagent.settings import Settings
@@ -58,13 +58,16 @@ class Pipeline:
         self._settings = settings
         self._trace = trace or Trace()
         self._progress = progress
+        self._built_with = parts.writing(embedder, settings.chunking)
 
     def ingest_connector(self, connector: Connector, *, prune: bool = False) -> IngestReport:
         """Brings in what is new or changed at a source; `prune` also removes what is gone from it.
 
-        Raises ConnectorError when the source is out of reach, Locked while another process writes, StorageFull.
+        Raises ConnectorError when the source is out of reach, Locked while another process writes, StorageFull, and
+        FingerprintMismatch when the index is built with other parts than these, or is by the end of a migration.
         """
         begin = time.perf_counter()
+        parts.require(self._index.status().fingerprint, self._built_with)
         known = self._index.known()
         with self._trace.span("ingest.plan", source=connector.source) as event:
             steps = plan(connector, known)
@@ -79,6 +82,7 @@ class Pipeline:
     def ingest_documents(self, documents: Iterable[Document]) -> IngestReport:
         """Brings in documents that the application made; equal revisions are passed over."""
         begin = time.perf_counter()
+        parts.require(self._index.status().fingerprint, self._built_with)
         return _total(self._commit_all(self._given(documents), self._index.known()), removed=0, begin=begin)
 
     def _load(self, connector: Connector, items: Sequence[SourceItem]) -> Iterator[_Loaded | Failure]:
@@ -161,7 +165,7 @@ class Pipeline:
             vectors, embedded = self._embed(texts)
             event["embedded"] = embedded
         with self._trace.span("ingest.commit", documents=len(items), chunks=len(texts)):
-            self._index.write(_entries(items, vectors))
+            self._index.write(_entries(items, vectors), built_with=self._built_with)
         documents = [item.loaded.document for item in items]
         updated = sum(document.id in revisions for document in documents)
         revisions.update((document.id, document.revision) for document in documents)
