@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ragagent.errors import ConfigError, EmbedderChanged, FingerprintMismatch, IndexStateError, ModelError
 from ragagent.protocols import LLM, Embedder, Index, IndexStatus, Progress, Sink, Tool
@@ -26,6 +26,7 @@ from ragagent.types import (
     IngestReport,
     SearchMode,
 )
+from ragagent.where import Where
 
 if TYPE_CHECKING:
     from ragagent.index.embedded import EmbeddedIndex
@@ -213,13 +214,13 @@ class KnowledgeBase:
         query: str,
         k: int = 10,
         mode: SearchMode = "hybrid",
-        where: Mapping[str, Any] | None = None,
+        where: Where | None = None,
     ) -> list[Hit]:
         """The `k` best chunks for `query`, best first, ranks 1..k; fewer when fewer match.
 
         `mode` is hybrid (both, by reciprocal rank fusion), dense or sparse. `where` maps a metadata key (or id, uri,
-        title, media_type, source) to a value or a list of accepted values and acts inside both searches. An empty
-        query, a `k` below 1 and an unknown mode raise ConfigError.
+        title, media_type, source) to a value or a list of accepted values, or is an expression of `ragagent.where`; it
+        acts inside both searches. An empty query, a `k` below 1 and an unknown mode raise ConfigError.
         """
         _check_query(query, k, mode)
         with self._trace.span("search", mode=mode, k=k) as event:
@@ -227,7 +228,7 @@ class KnowledgeBase:
             event["hits"] = len(hits)
         return hits
 
-    def _hits(self, query: str, k: int, mode: SearchMode, where: Mapping[str, Any] | None) -> list[Hit]:
+    def _hits(self, query: str, k: int, mode: SearchMode, where: Where | None) -> list[Hit]:
         """The index's hits for a vector of the very edition that is searched, whatever is swapped meanwhile."""
         if mode == "sparse":
             return self._index.search(query, None, k=k, mode=mode, where=where)
@@ -242,14 +243,14 @@ class KnowledgeBase:
                 self._follow()
         raise AssertionError("the last attempt returns or raises")
 
-    def ask(self, question: str, *, where: Mapping[str, Any] | None = None) -> Answer:
+    def ask(self, question: str, *, where: Where | None = None) -> Answer:
         """The answer to `question` from the documents, each claim with its citations, or a refusal with the reason."""
         for event in self.ask_stream(question, where=where):
             if event.answer is not None:
                 return event.answer
         raise AssertionError("a stream of answer events ends with the answer")
 
-    def ask_stream(self, question: str, *, where: Mapping[str, Any] | None = None) -> Iterator[AnswerEvent]:
+    def ask_stream(self, question: str, *, where: Where | None = None) -> Iterator[AnswerEvent]:
         """As `ask`, piece by piece: the evidence, the text as it is written, then the whole answer.
 
         Closing the iterator cancels the model.

@@ -27,6 +27,7 @@ from ragagent.types import (
     ToolSpec,
     Vector,
 )
+from ragagent.where import Where
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,14 +227,15 @@ class Index(Protocol):
         *,
         k: int,
         mode: SearchMode,
-        where: Mapping[str, Any] | None = None,
+        where: Where | None = None,
         embedder: str | None = None,
     ) -> list[Hit]:
         """The k best chunks by the analysed `query` and the query `vector` (None is right for `sparse` only).
 
         `embedder` is the fingerprint of what made the vector; EmbedderChanged is raised where it is given and the
-        vectors that would be searched are another one's. Ties are broken by chunk id. `where` maps a metadata key, or id, uri, title, media_type, to a value or a
-        list of accepted values; the filter acts inside both searches.
+        vectors that would be searched are another one's. Ties are broken by chunk id. `where` maps a metadata key, or
+        id, uri, title, media_type, source, to a value or a list of accepted values, or is an expression of
+        `ragagent.where`; the filter acts inside both searches.
         """
         ...
 

@@ -15,6 +15,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(row.split())
     for row in (
         "types errors",
+        "where",
         "protocols",
         "settings trace text jsonable",
         "models prompts connectors",

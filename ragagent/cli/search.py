@@ -10,6 +10,7 @@ from ragagent.cli.context import Context, embedder_option, json_option, kb_optio
 from ragagent.cli.output import console, echo_json
 from ragagent.errors import ConfigError
 from ragagent.types import Hit
+from ragagent.where import Where, both, from_json
 
 _SHOWN_CHARACTERS = 400
 
@@ -19,7 +20,11 @@ _SHOWN_CHARACTERS = 400
 @click.option("-k", "k", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many passages.")
 @click.option("--mode", type=click.Choice(["hybrid", "dense", "sparse"]), default="hybrid", show_default=True)
 @click.option(
-    "--where", "filters", multiple=True, metavar="KEY=VALUE", help="Only documents with this value; repeatable."
+    "--where",
+    "filters",
+    multiple=True,
+    metavar="KEY=VALUE|JSON",
+    help="Only documents with this value, or that an expression holds for; repeatable.",
 )
 @click.option("--explain", is_flag=True, help="Show each stage's rank, score and arithmetic.")
 @kb_option
@@ -41,10 +46,11 @@ def search(
 
     \b
     ragagent search "notice period" -k 5 --explain
+    ragagent search "notice period" --where team=law --where '{"key": "year", "ge": 2020, "lt": 2024}'
     """
     context.choose(kb=kb, embedder=embedder)
     with context.open(embedder=mode != "sparse") as knowledge_base:
-        hits = knowledge_base.search(query, k=k, mode=mode, where=parse_filters(filters) or None)  # type: ignore[arg-type]
+        hits = knowledge_base.search(query, k=k, mode=mode, where=parse_filters(filters))  # type: ignore[arg-type]
     if as_json:
         echo_json(hits)
     elif not hits:
@@ -54,15 +60,19 @@ def search(
             _print(hit, explain=explain)
 
 
-def parse_filters(filters: tuple[str, ...]) -> dict[str, list[str]]:
-    """`KEY=VALUE` pairs as a filter; one key given twice accepts both values."""
-    found: dict[str, list[str]] = {}
-    for pair in filters:
-        key, separator, value = pair.partition("=")
-        if not separator:
-            raise ConfigError(f"--where {pair}: write it as KEY=VALUE")
-        found.setdefault(key, []).append(value)
-    return found
+def parse_filters(filters: tuple[str, ...]) -> Where | None:
+    """`KEY=VALUE` pairs and JSON as one filter that holds where all do; a key given twice accepts both values."""
+    pairs: dict[str, list[str]] = {}
+    found: list[Where] = []
+    for one in filters:
+        key, separator, value = one.partition("=")
+        if one.lstrip().startswith("{"):
+            found.append(from_json(one))
+        elif separator:
+            pairs.setdefault(key, []).append(value)
+        else:
+            raise ConfigError(f"--where {one}: write it as KEY=VALUE, or as a filter in JSON")
+    return both([*found, *([pairs] if pairs else [])])
 
 
 def _print(hit: Hit, *, explain: bool) -> None:

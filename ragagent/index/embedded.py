@@ -7,12 +7,12 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 
 from ragagent.errors import ConfigError, EmbedderChanged, IndexStateError
-from ragagent.index import health, records, schema, search, store
+from ragagent.index import filters, health, records, schema, search, store
 from ragagent.index.database import FILE_NAME, Readers, connect, translated
 from ragagent.index.editions import Editions
 from ragagent.index.fingerprint import ANALYSER, EMBEDDER
@@ -23,6 +23,7 @@ from ragagent.protocols import Entry, IndexStatus, KnownDocument
 from ragagent.settings import RetrievalSettings
 from ragagent.text.analyser import Analyser
 from ragagent.types import Chunk, Document, Hit, SearchMode, Vector
+from ragagent.where import Where
 
 _ATTEMPTS = 4
 _PAGE_DOCUMENTS = 32
@@ -48,6 +49,7 @@ class EmbeddedIndex:
         self._view: View | None = None
         self._writer: sqlite3.Connection | None = None
         self._findings: tuple[str, ...] = ()
+        self._columns = filters.Columns()
         self._closed = False
         self._parts: dict[int, Mapping[str, str]] = {}
         self.editions = Editions(
@@ -174,7 +176,7 @@ class EmbeddedIndex:
         *,
         k: int,
         mode: SearchMode,
-        where: Mapping[str, Any] | None = None,
+        where: Where | None = None,
         embedder: str | None = None,
     ) -> list[Hit]:
         """The k best chunks, fewer when fewer match; see `ragagent.protocols.Index.search`.
@@ -190,7 +192,7 @@ class EmbeddedIndex:
         with self._snapshot() as (connection, view):
             self._require_edition(connection, view, mode, embedder)
             checked = _checked(vector, mode, view.dimension)
-            wanted = search.Query(text=query, vector=checked, k=k, mode=mode, where=where or {})
+            wanted = search.Query(text=query, vector=checked, k=k, mode=mode, where=where, columns=self._columns)
             return search.hits(connection, view, wanted, self._analyser, self._retrieval)
 
     def document(self, document_id: str) -> Document | None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ragagent.index import dense, filters, fusion, records, sparse
 from ragagent.index.block import Part
@@ -16,6 +15,7 @@ from ragagent.index.view import View
 from ragagent.settings import RetrievalSettings
 from ragagent.text.analyser import Analyser
 from ragagent.types import Hit, SearchMode, Stage, Vector
+from ragagent.where import Where
 
 MOST_TERMS = 2048
 """So many terms of a question count; a whole document given as a question would take seconds otherwise."""
@@ -29,7 +29,8 @@ class Query:
     vector: Vector | None
     k: int
     mode: SearchMode
-    where: Mapping[str, Any]
+    where: Where | None
+    columns: filters.Columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +46,8 @@ def hits(
     connection: sqlite3.Connection, view: View, query: Query, analyser: Analyser, settings: RetrievalSettings
 ) -> list[Hit]:
     """The hits of `query` in the order of rank; `connection` must see the commit of `view`."""
-    documents = filters.matching(connection, query.where) if query.where else None
-    masks = filters.masks(view.parts, documents)
+    accepted = filters.accepted(connection, query.where, query.columns, view.generation) if query.where else None
+    masks = filters.masks(view.parts, accepted)
     terms = [] if query.mode == "dense" else analyser.query_terms(query.text)[:MOST_TERMS]
     scorer = sparse.Scorer(view.parts, terms, settings)
     stored = Stored(connection, view.dimension)
