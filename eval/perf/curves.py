@@ -99,7 +99,7 @@ def svg(records: Sequence[Record]) -> str:
 def _read(read: Read, record: Record) -> str:
     try:
         return str(read(record))
-    except KeyError:
+    except (KeyError, ValueError):
         return "-"
 
 
