@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 @click.argument("question")
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...")
 @click.option(
-    "--where", "filters", multiple=True, metavar="KEY=VALUE", help="Only documents with this value; repeatable."
+    "--where",
+    "filters",
+    multiple=True,
+    metavar="KEY=VALUE|JSON",
+    help="Only documents with this value, or that an expression holds for; repeatable.",
 )
 @kb_option
 @model_option
@@ -50,7 +54,7 @@ def ask(
     with context.open(create=bool(sources), llm=True) as knowledge_base:
         for source in sources:
             _bring_in(knowledge_base, source)
-        where = parse_filters(filters) or None
+        where = parse_filters(filters)
         if as_json:
             echo_json(knowledge_base.ask(question, where=where))
             return
