@@ -62,7 +62,8 @@ def _spans(connection: sqlite3.Connection) -> Iterator[str]:
     """Whether chunks lie within their documents, and a sample of them can be read."""
     query = """
         SELECT c.document, c.start, c."end", d.uri FROM chunks c JOIN documents d ON d.row = c.document
-        WHERE c.row % ((SELECT count(*) FROM chunks) / ? + 1) = 0
+        WHERE c.edition = (SELECT value FROM meta WHERE key = 'edition')
+            AND c.row % ((SELECT count(*) FROM chunks) / ? + 1) = 0
     """
     for document, start, end, uri in connection.execute(query, (_SAMPLED,)).fetchall():
         if not 0 <= start <= end or len(records.text_of(connection, document, Span(start, end))) != end - start:
