@@ -55,6 +55,8 @@ OWNERS = {
     "click": {"ragagent.cli"},
     "httpx": {"ragagent.models", "ragagent.connectors"},
     "rank_bm25": {"ragagent.eval.perf"},
+    "bm25s": {"ragagent.eval.perf"},
+    "numba": {"ragagent.index.kernels"},
 }
 
 

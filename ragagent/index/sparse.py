@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ragagent.index import bm25, ranking, scan
+from ragagent.index import acceleration, bm25, ranking
 from ragagent.index.block import Part
 from ragagent.index.bm25 import Formula
 from ragagent.index.dictionary import Terms
@@ -53,7 +53,7 @@ class Scorer:
         if not self._terms:
             return ranking.EMPTY
         within = [_live(part, mask) for part, mask in zip(self._parts, masks, strict=True)]
-        return scan.best(Question(self._formula, self._weights, count), self._lists, within)
+        return acceleration.best(Question(self._formula, self._weights, count), self._lists, within)
 
     def explain(self, row: int) -> str:
         """The arithmetic of one chunk's score, term by term."""

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rank_bm25 import BM25Okapi
+from rank_bm25 import BM25L, BM25Okapi, BM25Plus
 
-from ragagent.index import postings
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.settings import RetrievalSettings
 from ragagent.testing.index import DIMENSION, entry
@@ -94,38 +93,3 @@ def test_a_stop_word_finds_something_when_it_is_all_there_is(tmp_path: Path) -> 
         assert index.search("what is the zebra", None, k=5, mode="sparse") == []
 
 
-CHUNKS = st.lists(st.dictionaries(st.sampled_from(["a", "b", "é", "数", "zz"]), st.tuples(*[st.integers(0, 9)] * 2)))
-
-
-def lists_of(chunks: list[dict[str, tuple[int, int]]]) -> postings.Postings:
-    return postings.build([(list(one), np.array(list(one.values()), np.uint16).reshape(-1, 2)) for one in chunks])
-
-
-def contents(lists: postings.Postings) -> dict[bytes, list[tuple[int, list[int]]]]:
-    return {
-        term: list(zip(places.tolist(), counts.tolist(), strict=True))
-        for term in lists.terms
-        for places, counts in [lists.of(term)]
-    }
-
-
-@settings(deadline=None)
-@given(parts=st.lists(CHUNKS, min_size=1, max_size=4), data=st.data())
-def test_merged_postings_are_those_built_of_the_kept_chunks(parts, data: st.DataObject) -> None:
-    keep = [data.draw(st.lists(st.booleans(), min_size=len(part), max_size=len(part))) for part in parts]
-    merged = postings.merge(
-        [(lists_of(part), np.array(kept, np.bool_)) for part, kept in zip(parts, keep, strict=True)]
-    )
-    left = [
-        chunk for part, kept in zip(parts, keep, strict=True) for chunk, stays in zip(part, kept, strict=True) if stays
-    ]
-    assert contents(merged) == contents(lists_of(left))
-    assert list(merged.terms) == sorted(merged.terms)
-
-
-@settings(deadline=None)
-@given(chunks=CHUNKS, term=st.text(max_size=3))
-def test_a_term_is_found_exactly_when_a_chunk_has_it(chunks, term: str) -> None:
-    places, counts = lists_of(chunks).of(term.encode())
-    expected = [(number, list(chunk[term])) for number, chunk in enumerate(chunks) if term in chunk]
-    assert list(zip(places.tolist(), counts.tolist(), strict=True)) == expected

@@ -1,0 +1,162 @@
+"""The sparse search by the compiled loop of `kernels`, once that is loaded; by `scan` until then, and without numba.
+
+Loading takes about half a second (some ten seconds the first time on a machine) and pays in a process that asks a
+large collection often. So it begins in the background after some such searches, and none ever waits for it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ragagent.index import bm25, ranking, scan
+from ragagent.index.lists import PartLists
+from ragagent.index.postings import BUCKET
+from ragagent.index.ranking import Ranking
+from ragagent.index.scan import Mask, Question
+
+LARGE = 50_000
+"""Chunks of a collection for which the compiled loop is worth loading."""
+_SEARCHES = 3
+"""So many searches of a large collection make it likely that more will come."""
+_PILOT = 2048
+_FEW = 16
+
+Kernel = Callable[..., tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], int]]
+
+
+class _Loading:
+    """The compiled loop, and how near it is."""
+
+    def __init__(self) -> None:
+        self.kernel: Kernel | None = None
+        self._searches = 0
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def asked(self) -> None:
+        """Counts a search of a large collection; the one that makes it worth while starts the loading."""
+        if self._thread is not None:
+            return
+        with self._lock:
+            self._searches += 1
+            if self._searches >= _SEARCHES and self._thread is None:
+                # A daemon: a program that ends meanwhile does not wait for it.
+                self._thread = threading.Thread(target=self._load, name="ragagent-kernels", daemon=True)
+                self._thread.start()
+
+    def _load(self) -> None:
+        self.kernel = load()
+
+
+_LOADING = _Loading()
+
+
+class _Room(threading.local):
+    """A thread's room to work in."""
+
+    def __init__(self) -> None:
+        self.scores = np.empty(BUCKET, np.float64)
+        self.touched = np.zeros(BUCKET, np.uint8)
+
+
+_ROOM = _Room()
+_ALL = np.zeros(0, np.bool_)
+
+
+def load() -> Kernel | None:
+    """The compiled loop; None without numba. Takes its time."""
+    try:
+        from ragagent.index import kernels
+    except ImportError:
+        return None
+    kernel: Kernel = kernels.search
+    return kernel
+
+
+def best(question: Question, lists: Sequence[PartLists], masks: Sequence[Mask | None]) -> Ranking:
+    """As `scan.best`, to the last bit, by the fastest way that is ready."""
+    kernel = _LOADING.kernel
+    if kernel is not None:
+        return compiled(kernel, question, lists, masks)
+    found = scan.best(question, lists, masks)
+    if question.formula.chunks >= LARGE:
+        _LOADING.asked()
+    return found
+
+
+def compiled(kernel: Kernel, question: Question, lists: Sequence[PartLists], masks: Sequence[Mask | None]) -> Ranking:
+    """As `scan.best`, by the compiled loop."""
+    searches = [
+        _Search(kernel, question, one, mask)
+        for one, mask in zip(lists, masks, strict=True)
+        if any(number is not None for number in one.numbers) and (mask is None or mask.any())
+    ]
+    threshold = _threshold(question, searches)
+    heap, filled = np.empty(question.count), 0
+    found = []
+    for search in searches:
+        places, scores, filled = search.run(threshold, heap, filled)
+        if question.prunable and filled == question.count:
+            threshold = max(threshold, float(heap[0]))
+            promising = scores >= threshold
+            places, scores = places[promising], scores[promising]
+        block = search.lists.part.block
+        found.append(Ranking(rows=block.rows[places], ids=block.ids[places], scores=scores))
+    return ranking.best(found, question.count)
+
+
+def _threshold(question: Question, searches: Sequence[_Search]) -> float:
+    """A score that `count` chunks are known to have at least: some that have the rarest term of enough."""
+    sizes = np.zeros(len(question.weights), np.int64)
+    for search in searches:
+        sizes[search.terms] += search.sizes
+    enough = np.flatnonzero(sizes >= 2 * question.count)
+    if not question.prunable or not len(enough) or sizes.sum() < _PILOT:
+        return -np.inf
+    rarest = int(max(enough, key=lambda term: question.weights[term]))
+    heap, filled, left = np.empty(question.count), 0, _PILOT
+    for search in searches:
+        at = np.flatnonzero(search.terms == rarest)
+        if len(at) and left > 0:
+            filled = search.run(-np.inf, heap, filled, pilot=int(at[0]), most=left)[2]
+            left -= int(search.sizes[at[0]])
+    return float(heap[0]) if filled == question.count else -np.inf
+
+
+class _Search:
+    """What the compiled loop is given for one part."""
+
+    def __init__(self, kernel: Kernel, question: Question, lists: PartLists, mask: Mask | None) -> None:
+        postings = lists.part.block.postings
+        numbers = [(term, number) for term, number in enumerate(lists.numbers) if number is not None]
+        self.lists = lists
+        self.terms = np.array([term for term, _ in numbers])
+        self._question = question
+        self._kernel = kernel
+        self._mask = _ALL if mask is None else mask
+        self._few = mask is not None and int(np.count_nonzero(mask))
+        self._bounds = np.array([postings.bounds(number) for _, number in numbers], np.int64)
+        self.sizes = self._bounds[:, -1] - self._bounds[:, 0]
+        self._weights = question.weights[self.terms]
+        self._most = question.bounds[self.terms] if question.prunable else np.zeros(len(numbers))
+        text, head = postings.text, postings.head
+        self._arrays = (
+            *(postings.places, text.small, text.at, text.large),
+            *(postings.head_at, head.small, head.at, head.large),
+        )
+
+    def run(
+        self, threshold: float, heap: npt.NDArray[np.float64], filled: int, *, pilot: int = -1, most: int = 0
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], int]:
+        """Calls the loop."""
+        formula = self._question.formula
+        parameters = np.array([formula.k1, formula.b, formula.title_weight, formula.average], np.float64)
+        return self._kernel(
+            *(self._arrays, self._bounds, self.lists.part.block.lengths, self._mask, self._weights, self._most),
+            *(bm25.FORMS.index(formula.form), parameters, threshold, heap, filled, pilot, most),
+            *(_ROOM.scores, _ROOM.touched),
+        )
