@@ -11,18 +11,21 @@ from typing import get_args
 
 import numpy as np
 
-from ragagent.errors import ConfigError, EmbedderChanged, IndexStateError
-from ragagent.index import filters, health, records, schema, search, store
-from ragagent.index.database import FILE_NAME, Readers, connect, translated
+from ragagent.errors import ConfigError, Corrupt, EmbedderChanged, IndexStateError
+from ragagent.index import backup, compaction, filters, health, migrations, records, schema, search, store
+from ragagent.index.backup import BackupReport
+from ragagent.index.compaction import CompactReport
+from ragagent.index.database import Readers, connect, translated
 from ragagent.index.editions import Editions
 from ragagent.index.fingerprint import ANALYSER, EMBEDDER
 from ragagent.index.lock import WriterLock
+from ragagent.index.snapshots import Snapshots
 from ragagent.index.upkeep import FOLD_CHUNKS, FOLD_CHUNKS_AT_CLOSE, Upkeep
 from ragagent.index.view import Loader, View
-from ragagent.protocols import Entry, IndexStatus, KnownDocument
+from ragagent.protocols import Entry, IndexStatus, KnownDocument, Progress
 from ragagent.settings import RetrievalSettings
 from ragagent.text.analyser import Analyser
-from ragagent.types import Chunk, Document, Hit, SearchMode, Vector
+from ragagent.types import Chunk, Document, Hit, Metadata, SearchMode, Vector
 from ragagent.where import Where
 
 _ATTEMPTS = 4
@@ -56,6 +59,8 @@ class EmbeddedIndex:
             folder, readers=self._readers, writer=self._written, analyser=self._analyser, fold_chunks=fold_chunks
         )
         """The other ways in which the same documents are, or are being, cut and embedded."""
+        self.snapshots = Snapshots(folder, readers=self._readers, writer=self._written, analyser=self._analyser)
+        """Earlier states of the documents, by name."""
 
     @classmethod
     def open(
@@ -92,12 +97,17 @@ class EmbeddedIndex:
             schema.require_fingerprint(folder, connection, fingerprint, dimension)
         finally:
             connection.close()
-        return cls(
+        brought_up = migrations.bring_up(folder, lock_timeout_s)
+        index = cls(
             folder,
             lock_timeout_s=lock_timeout_s,
             retrieval=retrieval or RetrievalSettings(),
             fold_chunks=fold_chunks,
         )
+        if brought_up:
+            with index.exclusive():
+                index._keep_up(fold_chunks)
+        return index
 
     def __enter__(self) -> EmbeddedIndex:
         return self
@@ -115,7 +125,9 @@ class EmbeddedIndex:
         with self._lock.held() as outermost:
             if outermost and self._writer is None:
                 self._writer = connect(self._folder, read_only=False)
-                self._newest()
+                # With a damaged row it can still be written to: how else would the damage be removed?
+                with contextlib.suppress(Corrupt):
+                    self._newest()
                 self._upkeep().sweep()
             yield
 
@@ -149,6 +161,24 @@ class EmbeddedIndex:
             with store.transaction(self._folder, connection):
                 store.write(connection, entries, gone, self._analyser)
             self._keep_up(self._fold_chunks)
+
+    def retag(self, metadata: Mapping[str, Metadata]) -> tuple[str, ...]:
+        """Gives documents, by id, new metadata in one transaction; nothing is embedded. Returns the ids not found."""
+        with self.exclusive(), store.transaction(self._folder, self._writing()):
+            return store.retag(self._writing(), metadata)
+
+    def backup(self, file: Path | str, progress: Progress | None = None) -> BackupReport:
+        """Writes the newest commit to one file while others write; see `ragagent.index.backup.create`."""
+        with self._readers.snapshot() as connection:
+            return backup.create(self._folder, connection, Path(file), progress)
+
+    def compact(
+        self, *, erase: bool = False, drop_snapshots: bool = False, progress: Progress | None = None
+    ) -> CompactReport:
+        """Gives room back; with `erase`, leaves nothing of removed documents in any file. See `compaction.compact`."""
+        with self.exclusive():
+            chosen = compaction.Choice(erase=erase, drop_snapshots=drop_snapshots)
+            return compaction.compact(self._folder, self._writing(), chosen, self._analyser, self._newest, progress)
 
     def touch(self, stamps: Mapping[str, str]) -> None:
         """Sets the stamp of documents, by id; ids that are not there are passed over."""
@@ -227,7 +257,7 @@ class EmbeddedIndex:
                 tail_chunks=sum(part.count for part in view.tail),
                 dimension=view.dimension,
                 fingerprint=schema.fingerprint(connection),
-                size_bytes=_size(self._folder),
+                size_bytes=compaction.size_of(self._folder),
                 findings=(*damaged, *self._findings),
             )
 
@@ -362,13 +392,3 @@ def _create(folder: Path, fingerprint: Mapping[str, str], dimension: int, lock_t
     with WriterLock(folder, lock_timeout_s).held():
         if not schema.exists(folder):
             schema.create(folder, fingerprint, dimension)
-
-
-def _size(folder: Path) -> int:
-    files = [*folder.glob(f"{FILE_NAME}*"), *folder.glob("segments/*")]
-    sizes = []
-    for file in files:
-        # A merge in another process may remove one meanwhile.
-        with contextlib.suppress(FileNotFoundError):
-            sizes.append(file.stat().st_size)
-    return sum(sizes)

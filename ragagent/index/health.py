@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ragagent.index import block, records, segments
+from ragagent.index import block, integrity, segments
 from ragagent.index.view import Loader, View, listed
-from ragagent.types import Span
 
 _SAMPLED = 200
 _MOST_FINDINGS = 20
@@ -22,7 +21,7 @@ def findings(folder: Path, connection: sqlite3.Connection, view: View, loader: L
         *_database(connection),
         *_segment_files(folder, connection),
         *_rows(connection, view),
-        *_spans(connection),
+        *integrity.findings(connection),
         *_rebuilding(connection, view, loader),
     )
 
@@ -56,18 +55,6 @@ def _rows(connection: sqlite3.Connection, view: View) -> Iterator[str]:
     seen = np.concatenate([np.zeros(0, np.int64), *(part.block.rows[part.live] for part in view.parts)])
     if not np.array_equal(stored, np.sort(seen)):
         yield f"search sees {len(seen)} chunks where the database has {len(stored)}; ingest again into a new folder"
-
-
-def _spans(connection: sqlite3.Connection) -> Iterator[str]:
-    """Whether chunks lie within their documents, and a sample of them can be read."""
-    query = """
-        SELECT c.document, c.start, c."end", d.uri FROM chunks c JOIN documents d ON d.row = c.document
-        WHERE c.edition = (SELECT value FROM meta WHERE key = 'edition')
-            AND c.row % ((SELECT count(*) FROM chunks) / ? + 1) = 0
-    """
-    for document, start, end, uri in connection.execute(query, (_SAMPLED,)).fetchall():
-        if not 0 <= start <= end or len(records.text_of(connection, document, Span(start, end))) != end - start:
-            yield f"{uri}: a chunk at {start}..{end} lies outside the text; ingest the document again"
 
 
 def _rebuilding(connection: sqlite3.Connection, view: View, loader: Loader) -> Iterator[str]:

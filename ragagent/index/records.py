@@ -67,6 +67,12 @@ def damaged_chunk(connection: sqlite3.Connection, row: int, what: str) -> Corrup
     return damaged(found[0] if found else f"chunk {row}", what)
 
 
+def damaged_embedding(connection: sqlite3.Connection, row: int) -> Corrupt:
+    """As `damaged`, for a document that has the embedding at `row`."""
+    found = connection.execute("SELECT row FROM chunks WHERE embedding = ?", (row,)).fetchone()
+    return damaged_chunk(connection, found[0] if found else -1, "a vector")
+
+
 def headings(stored: str) -> tuple[str, ...]:
     """The headings of a chunk as they were stored."""
     return tuple(json.loads(stored))

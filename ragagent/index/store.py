@@ -113,7 +113,7 @@ def write_built(connection: sqlite3.Connection, edition: int, entries: Sequence[
     connection.executemany("INSERT OR REPLACE INTO built (edition, document) VALUES (?, ?)", marks)
 
 
-def retag(connection: sqlite3.Connection, metadata: Mapping[str, Metadata]) -> list[str]:
+def retag(connection: sqlite3.Connection, metadata: Mapping[str, Metadata]) -> tuple[str, ...]:
     """Gives documents (by id) new metadata, inside the caller's transaction; returns the ids that are not there.
 
     Chunks, vectors and texts stay as they are, in every edition.
@@ -132,7 +132,7 @@ def retag(connection: sqlite3.Connection, metadata: Mapping[str, Metadata]) -> l
         connection.execute(f"UPDATE documents SET {_ASSIGNED} WHERE row = ?", (*values, row))
         connection.execute("DELETE FROM attributes WHERE document = ?", (row,))
         _write_attributes(connection, [(row, new, old.source)])
-    return [key for key in metadata if key not in there]
+    return tuple(key for key in metadata if key not in there)
 
 
 _KEPT_BY_RETAG = ("id", "uri", "title", "text", "blocks", "media_type", "acl")
@@ -274,7 +274,9 @@ def _embedded(connection: sqlite3.Connection, entries: Sequence[Entry], edition:
         [text_key(embedder, text) for text in entry.texts or (chunk.text for chunk in entry.chunks)]
         for entry in entries
     ]
-    vectors = {key: vector for one, entry in zip(keys, entries, strict=True) for key, vector in zip(one, entry.vectors)}
+    vectors: dict[bytes, Vector] = {}
+    for one, entry in zip(keys, entries, strict=True):
+        vectors.update(zip(one, entry.vectors[: len(one)], strict=True))
     found: dict[bytes, int] = {}
     for group in grouped(vectors):
         found.update(
@@ -282,7 +284,7 @@ def _embedded(connection: sqlite3.Connection, entries: Sequence[Entry], edition:
         )
     new = [key for key in vectors if key not in found]
     if new:
-        begin = _last(connection, "embeddings") + 1
+        begin = last_row(connection, "embeddings") + 1
         blobs = checksums.packed(np.stack([vectors[key] for key in new]))
         connection.executemany(
             "INSERT INTO embeddings (row, digest, vector) VALUES (?, ?, ?)",
@@ -292,7 +294,7 @@ def _embedded(connection: sqlite3.Connection, entries: Sequence[Entry], edition:
     return [[found[key] for key in one] for one in keys]
 
 
-def _last(connection: sqlite3.Connection, table: str) -> int:
+def last_row(connection: sqlite3.Connection, table: str) -> int:
     """The highest row that the table ever had."""
     row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
     return int(row[0]) if row else 0
@@ -332,7 +334,7 @@ def _write_documents(
     connection: sqlite3.Connection, versions: Sequence[Version], there: Mapping[str, int]
 ) -> list[int]:
     """Inserts or updates the rows of documents and what hangs on them besides chunks; returns the rows in order."""
-    new = iter(range(_last(connection, "documents") + 1, _last(connection, "documents") + 1 + len(versions)))
+    new = iter(range(last_row(connection, "documents") + 1, last_row(connection, "documents") + 1 + len(versions)))
     rows = [there.get(one.document.id) or next(new) for one in versions]
     both = list(zip(versions, rows, strict=True))
     born = _next_generation(connection)
@@ -382,7 +384,7 @@ def _write_chunks(
     """Writes the chunks of documents, given by their rows, for an edition; those that search could not tell from the
     stored ones keep their rows. Returns the embeddings of the chunks that are gone."""
     stored = _stored_chunks(connection, rows)
-    next_row = _last(connection, "chunks") + 1
+    next_row = last_row(connection, "chunks") + 1
     new: list[_New] = []
     moved: list[tuple[object, ...]] = []
     gone: list[_Stored] = []

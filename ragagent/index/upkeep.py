@@ -55,6 +55,14 @@ class Upkeep:
                 if part.segment in view.damaged:
                     self._publish([part], block.merged([part]))
 
+    def purge(self) -> None:
+        """Writes every segment anew that has dead chunks, so that nothing of them is left in any file."""
+        with translated(self.folder):
+            for part in self.view().parts:
+                if part.segment is not None and part.count < len(part.block):
+                    self._publish([part], block.merged([part]))
+            self.sweep()
+
     def sweep(self) -> None:
         """Removes files that no segment lists."""
         files = {

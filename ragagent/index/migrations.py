@@ -1,0 +1,187 @@
+"""Older formats, brought forward: one transaction, so that a kill or a full disk leaves the old format as it was."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from ragagent.errors import StorageFull
+from ragagent.index import checksums, filters, records, schema, store
+from ragagent.index.database import connect, translated
+from ragagent.index.lock import WriterLock
+from ragagent.types import Chunk, Span, digest
+
+_SEGMENT_CHUNKS = 65_536
+_OLD = "format1_"
+_REBUILT = ("meta", "fingerprint", "embeddings", "chunks", "postings", "dead", "segments")
+_DOCUMENT = ("uri", "source", "revision", "title", "media_type", "metadata", "acl", "blocks", "characters")
+
+
+def bring_up(folder: Path, lock_timeout_s: float) -> bool:
+    """Brings the database in `folder` to the format of this code; returns whether there was anything to do.
+
+    About as long as writing the data once, and room for it a second time. The segments are to be built again: they
+    are listed without files. Raises StorageFull, Locked or Corrupt, and leaves the database as it was then.
+    """
+    connection = connect(folder, read_only=True)
+    try:
+        with translated(folder):
+            if schema.version(connection) == schema.VERSION:
+                return False
+    finally:
+        connection.close()
+    try:
+        with WriterLock(folder, lock_timeout_s).held():
+            _bring_up(folder)
+    except StorageFull as error:
+        raise StorageFull(
+            f"{folder}: made by an older ragagent (format 1) and to be brought to format {schema.VERSION}, which takes "
+            f"permission to write and room for the data a second time: {error}"
+        ) from error
+    return True
+
+
+def _bring_up(folder: Path) -> None:
+    connection = connect(folder, read_only=False)
+    try:
+        # Tables change places, so nothing may follow their references meanwhile.
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute("PRAGMA legacy_alter_table = ON")
+        with translated(folder):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                if schema.version(connection) == 1:
+                    _to_format_2(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+    finally:
+        connection.close()
+
+
+def _to_format_2(connection: sqlite3.Connection) -> None:
+    fingerprint, dimension = schema.fingerprint(connection), schema.dimension(connection)
+    generation = schema.generation(connection)
+    sequences = dict(connection.execute("SELECT name, seq FROM sqlite_sequence"))
+    for table in _REBUILT:
+        connection.execute(f"ALTER TABLE {table} RENAME TO {_OLD}{table}")
+    _create(connection, "TABLE")
+    edition = schema.insert_edition(connection, fingerprint, dimension, "live")
+    connection.execute("INSERT INTO meta VALUES ('generation', ?), ('edition', ?)", (generation + 1, edition))
+    _bring_embeddings(connection, fingerprint.get("embedder", ""))
+    _bring_documents(connection, generation)
+    _bring_chunks(connection, edition)
+    for table in _REBUILT:
+        connection.execute(f"DROP TABLE IF EXISTS {_OLD}{table}")
+    _create(connection, "INDEX")
+    for name in ("chunks", "dead", "segments"):
+        connection.execute("DELETE FROM sqlite_sequence WHERE name = ?", (name,))
+        connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (name, sequences.get(name, 0)))
+    _list_segments(connection, edition)
+    connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+
+
+def _create(connection: sqlite3.Connection, kind: str) -> None:
+    """Makes the tables, or the indexes, that are not there."""
+    there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    for statement in schema.TABLES.split(";"):
+        made = re.match(rf"\s*CREATE {kind} (\w+)", statement)
+        if made and made.group(1) not in there:
+            connection.execute(statement)
+
+
+def _bring_embeddings(connection: sqlite3.Connection, embedder: str) -> None:
+    def key(text_digest: bytes) -> bytes:
+        return bytes.fromhex(digest(embedder, text_digest.hex()))
+
+    def vector(stored: bytes) -> bytes:
+        return stored + zlib.crc32(stored).to_bytes(checksums.CRC_BYTES, "little")
+
+    connection.create_function("new_key", 1, key, deterministic=True)
+    connection.create_function("new_vector", 1, vector, deterministic=True)
+    connection.execute(
+        "INSERT INTO embeddings (row, digest, vector)"
+        f" SELECT row, new_key(digest), new_vector(vector) FROM {_OLD}embeddings ORDER BY row"
+    )
+    # At once, so that what follows has its room.
+    connection.execute(f"DROP TABLE {_OLD}embeddings")
+
+
+def _bring_documents(connection: sqlite3.Connection, born: int) -> None:
+    def checksum(document_id: str, *values: str | int) -> int:
+        return records.document_checksum(document_id, values, born)
+
+    connection.create_function("characters_of", 1, len, deterministic=True)
+    connection.create_function("in_order", 1, _in_order, deterministic=True)
+    connection.create_function("checksum_of_piece", 3, checksums.piece, deterministic=True)
+    connection.create_function("checksum_of_document", 1 + len(_DOCUMENT), checksum, deterministic=True)
+    connection.execute("ALTER TABLE texts ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0")
+    for column in ("characters", "born", "checksum"):
+        connection.execute(f"ALTER TABLE documents ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
+    connection.execute("UPDATE attributes SET value = in_order(value) WHERE value >= 'number:' AND value < 'number;'")
+    connection.execute("UPDATE texts SET checksum = checksum_of_piece(document, start, text)")
+    connection.execute(
+        "UPDATE documents SET born = ?, characters ="
+        " (SELECT coalesce(sum(characters_of(text)), 0) FROM texts WHERE document = row)",
+        (born,),
+    )
+    connection.execute(f"UPDATE documents SET checksum = checksum_of_document(id, {', '.join(_DOCUMENT)})")
+
+
+def _in_order(value: str) -> str:
+    """A number as format 1 encoded it, "number:" and its digits, as text that sorts as numbers do."""
+    digits = value.partition(":")[2]
+    return filters.encoded(int(digits) if digits.lstrip("-").isdecimal() else float(digits))
+
+
+def _bring_chunks(connection: sqlite3.Connection, edition: int) -> None:
+    documents = connection.execute("SELECT row, id FROM documents ORDER BY row").fetchall()
+    for row, document_id in documents:
+        connection.executemany(
+            'INSERT INTO chunks (edition, row, document, id, position, start, "end", page, headings, content,'
+            " embedding, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [(edition, *chunk) for chunk in _chunks_with_checksums(connection, row, document_id)],
+        )
+
+
+def _chunks_with_checksums(
+    connection: sqlite3.Connection, document: int, document_id: str
+) -> Iterator[tuple[object, ...]]:
+    text = records.text_of(connection, document)
+    rows = connection.execute(
+        'SELECT row, document, id, position, start, "end", page, headings, content, embedding'
+        f" FROM {_OLD}chunks WHERE document = ? ORDER BY row",
+        (document,),
+    )
+    for row in rows:
+        _, _, key, position, start, end, page, headings, _, embedding = row
+        chunk = Chunk(
+            id=key,
+            document_id=document_id,
+            span=Span(start, end),
+            text=text[start:end],
+            headings=tuple(json.loads(headings)),
+            page=page,
+            position=position,
+        )
+        yield (*row, checksums.chunk(chunk, embedding))
+
+
+def _list_segments(connection: sqlite3.Connection, edition: int) -> None:
+    """Lists segments for all chunks, in bounded pieces; their files are missing, so that they are built again."""
+    rows = [row for (row,) in connection.execute("SELECT row FROM chunks ORDER BY row")]
+    first = 1
+    for at in range(0, len(rows), _SEGMENT_CHUNKS):
+        piece = rows[at : at + _SEGMENT_CHUNKS]
+        last = store.last_row(connection, "chunks") if at + len(piece) == len(rows) else piece[-1]
+        connection.execute(
+            "INSERT INTO segments (edition, first, last, chunks, dense, sparse, bytes) VALUES (?, ?, ?, ?, '', '', 0)",
+            (edition, first, last, len(piece)),
+        )
+        first = last + 1
