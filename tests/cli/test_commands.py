@@ -176,3 +176,45 @@ def test_an_empty_question_is_wrong_usage(run: Run, folder: Path, minilm: Path) 
         code, _, err = run(command, "  ")
         assert code == 2
         assert "empty" in err
+
+
+def test_a_migration_is_planned_done_rolled_back_and_finished(run: Run, folder: Path, minilm: Path) -> None:
+    assert run("ingest", str(folder))[0] == 0
+    wanted = ("--set", "chunking.max_tokens=30", "--set", "chunking.min_tokens=5")
+
+    code, out, err = run(*wanted, "ingest", str(folder))
+    assert code == 1
+    assert "ragagent migrate --plan" in err
+    assert run(*wanted, "search", "honey", "-k", "1")[0] == 0
+
+    code, out, _ = run(*wanted, "migrate", "--plan")
+    assert code == 0
+    assert "chunker: chunking-1:200:40:0 -> chunking-1:30:5:0" in out
+    assert "re-chunk" in out
+    assert "time: about" in out
+    plan = as_json(run(*wanted, "migrate", "--plan", "--json")[1])
+    assert (plan["documents"], plan["built"], plan["kept"]) == (2, 0, False)
+    assert plan["changes"][0]["key"] == "chunker"
+
+    code, out, _ = run(*wanted, "migrate")
+    assert code == 0
+    assert "migrated: 2 documents built" in out
+    assert as_json(run("status", "--json")[1])["fingerprint"]["chunker"] == "chunking-1:30:5:0"
+    assert run(*wanted, "ingest", str(folder))[0] == 0
+    assert "nothing differs" in run(*wanted, "migrate")[1]
+    assert "nothing to do" in run(*wanted, "migrate", "--plan")[1]
+
+    code, out, _ = run("migrate", "--rollback", "--json")
+    assert code == 0
+    assert as_json(out)["documents"] == 0
+    assert as_json(run("status", "--json")[1])["fingerprint"]["chunker"] == "chunking-1:200:40:0"
+    assert as_json(run("migrate", "--finish", "--json")[1]) == {"dropped": True}
+    code, _, err = run("migrate", "--rollback")
+    assert code == 1
+    assert "nothing to roll back to" in err
+
+
+def test_migrate_takes_one_of_its_three_ways(run: Run) -> None:
+    code, _, err = run("migrate", "--plan", "--rollback")
+    assert code == 2
+    assert "--plan, --rollback and --finish" in err
