@@ -81,6 +81,21 @@ class Part:
         )
 
 
+def empty(dimension: int) -> Block:
+    """No chunks at all."""
+    none = np.zeros(0, np.int64)
+    return Block(
+        rows=none,
+        documents=none,
+        embeddings=none,
+        ids=np.zeros(0, np.bytes_),
+        lengths=np.zeros((0, 2), np.uint32),
+        terms=(0, 0),
+        postings=postings.build([]),
+        codes=codes.empty(dimension),
+    )
+
+
 def total(lengths: npt.NDArray[np.uint32]) -> tuple[int, int]:
     """The sums of `lengths` by field."""
     head, body = lengths.sum(axis=0, dtype=np.int64).tolist()
@@ -92,9 +107,9 @@ def whole(block: Block, segment: int | None = None) -> Part:
     return Part(block=block, live=np.ones(len(block), np.bool_), count=len(block), terms=block.terms, segment=segment)
 
 
-def merged(parts: Sequence[Part]) -> Block:
-    """One block of the live chunks of `parts`, which must be in ascending order of row."""
-    keep = [(part.block, part.live) for part in parts]
+def merged(parts: Sequence[Part], dimension: int) -> Block:
+    """One block of the live chunks of `parts`, which must be in ascending order of row; there may be none."""
+    keep = [(part.block, part.live) for part in parts] or [(empty(dimension), np.zeros(0, np.bool_))]
     lengths = np.concatenate([block.lengths[live] for block, live in keep])
     return Block(
         rows=np.concatenate([block.rows[live] for block, live in keep]),
@@ -124,13 +139,18 @@ def write(folder: Path, block: Block) -> Written:
     return Written(dense=dense, sparse=sparse, size=first + second)
 
 
+def files(folder: Path, dense: str, sparse: str) -> tuple[Path, Path]:
+    """Where the files of those digests lie."""
+    return segments.path(folder, dense, DENSE), segments.path(folder, sparse, SPARSE)
+
+
 def read(folder: Path, dense: str, sparse: str, dimension: int) -> Block | None:
     """Maps the block whose files have those digests; None when either is missing or altered."""
-    files = segments.path(folder, dense, DENSE), segments.path(folder, sparse, SPARSE)
-    if not (segments.intact(files[0], dense) and segments.intact(files[1], sparse)):
+    first, second = files(folder, dense, sparse)
+    if not (segments.intact(first, dense) and segments.intact(second, sparse)):
         return None
     try:
-        return _block(segments.map_arrays(files[0]), segments.map_arrays(files[1]), dimension)
+        return _block(segments.map_arrays(first), segments.map_arrays(second), dimension)
     except (OSError, ValueError, KeyError):
         # Unlinked by a merge between the check and the mapping.
         return None

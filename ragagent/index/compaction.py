@@ -138,7 +138,6 @@ def _purge_segments(folder: Path, connection: sqlite3.Connection, analyser: Anal
             folder=folder,
             connection=connection,
             view=lambda loader=loader: loader.load(connection, None),  # type: ignore[misc]
-            edition=edition,
         ).purge()
 
 

@@ -151,7 +151,7 @@ class Editions:
                 self._view = loader.load(connection, before)
                 return self._view
 
-            Upkeep(folder=self._folder, connection=connection, view=view, edition=edition).run(fold_chunks)
+            Upkeep(folder=self._folder, connection=connection, view=view).run(fold_chunks)
 
     def swap(self, edition: int) -> bool:
         """Makes an edition the live one, in one transaction; false, and nothing done, when it lacks a document.

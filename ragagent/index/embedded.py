@@ -11,8 +11,8 @@ from typing import get_args
 
 import numpy as np
 
-from ragagent.errors import ConfigError, Corrupt, EmbedderChanged, IndexStateError
-from ragagent.index import backup, compaction, filters, health, migrations, records, schema, search, store
+from ragagent.errors import ConfigError, Corrupt, EmbedderChanged, IndexStateError, Locked
+from ragagent.index import backup, compaction, filters, health, migrations, records, schema, search, store, upkeep
 from ragagent.index.backup import BackupReport
 from ragagent.index.compaction import CompactReport
 from ragagent.index.database import Readers, connect, translated
@@ -20,7 +20,7 @@ from ragagent.index.editions import Editions
 from ragagent.index.fingerprint import ANALYSER, EMBEDDER
 from ragagent.index.lock import WriterLock
 from ragagent.index.snapshots import Snapshots
-from ragagent.index.upkeep import FOLD_CHUNKS, FOLD_CHUNKS_AT_CLOSE, Upkeep
+from ragagent.index.upkeep import AT_ONCE_CHUNKS, FOLD_CHUNKS, FOLD_CHUNKS_AT_CLOSE, Built, Step, Upkeep
 from ragagent.index.view import Loader, View
 from ragagent.protocols import Entry, IndexStatus, KnownDocument, Progress
 from ragagent.settings import RetrievalSettings
@@ -51,6 +51,7 @@ class EmbeddedIndex:
         self._refreshing = threading.Lock()
         self._view: View | None = None
         self._writer: sqlite3.Connection | None = None
+        self._background = upkeep.Background(folder, self._planned, self._offered)
         self._findings: tuple[str, ...] = ()
         self._columns = filters.Columns()
         self._closed = False
@@ -177,6 +178,9 @@ class EmbeddedIndex:
     ) -> CompactReport:
         """Gives room back; with `erase`, leaves nothing of removed documents in any file. See `compaction.compact`."""
         with self.exclusive():
+            # Nothing that is being built from what is there now may outlive this.
+            while (built := self._background.take(wait=True)) is not None:
+                self._publish(built)
             chosen = compaction.Choice(erase=erase, drop_snapshots=drop_snapshots)
             return compaction.compact(self._folder, self._writing(), chosen, self._analyser, self._newest, progress)
 
@@ -273,7 +277,10 @@ class EmbeddedIndex:
         if self._writer is not None:
             # Only speed is lost when it cannot be folded now.
             with contextlib.suppress(IndexStateError), self.exclusive():
-                self._keep_up(min(self._fold_chunks, FOLD_CHUNKS_AT_CLOSE))
+                self._background.stop()
+                self._keep_up(min(self._fold_chunks, FOLD_CHUNKS_AT_CLOSE), None)
+        self._background.stop()
+        self._background.join()
         self._closed = True
         self._readers.close()
         if self._writer is not None:
@@ -314,15 +321,35 @@ class EmbeddedIndex:
     def _upkeep(self) -> Upkeep:
         return Upkeep(folder=self._folder, connection=self._writing(), view=self._newest)
 
-    def _keep_up(self, fold_chunks: int) -> None:
+    def _keep_up(self, fold_chunks: int, most_chunks: int | None = AT_ONCE_CHUNKS) -> None:
         try:
             if self._view is not None and self._view.damaged:
                 self._upkeep().mend()
-            self._upkeep().run(fold_chunks)
+            self._publish(self._background.take(wait=most_chunks is None or self._upkeep().behind(fold_chunks)))
+            if self._upkeep().run(fold_chunks, most_chunks):
+                self._background.start()
             self._findings = ()
         except IndexStateError as error:
             # What was written is committed and found all the same; only its segment has to wait.
             self._findings = (f"segments could not be written: {error}",)
+
+    def _planned(self) -> Step | None:
+        with self._snapshot() as (connection, view):
+            return upkeep.due(connection, view, self._fold_chunks)
+
+    def _offered(self, built: Built) -> bool:
+        try:
+            with self._lock.held(timeout_s=0):
+                self._publish(built)
+        except Locked:
+            return False
+        return True
+
+    def _publish(self, built: Built | None) -> None:
+        if built is not None:
+            with translated(self._folder):
+                upkeep.publish(self._folder, self._writing(), built)
+            self._upkeep().sweep()
 
     def _newest(self) -> View:
         with self._snapshot() as (_, view):

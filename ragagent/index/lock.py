@@ -28,18 +28,19 @@ class WriterLock:
         self._depth = 0
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[bool]:
+    def held(self, timeout_s: float | None = None) -> Iterator[bool]:
         """Holds the lock for a block; within it the same thread may enter again. Yields whether it is the outermost.
 
-        Raises Locked, naming the holder, after the time limit.
+        Raises Locked, naming the holder, after the time limit: the one given, or the lock's own.
         """
-        if not self._thread.acquire(timeout=max(self._timeout_s, 0)):
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        if not self._thread.acquire(timeout=max(limit_s, 0)):
             raise Locked(self._message(f"another thread of this process ({os.getpid()})"))
         try:
             if self._depth:
                 yield False
             else:
-                with self._locked_file():
+                with self._locked_file(limit_s):
                     self._depth += 1
                     try:
                         yield True
@@ -49,20 +50,20 @@ class WriterLock:
             self._thread.release()
 
     @contextlib.contextmanager
-    def _locked_file(self) -> Iterator[None]:
+    def _locked_file(self, limit_s: float) -> Iterator[None]:
         try:
             descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise StorageFull(f"{self._file}: cannot be opened for writing: {error.strerror}") from error
         try:
-            self._wait(descriptor)
+            self._wait(descriptor, limit_s)
             self._sign(descriptor)
             yield
         finally:
             os.close(descriptor)
 
-    def _wait(self, descriptor: int) -> None:
-        deadline = time.monotonic() + self._timeout_s
+    def _wait(self, descriptor: int, limit_s: float) -> None:
+        deadline = time.monotonic() + limit_s
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,9 +9,9 @@ forgery: who can write to the folder can write to the database as well.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
+import uuid
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ _MAGIC = b"RAGSEG02"
 _ALIGNMENT = 64
 _ASIDE = ".aside"
 _READ_BYTES = 1 << 20
-_numbers = itertools.count()
+_pending: set[Path] = set()
+"""Files of this process that are being written, or wait to be listed; guarded by the interpreter's lock."""
 
 
 def path(folder: Path, digest: str, suffix: str) -> Path:
@@ -36,24 +37,32 @@ def path(folder: Path, digest: str, suffix: str) -> Path:
 def write(folder: Path, suffix: str, arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[str, int]:
     """Writes a segment file, synced and under its name for good; returns its digest and its size in bytes.
 
-    Raises OSError. The name that it has while it is written is unlike any other of this process.
+    Raises OSError. No `sweep` of this process takes it before `release` is told.
     """
     (folder / FOLDER).mkdir(exist_ok=True)
-    _sync_folder(folder)
-    file = folder / FOLDER / f"{os.getpid()}-{next(_numbers)}{_ASIDE}.{suffix}"
+    aside = folder / FOLDER / f"{uuid.uuid4().hex}{_ASIDE}.{suffix}"
+    _pending.add(aside)
     try:
-        write_arrays(file, arrays)
-        size = file.stat().st_size
-        with file.open("rb") as opened:
+        write_arrays(aside, arrays)
+        size = aside.stat().st_size
+        with aside.open("rb") as opened:
             os.fsync(opened.fileno())
-        digest = _digest(file)
-        file.replace(path(folder, digest, suffix))
+        digest = _digest(aside)
+        _pending.add(path(folder, digest, suffix))
+        aside.replace(path(folder, digest, suffix))
     except BaseException:
         with contextlib.suppress(OSError):
-            file.unlink(missing_ok=True)
+            aside.unlink(missing_ok=True)
         raise
+    finally:
+        _pending.discard(aside)
     _sync_folder(folder / FOLDER)
     return digest, size
+
+
+def release(file: Path) -> None:
+    """Says that a file that was written is listed by now, or never will be."""
+    _pending.discard(file)
 
 
 def intact(file: Path, digest: str) -> bool:
@@ -81,7 +90,7 @@ def sweep(folder: Path, listed: Collection[Path]) -> None:
     if not (folder / FOLDER).is_dir():
         return
     for file in (folder / FOLDER).iterdir():
-        if file not in listed and file.is_file():
+        if file not in listed and file not in _pending and file.is_file():
             file.unlink(missing_ok=True)
 
 

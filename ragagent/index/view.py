@@ -27,6 +27,8 @@ FROM chunks c JOIN documents d ON d.row = c.document JOIN embeddings e ON e.row 
 WHERE c.row BETWEEN ? AND ? AND c.edition = ? ORDER BY c.row
 """
 
+_COMPACTED_CHUNKS = 512
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
@@ -79,40 +81,44 @@ class Loader:
         edition = schema.edition(connection) if self.edition is None else self.edition
         if before is not None and before.edition != edition:
             before = None
-        segments, damaged = self._segments(connection, edition, before)
-        covered = max([0, *(one.last for one in listed(connection, edition))])
-        tail = [part for part in (before.tail if before else ()) if int(part.block.rows[0]) > covered]
-        newest = int(tail[-1].block.rows[-1]) if tail else covered
-        tail = _compacted([*tail, *self._newer(connection, edition, newest)])
         sequence = int(connection.execute("SELECT coalesce(max(sequence), 0) FROM dead").fetchone()[0])
-        # A segment is made without the rows that are dead by then, so later deaths are all there is to know of it.
-        gone = _rows(connection, "SELECT row FROM dead WHERE sequence > ?", (before.sequence if before else 0,))
+        gone = _rows(connection, "SELECT row FROM dead WHERE sequence > ?", (before.sequence if before else sequence,))
+        segments, damaged = self._segments(connection, edition, before, gone)
+        dimension = schema.dimension(connection, edition)
+        covered = max([0, *(one.last for one in listed(connection, edition))])
+        tail = [_after(part, covered).without(gone) for part in (before.tail if before else ())]
+        tail = [part for part in tail if part.count]
+        newest = int(tail[-1].block.rows[-1]) if tail else covered
         return View(
             generation=schema.generation(connection),
             edition=edition,
-            dimension=schema.dimension(connection, edition),
+            dimension=dimension,
             # The table may have been emptied; numbers are never given twice.
             sequence=max(sequence, before.sequence if before else 0),
-            parts=tuple(part.without(gone) for part in (*segments, *tail)),
+            parts=(*segments, *_compacted([*tail, *self._newer(connection, edition, newest)], dimension)),
             damaged=damaged,
         )
 
     def _segments(
-        self, connection: sqlite3.Connection, edition: int, before: View | None
+        self, connection: sqlite3.Connection, edition: int, before: View | None, gone: npt.NDArray[np.int64]
     ) -> tuple[list[Part], frozenset[int]]:
+        """The segments: those that are held already without what is `gone` since, the others with all deaths."""
         held = {part.segment: part for part in (before.parts if before else ()) if part.segment is not None}
         damaged = set(before.damaged) if before else set()
         dimension = schema.dimension(connection, edition)
         parts = []
         for one in listed(connection, edition):
             part = held.get(one.id)
-            if part is None:
-                read = block.read(self.folder, one.dense, one.sparse, dimension)
-                if read is None:
-                    damaged.add(one.id)
-                    read = self.rebuilt(connection, edition, one.first, one.last)
-                part = block.whole(read, one.id)
-            parts.append(part)
+            if part is not None:
+                parts.append(part.without(gone))
+                continue
+            read = block.read(self.folder, one.dense, one.sparse, dimension)
+            if read is None:
+                damaged.add(one.id)
+                read = self.rebuilt(connection, edition, one.first, one.last)
+            # A segment is made without the rows that are dead by then; those that died since are listed.
+            dead = _rows(connection, "SELECT row FROM dead WHERE row BETWEEN ? AND ?", (one.first, one.last))
+            parts.append(block.whole(read, one.id).without(dead))
         return parts, frozenset(damaged & {part.segment for part in parts if part.segment is not None})
 
     def _newer(self, connection: sqlite3.Connection, edition: int, row: int) -> list[Part]:
@@ -178,12 +184,20 @@ def _rows(connection: sqlite3.Connection, query: str, values: Iterable[int]) -> 
     return np.array([row for (row,) in connection.execute(query, tuple(values))], np.int64)
 
 
-def _compacted(tail: Sequence[Part]) -> list[Part]:
-    """The parts of the tail, neighbours of like size merged: few parts, and each row is merged a few times only."""
+def _after(part: Part, row: int) -> Part:
+    """A part of the tail without what has been folded by now, up to that row."""
+    return part.without(part.block.rows[: int(np.searchsorted(part.block.rows, row, side="right"))])
+
+
+def _compacted(tail: Sequence[Part], dimension: int) -> list[Part]:
+    """The parts of the tail, small neighbours of like size merged: few parts, and each row is merged a few times only.
+
+    What is large already stays, so that a search never waits long for this.
+    """
     parts: list[Part] = []
     for part in tail:
         parts.append(part)
-        while len(parts) > 1 and len(parts[-2].block) <= 2 * len(parts[-1].block):
+        while len(parts) > 1 and len(parts[-2].block) <= min(2 * len(parts[-1].block), _COMPACTED_CHUNKS):
             second, first = parts.pop(), parts.pop()
-            parts.append(block.whole(block.merged([first, second])))
+            parts.append(block.whole(block.merged([first, second], dimension)))
     return [part for part in parts if len(part.block)]

@@ -175,7 +175,7 @@ def test_the_plan_says_what_was_done() -> None:
     assert plan.rescored == dense.rescored(10)
     assert plan.considered == dense.considered(1_000_000)
     assert str(plan).startswith("1,000,000 chunks, nearest ")
-    assert "1-bit" not in str(dense.plan(1_000_000, 300, 10))
+    assert dense.plan(1_000_000, dense.EXACT_FILTERED + 1, 10).considered < dense.EXACT_FILTERED
 
 
 @given(live=st.integers(1, 10**8), share=st.floats(0, 1), count=st.integers(1, 10**4))
@@ -216,7 +216,7 @@ def test_a_damaged_vector_is_an_error_and_never_a_wrong_score(damage: str) -> No
 def test_a_file_holds_a_block_bit_for_bit(tmp_path: Path, count: int) -> None:
     rng = np.random.default_rng(2)
     vectors = unit(rng, count + 1, 16)
-    made = block.merged([part_of(vectors, np.arange(count + 1), named(rng, count + 1)).without(np.array([0]))])
+    made = block.merged([part_of(vectors, np.arange(count + 1), named(rng, count + 1)).without(np.array([0]))], 16)
     written = block.write(tmp_path, made)
     read = block.read(tmp_path, written.dense, written.sparse, 16)
     assert read is not None
