@@ -47,3 +47,17 @@ def test_generated_text_is_the_same_for_the_same_seed_and_long_enough() -> None:
     first, again, other = (list(generated.texts(3, 100, seed=seed)) for seed in (1, 1, 2))
     assert first == again != other
     assert all(len(text.split()) == 100 for text in first)
+
+
+def test_filters_are_timed_after_they_were_held_to_brute_force() -> None:
+    found = _run("filters", "--chunks", "1500", "--filters", "4", "--checked", "4")
+    assert found["equal_to_brute_force"].keys() == {"0.5", "0.01", "0.0001"}
+    assert all(one["dense_recall"] == 1 for one in found["equal_to_brute_force"].values())
+    assert found["timings"].keys() == {"1", "0.5", "0.01", "0.0001"}
+
+
+def test_readers_beside_a_writer_see_nothing_torn() -> None:
+    found = _run("readers", "--readers", "3", "--seconds", "2", "--turn", "1", "--documents", "60")
+    assert (found["torn"], found["errors"]) == (0, 0)
+    assert found["commits"] > 0
+    assert found["reads"] > 0
