@@ -40,6 +40,8 @@ def write(folder: Path, suffix: str, arrays: Mapping[str, npt.NDArray[Any]]) -> 
     Raises OSError. No `sweep` of this process takes it before `release` is told.
     """
     (folder / FOLDER).mkdir(exist_ok=True)
+    # The name of the folder itself has to outlive a power cut.
+    _sync_folder(folder)
     aside = folder / FOLDER / f"{uuid.uuid4().hex}{_ASIDE}.{suffix}"
     _pending.add(aside)
     try:
