@@ -24,12 +24,16 @@ from ragagent.types import (
     Document,
     Hit,
     IngestReport,
+    Metadata,
     SearchMode,
 )
 from ragagent.where import Where
 
 if TYPE_CHECKING:
+    from ragagent.index.backup import BackupReport
+    from ragagent.index.compaction import CompactReport
     from ragagent.index.embedded import EmbeddedIndex
+    from ragagent.index.snapshots import Snapshots
     from ragagent.ingest.estimate import MigrationPlan
     from ragagent.ingest.migration import MigrationReport
     from ragagent.models.store import ModelStore
@@ -305,12 +309,37 @@ class KnowledgeBase:
         """Reads everything and returns what is wrong with the files, in words; empty when all is well."""
         return self._index.check()
 
+    @property
+    def snapshots(self) -> Snapshots:
+        """Named states of the documents: `create`, `list`, `diff`, `restore`, `remove`."""
+        return self._embedded("snapshots").snapshots
+
+    def retag(self, metadata: Mapping[str, Metadata]) -> tuple[str, ...]:
+        """Gives documents, by id, new metadata without embedding anything; returns the ids that are not there."""
+        return self._embedded("retag").retag(metadata)
+
+    def backup(self, file: str | os.PathLike[str], *, progress: Progress | None = None) -> BackupReport:
+        """Writes the state there is now to one file, while others write. Raises ConfigError when it is there already.
+
+        `ragagent.index.backup.restore` unpacks it into a new folder.
+        """
+        return self._embedded("backup").backup(Path(file), progress)
+
+    def compact(
+        self, *, erase: bool = False, drop_snapshots: bool = False, progress: Progress | None = None
+    ) -> CompactReport:
+        """Gives the room of removed documents back; with `erase`, leaves nothing of them in any file.
+
+        Erasing raises IndexStateError, naming them, when snapshots hold such documents and `drop_snapshots` is false.
+        """
+        return self._embedded("compact").compact(erase=erase, drop_snapshots=drop_snapshots, progress=progress)
+
     def migration_plan(self, *, settings: Settings | None = None, embedder: Embedder | None = None) -> MigrationPlan:
         """What `migrate` with the same arguments would do and take; embeds a sample to know how long."""
         from ragagent.ingest import estimate
 
         chosen = settings or self.settings
-        return estimate.plan(self._editions("plan"), self.path, self._target(chosen, embedder), chosen)
+        return estimate.plan(self._embedded("plan"), self.path, self._target(chosen, embedder), chosen)
 
     def migrate(
         self,
@@ -328,7 +357,7 @@ class KnowledgeBase:
         from ragagent.ingest.migration import Migration
 
         chosen = settings or self.settings
-        index, target = self._editions("migrate"), self._target(chosen, embedder)
+        index, target = self._embedded("migrate"), self._target(chosen, embedder)
         report = Migration(index, target, chosen, trace=self._trace, progress=progress).run()
         self.settings = chosen
         return report
@@ -341,7 +370,7 @@ class KnowledgeBase:
         """
         from ragagent.ingest import migration
 
-        index = self._editions("roll back")
+        index = self._embedded("roll back")
         edition = next((one for one in index.editions.all() if one.state == "old"), None)
         if edition is None:
             raise IndexStateError(f"{self.path}: no earlier edition is kept; there is nothing to roll back to")
@@ -355,17 +384,15 @@ class KnowledgeBase:
 
     def finish_migration(self) -> bool:
         """Drops the edition that is kept for a rollback; false when there is none."""
-        editions = self._editions("finish").editions
-        kept = [one for one in editions.all() if one.state == "old"]
-        for edition in kept:
-            editions.drop(edition.id)
-        return bool(kept)
+        return self._embedded("finish").editions.finish()
 
-    def _editions(self, what: str) -> EmbeddedIndex:
+    def _embedded(self, what: str) -> EmbeddedIndex:
         from ragagent.index.embedded import EmbeddedIndex
 
         if not isinstance(self._index, EmbeddedIndex):
-            raise ConfigError(f"{what}: {type(self._index).__name__} keeps no editions; ingest into a new one instead")
+            raise ConfigError(
+                f"{what}: {type(self._index).__name__} does not offer this; only an index that is kept in a folder does"
+            )
         return self._index
 
     def _target(self, settings: Settings, embedder: Embedder | None) -> Embedder:
