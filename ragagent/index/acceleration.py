@@ -23,7 +23,6 @@ LARGE = 50_000
 _SEARCHES = 3
 """So many searches of a large collection make it likely that more will come."""
 _PILOT = 2048
-_FEW = 16
 
 Kernel = Callable[..., tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], int]]
 
@@ -90,22 +89,20 @@ def best(question: Question, lists: Sequence[PartLists], masks: Sequence[Mask | 
 
 def compiled(kernel: Kernel, question: Question, lists: Sequence[PartLists], masks: Sequence[Mask | None]) -> Ranking:
     """As `scan.best`, by the compiled loop."""
-    searches = [
-        _Search(kernel, question, one, mask)
-        for one, mask in zip(lists, masks, strict=True)
-        if any(number is not None for number in one.numbers) and (mask is None or mask.any())
-    ]
+    found, searches = [], []
+    for one, mask in zip(lists, masks, strict=True):
+        if mask is not None and scan.few(one, mask):
+            places, scores = scan.exact(question, one, np.flatnonzero(mask))
+            found.append(scan.ranked(one, places, scores, question.count))
+        elif any(number is not None for number in one.numbers):
+            searches.append(_Search(kernel, question, one, mask))
     threshold = _threshold(question, searches)
     heap, filled = np.empty(question.count), 0
-    found = []
     for search in searches:
         places, scores, filled = search.run(threshold, heap, filled)
         if question.prunable and filled == question.count:
             threshold = max(threshold, float(heap[0]))
-            promising = scores >= threshold
-            places, scores = places[promising], scores[promising]
-        block = search.lists.part.block
-        found.append(Ranking(rows=block.rows[places], ids=block.ids[places], scores=scores))
+        found.append(scan.ranked(search.lists, places, scores, question.count))
     return ranking.best(found, question.count)
 
 
@@ -138,7 +135,6 @@ class _Search:
         self._question = question
         self._kernel = kernel
         self._mask = _ALL if mask is None else mask
-        self._few = mask is not None and int(np.count_nonzero(mask))
         self._bounds = np.array([postings.bounds(number) for _, number in numbers], np.int64)
         self.sizes = self._bounds[:, -1] - self._bounds[:, 0]
         self._weights = question.weights[self.terms]

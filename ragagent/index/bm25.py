@@ -13,8 +13,8 @@ chunk's score is the sum over the terms of the question that it has (as often as
 Sources: the Lucene form is in Kamphuis, de Vries, Boytsov and Lin, "Which BM25 do you mean?", ECIR 2020. The others are
 as rank-bm25 computes them: Okapi with a quarter of the average idf where an idf is negative; BM25+ after Lv and Zhai,
 "Lower-bounding term frequency normalization", CIKM 2011; BM25L after Lv and Zhai, "When documents are very long, BM25
-fails!", SIGIR 2011. rank-bm25 also gives every chunk without a term what the last two forms give for tf = 0; here,
-as in the papers, a chunk gets nothing for a term it does not have, which is the same ranking with less to add up.
+fails!", SIGIR 2011. Where rank-bm25 leaves these papers we do not follow it: its BM25+ gives every chunk without a term
+what the form gives for tf = 0, a constant which changes no ranking, and its BM25L multiplies by tf once more.
 """
 
 from __future__ import annotations

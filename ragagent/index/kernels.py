@@ -68,7 +68,8 @@ def _ahead(values: Any, low: int, high: int, wanted: int) -> int:
     while low + step < high and values[low + step] < wanted:
         low += step
         step <<= 1
-    return _first(values, low, min(low + step + 1, high), wanted)
+    first: int = _first(values, low, min(low + step + 1, high), wanted)
+    return first
 
 
 @_compiled()

@@ -28,7 +28,7 @@ SLACK = 1 - 1e-9
 _PILOT = 2048
 _WORTH = 20_000
 """Fewer postings are scored faster than they are pruned."""
-_FEW = 16
+FEW = 16
 """Chunks are looked up one by one where the lists have so many times as many postings."""
 
 
@@ -62,12 +62,22 @@ def best(question: Question, lists: Sequence[PartLists], masks: Sequence[Mask | 
         places, scores = _within(question, one, mask, threshold)
         if not len(places):
             continue
-        top = ranking.contenders(scores, question.count)
-        block = one.part.block
-        found.append(Ranking(rows=block.rows[places[top]], ids=block.ids[places[top]], scores=scores[top]))
+        found.append(ranked(one, places, scores, question.count))
         if question.prunable:
             threshold = max(threshold, _lowest(np.concatenate([one.scores for one in found]), question.count))
     return ranking.best(found, question.count)
+
+
+def ranked(lists: PartLists, places: Places, scores: Floats, count: int) -> Ranking:
+    """The `count` best of those chunks of a part, and what equals the last of them; unordered."""
+    top = ranking.contenders(scores, count)
+    block = lists.part.block
+    return Ranking(rows=block.rows[places[top]], ids=block.ids[places[top]], scores=scores[top])
+
+
+def few(lists: PartLists, mask: Mask) -> bool:
+    """Whether a mask leaves so few chunks that each is better looked up by itself."""
+    return int(np.count_nonzero(mask)) * FEW < sum(lists.size(term) for term in range(len(lists.numbers)))
 
 
 def _threshold(question: Question, lists: Sequence[PartLists], masks: Sequence[Mask | None]) -> float:
@@ -103,10 +113,8 @@ def _within(question: Question, lists: PartLists, mask: Mask | None, threshold: 
     walked, looked = _split(question, terms, threshold)
     if not walked:
         return np.zeros(0, np.int64), np.zeros(0)
-    if mask is not None:
-        allowed = int(np.count_nonzero(mask))
-        if allowed * _FEW < sum(lists.size(term) for term in walked):
-            return exact(question, lists, np.flatnonzero(mask))
+    if mask is not None and few(lists, mask):
+        return exact(question, lists, np.flatnonzero(mask))
     places, scores = _walked(question, lists, walked)
     if mask is not None:
         inside = mask[places]

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 import weakref
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ragagent.index import acceleration, bm25, ranking
+from ragagent.index.acceleration import Kernel
 from ragagent.index.block import Part
 from ragagent.index.bm25 import Formula
 from ragagent.index.dictionary import Terms
@@ -45,35 +46,45 @@ class Scorer:
         self._idfs = [self._idf(frequencies[term]) for term in present]
         self._weights = np.array([asked[term][1] * idf for term, idf in zip(present, self._idfs, strict=True)])
 
-    def best(self, count: int, masks: Sequence[Mask | None]) -> Ranking:
+    def best(self, count: int, masks: Sequence[Mask | None], kernel: Kernel | None = None) -> Ranking:
         """The `count` best of the live chunks that have a term of the question, within `masks` (None: all).
 
-        Highest score first, equal scores by chunk id.
+        Highest score first, equal scores by chunk id. With `kernel` by that compiled loop, otherwise by what is ready.
         """
         if not self._terms:
             return ranking.EMPTY
         within = [_live(part, mask) for part, mask in zip(self._parts, masks, strict=True)]
-        return acceleration.best(Question(self._formula, self._weights, count), self._lists, within)
+        question = Question(self._formula, self._weights, count)
+        if kernel is not None:
+            return acceleration.compiled(kernel, question, self._lists, within)
+        return acceleration.best(question, self._lists, within)
 
-    def explain(self, row: int) -> str:
-        """The arithmetic of one chunk's score, term by term."""
+    def explain(self, rows: Sequence[int]) -> dict[int, str]:
+        """The arithmetic of the score of each of those chunks, by row; "" for one without a term of the question."""
+        pieces: dict[int, list[str]] = {row: [] for row in rows}
+        wanted = np.array(sorted(pieces), np.int64)
         for lists in self._lists:
-            place = int(np.searchsorted(lists.part.block.rows, row))
-            if place < len(lists.part.block) and lists.part.block.rows[place] == row:
-                pieces = [self._explained(lists, term, place) for term in range(len(self._terms))]
-                return " + ".join(piece for piece in pieces if piece)
-        return ""
+            held = lists.part.block.rows
+            places = np.searchsorted(held, wanted)
+            places = places[np.isin(wanted, held[np.minimum(places, len(held) - 1)])] if len(held) else places[:0]
+            for term in range(len(self._terms)):
+                for row, piece in self._explained(lists, term, places):
+                    pieces[row].append(piece)
+        return {row: " + ".join(found) for row, found in pieces.items()}
 
-    def _explained(self, lists: PartLists, term: int, place: int) -> str:
-        has, frequencies = lists.found(term, np.array([place]), self._formula)
-        if not has[0]:
-            return ""
-        lengths = lists.part.block.lengths[[place]]
-        share = self._weights[term] * self._formula.shares(frequencies, lengths)[0]
-        return (
-            f"{self._terms[term]} {share:.4g} (idf {self._idfs[term]:.4g}, tf {frequencies[0]:g}, "
-            f"length {self._formula.weighted(lengths)[0]:g}/{self._formula.average:.4g})"
-        )
+    def _explained(self, lists: PartLists, term: int, places: npt.NDArray[np.int64]) -> Iterator[tuple[int, str]]:
+        """For all places at once: a term's list is searched once for a whole page of hits."""
+        has, frequencies = lists.found(term, places, self._formula)
+        places, frequencies = places[has], frequencies[has]
+        lengths = lists.part.block.lengths[places]
+        shares = self._weights[term] * self._formula.shares(frequencies, lengths)
+        rows, weighted = lists.part.block.rows[places].tolist(), self._formula.weighted(lengths)
+        for row, share, frequency, length in zip(rows, shares, frequencies, weighted, strict=True):
+            yield (
+                row,
+                f"{self._terms[term]} {share:.4g} (idf {self._idfs[term]:.4g}, tf {frequency:g}, "
+                f"length {length:g}/{self._formula.average:.4g})",
+            )
 
     def _idf(self, frequency: int) -> float:
         idf = self._formula.idf(frequency)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import random
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,6 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rank_bm25 import BM25L, BM25Okapi, BM25Plus
 
+from ragagent.index import acceleration, bm25, codes, postings, scan, sparse
+from ragagent.index.block import Block, Part, merged, total, whole
+from ragagent.index.codes import Codes
+from ragagent.index.dictionary import Terms
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.settings import RetrievalSettings
 from ragagent.testing.index import DIMENSION, entry
@@ -93,3 +100,207 @@ def test_a_stop_word_finds_something_when_it_is_all_there_is(tmp_path: Path) -> 
         assert index.search("what is the zebra", None, k=5, mode="sparse") == []
 
 
+@pytest.mark.parametrize("form", ["plus", "l"])
+def test_the_other_forms_are_rank_bm25_less_where_it_leaves_the_papers(
+    tmp_path: Path, form: Literal["plus", "l"]
+) -> None:
+    texts = corpus(11, 60)
+    terms = [ANALYSER.index_terms(" ".join(words)) for words in texts]
+    with filled(tmp_path, texts, RetrievalSettings(bm25=form)) as index:
+        for query in ("waa wab wac", "whh wgg waa waa", "wcd wde nowhere"):
+            asked = [term for term in ANALYSER.query_terms(query) if any(term in words for words in terms)]
+            expected = np.zeros(len(texts))
+            for term in asked:
+                times = np.array([words.count(term) for words in terms])
+                if form == "plus":
+                    expected += np.where(times > 0, BM25Plus(terms, delta=bm25.DELTA_PLUS).get_scores([term]), 0)
+                else:
+                    expected += BM25L(terms, delta=bm25.DELTA_L).get_scores([term]) / np.maximum(times, 1)
+            found = {hit.uri: hit.score for hit in index.search(query, None, k=len(texts), mode="sparse")}
+            assert len(found) == sum(bool(set(words) & set(asked)) for words in terms)
+            for number in range(len(texts)):
+                assert found.get(f"n:{number}", 0.0) == pytest.approx(expected[number], abs=1e-9)
+
+
+KERNEL = acceleration.load()
+CHUNK = st.dictionaries(
+    st.sampled_from([*"abcdef", "é"]), st.tuples(st.sampled_from([0, 0, 0, 1, 300]), st.sampled_from([0, 1, 1, 2, 300]))
+)
+
+
+@st.composite
+def collections(draw: st.DrawFn) -> list[Part]:
+    """A few parts with some of their chunks dead; chunk ids in no order."""
+    parts, row = [], 1
+    for number in range(draw(st.integers(1, 3))):
+        chunks = [
+            {term: counts for term, counts in chunk.items() if sum(counts)}
+            for chunk in draw(st.lists(CHUNK, min_size=1, max_size=25))
+        ]
+        dead = draw(st.lists(st.integers(0, len(chunks) - 1), max_size=len(chunks)))
+        parts.append(part_of(chunks, row, number).without(np.array(sorted(row + place for place in dead), np.int64)))
+        row += len(chunks)
+    return parts
+
+
+def no_codes(count: int) -> Codes:
+    none = codes.empty(DIMENSION)
+    return Codes(*(np.zeros((count, array.shape[1]), np.uint8) for array in (none.bits, none.nibbles)))
+
+
+def part_of(chunks: list[dict[str, tuple[int, int]]], row: int, segment: int | None) -> Part:
+    rows = np.arange(row, row + len(chunks))
+    analysed = [(list(one), np.array(list(one.values()), np.uint16).reshape(-1, 2)) for one in chunks]
+    lengths = np.array([counts.sum(axis=0) for _, counts in analysed], np.uint32).reshape(-1, 2)
+    return whole(
+        Block(
+            rows=rows,
+            documents=rows,
+            embeddings=rows,
+            ids=np.array([hashlib.md5(str(one).encode()).hexdigest().encode() for one in rows.tolist()]),
+            lengths=lengths,
+            terms=total(lengths),
+            postings=postings.build(analysed),
+            codes=no_codes(len(rows)),
+        ),
+        segment,
+    )
+
+
+def plain(parts: list[Part], asked: list[str], retrieval: RetrievalSettings, masks) -> dict[int, float]:
+    """BM25 chunk by chunk, straight from the formulas."""
+    weight = retrieval.title_weight
+    chunks: dict[int, dict[str, float]] = {}
+    for part in parts:
+        for place in np.flatnonzero(part.live):
+            chunks[int(part.block.rows[place])] = {}
+        for term in part.block.postings.terms:
+            for place, counts in zip(*part.block.postings.of(term), strict=True):
+                if part.live[place] and (frequency := counts[1] + weight * counts[0]):
+                    chunks[int(part.block.rows[place])][term.decode()] = float(frequency)
+    lengths = {row: sum(chunk.values()) for row, chunk in chunks.items()}
+    average = sum(lengths.values()) / len(chunks) if sum(lengths.values()) else 1.0
+    number = {term: sum(term in chunk for chunk in chunks.values()) for term in "abcdefé"}
+    k1, b, many = retrieval.k1, retrieval.b, len(chunks)
+
+    def okapi(term: str) -> float:
+        return math.log(many - number[term] + 0.5) - math.log(number[term] + 0.5)
+
+    def idf(term: str) -> float:
+        if retrieval.bm25 == "okapi":
+            known = [okapi(one) for one in number if number[one]]
+            return okapi(term) if okapi(term) >= 0 else 0.25 * sum(known) / len(known)
+        if retrieval.bm25 == "lucene":
+            return math.log(1 + (many - number[term] + 0.5) / (number[term] + 0.5))
+        return math.log((many + 1) / (number[term] + (0.5 if retrieval.bm25 == "l" else 0)))
+
+    def share(tf: float, length: float) -> float:
+        spread = 1 - b + b * length / average
+        if retrieval.bm25 == "l":
+            return (k1 + 1) * (tf / spread + 0.5) / (k1 + tf / spread + 0.5)
+        top = tf if retrieval.bm25 == "lucene" else tf * (k1 + 1)
+        return top / (tf + k1 * spread) + (1.0 if retrieval.bm25 == "plus" else 0.0)
+
+    allowed = {
+        int(row)
+        for part, mask in zip(parts, masks, strict=True)
+        for row in part.block.rows[slice(None) if mask is None else mask]
+    }
+    return {
+        row: sum(asked.count(term) * idf(term) * share(chunk[term], lengths[row]) for term in set(asked) & set(chunk))
+        for row, chunk in chunks.items()
+        if row in allowed and set(asked) & set(chunk)
+    }
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    parts=collections(),
+    asked=st.lists(st.sampled_from([*"abcdefé", "missing"]), min_size=1, max_size=8),
+    form=st.sampled_from(bm25.FORMS),
+    title_weight=st.sampled_from([0.0, 0.7, 1.0, 3.0]),
+    b=st.sampled_from([0.0, 0.75, 1.0]),
+    count=st.integers(1, 12),
+    data=st.data(),
+)
+def test_every_way_of_searching_gives_the_best_by_the_formula(
+    parts, asked: list[str], form: str, title_weight: float, b: float, count: int, data: st.DataObject
+) -> None:
+    masks = [
+        data.draw(st.none() | st.lists(st.booleans(), min_size=len(part.block), max_size=len(part.block)))
+        for part in parts
+    ]
+    masks = [None if mask is None else np.array(mask, np.bool_) for mask in masks]
+    retrieval = RetrievalSettings(bm25=form, title_weight=title_weight, b=b)
+    scorer = sparse.Scorer(parts, asked, retrieval)
+    everything = scorer.best(10_000, masks)
+    expected = plain(parts, asked, retrieval, masks)
+    assert set(everything.rows.tolist()) == set(expected)
+    for row, score in zip(everything.rows.tolist(), everything.scores.tolist(), strict=True):
+        assert score == pytest.approx(expected[row], abs=1e-9)
+    ways = [scorer.best(count, masks)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(scan, "_WORTH", 0)
+        ways.append(scorer.best(count, masks))
+        # Looking up few chunks never, and whenever there is a filter.
+        for few in (0, 10_000):
+            patched.setattr(scan, "FEW", few)
+            ways.append(scorer.best(count, masks))
+            if KERNEL is not None:
+                ways.append(scorer.best(count, masks, KERNEL))
+    for found in ways:
+        # Not nearly: the same floats, in the same order.
+        assert found.rows.tolist() == everything.rows.tolist()[:count]
+        assert found.scores.tolist() == everything.scores.tolist()[:count]
+
+
+@settings(deadline=None, max_examples=50)
+@given(parts=collections(), form=st.sampled_from(bm25.FORMS), title_weight=st.sampled_from([0.0, 1.0]))
+def test_scores_do_not_depend_on_how_chunks_lie_in_parts(parts, form: str, title_weight: float) -> None:
+    retrieval = RetrievalSettings(bm25=form, title_weight=title_weight)
+    asked = list("abcdefé")
+    worn = sparse.Scorer(parts, asked, retrieval).best(100, [None] * len(parts))
+    fresh = whole(merged(parts, DIMENSION))
+    new = sparse.Scorer([fresh], asked, retrieval).best(100, [None])
+    assert worn.rows.tolist() == new.rows.tolist()
+    assert worn.scores.tolist() == new.scores.tolist()
+    rows = worn.rows.tolist()
+    arithmetic = [sparse.Scorer(one, asked, retrieval).explain(rows) for one in (parts, [fresh])]
+    assert arithmetic[0] == arithmetic[1]
+
+
+@pytest.mark.skipif(KERNEL is None, reason="needs the extra 'fast'")
+def test_the_compiled_loop_agrees_over_several_buckets() -> None:
+    """Frequent terms and rare ones, over the borders of buckets, with some dead chunks and a filter."""
+    rng = np.random.default_rng(3)
+    size = 2 * postings.BUCKET + 1000
+    names = [f"t{number:02}".encode() for number in range(12)]
+    entries = [np.flatnonzero(rng.random(size) < 0.6 / 2**number) for number in range(12)]
+    chunks = np.concatenate(entries)
+    numbers = np.repeat(np.arange(12), [len(one) for one in entries])
+    order = np.lexsort((numbers, chunks))
+    counts = np.minimum(rng.geometric(0.6, (len(chunks), 2)) - 1, 400).astype(np.uint16)
+    counts[:, 1] += 1
+    rows = np.arange(1, size + 1)
+    lengths = rng.integers(50, 200, (size, 2)).astype(np.uint32)
+    block = Block(
+        rows=rows,
+        documents=rows,
+        embeddings=rows,
+        ids=np.char.mod("%d", rows).astype(np.bytes_),
+        lengths=lengths,
+        terms=total(lengths),
+        postings=postings.assembled(
+            terms=Terms.of(names)[0], numbers=numbers[order], chunks=chunks[order], counts=counts[order], size=size
+        ),
+        codes=no_codes(size),
+    )
+    parts = [whole(block).without(rows[rng.random(size) < 0.01])]
+    for asked in (["t00", "t05", "t11"], [f"t{n:02}" for n in range(12)]):
+        scorer = sparse.Scorer(parts, asked, RetrievalSettings())
+        for mask in (None, rng.random(size) < 0.5, rng.random(size) < 0.001):
+            slow, fast = scorer.best(10, [mask]), scorer.best(10, [mask], KERNEL)
+            everything = scorer.best(size, [mask])
+            for one in (slow, fast):
+                assert one.rows.tolist() == everything.rows.tolist()[:10]
+                assert one.scores.tolist() == everything.scores.tolist()[:10]
