@@ -13,18 +13,15 @@ ties at the edge go to the smaller chunk ids. So the result is the same after an
 
 from __future__ import annotations
 
-import functools
 import math
-import os
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ragagent.index import codes, ranking, vectors
+from ragagent.index import codes, ranking, vectors, workers
 from ragagent.index.block import Block, Part
 from ragagent.index.codes import QueryCode
 from ragagent.index.ranking import Ranking
@@ -33,15 +30,11 @@ from ragagent.types import Vector
 
 Mask = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int64]
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 
 EXACT_CHUNKS = 20_000
 """So many live chunks are searched exactly: 15 MB of vectors of 384 components, and 0.4 ms."""
 EXACT_FILTERED = 1024
 """When a filter lets no more chunks through, they are searched exactly in a collection of any size: about 3 ms."""
-THREADS = min(2, os.cpu_count() or 1)
-"""How many threads scan for one process, however many searches it runs at a time."""
 _PARALLEL_CHUNKS = 131_072
 """Less is scanned sooner than a second thread is awake."""
 _GATHERED = 0.05
@@ -158,15 +151,26 @@ def _exact(scopes: Sequence[_Scope], lives: Sequence[Mask], query: Vector, count
 
 def _by_codes(scopes: Sequence[_Scope], queries: Vector, count: int, chosen: Plan, stored: Stored) -> list[Ranking]:
     coded = [codes.of_query(query) for query in queries]
+    busy = sum(scope.size for scope in scopes) * len(queries) > _PARALLEL_CHUNKS
     if chosen.considered < chosen.selected:
-        near = _nearest(scopes, [one.bits for one in coded], chosen.considered)
+        work = [(scope, code.bits) for code in coded for scope in scopes]
+        scanned = workers.each(lambda one: _scan(*one, chosen.considered), work, parallel=busy)
+        groups = [scanned[at : at + len(scopes)] for at in range(0, len(scanned), len(scopes))]
     else:
-        near = [[scope.places() for scope in scopes]] * len(coded)
-    best = [
-        _best_by_nibbles(scopes, code, places, chosen.rescored) if chosen.rescored < chosen.considered else places
-        for code, places in zip(coded, near, strict=True)
-    ]
+        groups = [[_everything(scope) for scope in scopes]] * len(coded)
+    best = workers.each(lambda one: _best(scopes, *one, chosen), list(zip(coded, groups, strict=True)), parallel=busy)
     return [_by_vectors(scopes, query, places, count, stored) for query, places in zip(queries, best, strict=True)]
+
+
+def _best(scopes: Sequence[_Scope], code: QueryCode, scanned: Sequence[_Scanned], chosen: Plan) -> list[Places]:
+    """The places in each part whose stored vectors are to be scored."""
+    places = [one.places for one in scanned]
+    if chosen.considered < chosen.selected:
+        places = _settled(scopes, code.bits, scanned, chosen.considered)
+    if chosen.rescored == chosen.considered:
+        return places
+    scores = [-code.scores(scope.block.codes.nibbles[at]) for scope, at in zip(scopes, places, strict=True)]
+    return _lowest(scopes, places, scores, chosen.rescored)
 
 
 def _by_vectors(
@@ -184,11 +188,6 @@ def _ranked(block: Block, places: Places, scores: npt.NDArray[np.float64], count
     best = ranking.contenders(scores, count)
     places = places[best]
     return Ranking(rows=block.rows[places], ids=block.ids[places], scores=scores[best])
-
-
-def _best_by_nibbles(scopes: Sequence[_Scope], code: QueryCode, places: Sequence[Places], size: int) -> list[Places]:
-    scores = [-code.scores(scope.block.codes.nibbles[at]) for scope, at in zip(scopes, places, strict=True)]
-    return _lowest(scopes, places, scores, size)
 
 
 def _lowest(
@@ -212,17 +211,6 @@ def _lowest(
     ]
 
 
-def _nearest(scopes: Sequence[_Scope], queries: Sequence[codes.Bytes], size: int) -> list[list[Places]]:
-    """For each query the `size` chunks of smallest Hamming distance, by part."""
-    work = [(scope, query) for query in queries for scope in scopes]
-    busy = sum(scope.size for scope in scopes) * len(queries) > _PARALLEL_CHUNKS
-    scanned = _each(lambda one: _scan(one[0], one[1], size), work, parallel=busy)
-    return [
-        _settled(scopes, query, scanned[at * len(scopes) : (at + 1) * len(scopes)], size)
-        for at, query in enumerate(queries)
-    ]
-
-
 def _settled(scopes: Sequence[_Scope], query: codes.Bytes, scanned: Sequence[_Scanned], size: int) -> list[Places]:
     """The `size` nearest of what the scans of the parts found, ties at the edge included whole before they are cut."""
     distances = np.concatenate([one.distances for one in scanned])
@@ -242,6 +230,10 @@ class _Scanned:
     places: Places
     distances: npt.NDArray[np.int32]
     cut: bool
+
+
+def _everything(scope: _Scope) -> _Scanned:
+    return _Scanned(scope.places(), np.zeros(scope.size, np.int32), cut=False)
 
 
 def _scan(scope: _Scope, query: codes.Bytes, size: int) -> _Scanned:
@@ -289,18 +281,3 @@ def _faiss() -> Any:
     import faiss
 
     return faiss
-
-
-def _each(task: Callable[[_T], _R], items: Iterable[_T], *, parallel: bool) -> list[_R]:
-    if parallel and THREADS > 1:
-        return list(_pool().map(task, items))
-    return [task(item) for item in items]
-
-
-@functools.cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(THREADS, thread_name_prefix="dense")
-
-
-# Threads do not survive a fork.
-os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -176,8 +176,12 @@ class EmbeddedIndex:
     def compact(
         self, *, erase: bool = False, drop_snapshots: bool = False, progress: Progress | None = None
     ) -> CompactReport:
-        """Gives room back; with `erase`, leaves nothing of removed documents in any file. See `compaction.compact`."""
+        """Gives room back; with `erase`, leaves nothing of removed documents in any file. See `compaction.compact`.
+
+        The edition that a migration kept for a rollback is dropped.
+        """
         with self.exclusive():
+            self.editions.finish()
             # Nothing that is being built from what is there now may outlive this.
             while (built := self._background.take(wait=True)) is not None:
                 self._publish(built)
@@ -215,19 +219,49 @@ class EmbeddedIndex:
     ) -> list[Hit]:
         """The k best chunks, fewer when fewer match; see `ragagent.protocols.Index.search`.
 
-        Dense search is exact over the stored vectors, sparse search over the live chunks. Hybrid search fuses the
+        Sparse search is exact over the live chunks, dense search over the stored vectors of up to 20,000; above see
+        `ragagent.index.dense`. Hybrid search fuses the
         best `retrieval.candidates` of each by reciprocal rank. What is searched is one edition whole; EmbedderChanged
         is raised when `embedder` is not what its vectors were made by.
         """
-        if k < 1:
-            raise ConfigError(f"k = {k}: must be at least 1")
-        if mode not in get_args(SearchMode):
-            raise ConfigError(f"mode = {mode!r}: must be one of {', '.join(get_args(SearchMode))}")
+        _require_sensible(k, mode)
         with self._snapshot() as (connection, view):
             self._require_edition(connection, view, mode, embedder)
             checked = _checked(vector, mode, view.dimension)
             wanted = search.Query(text=query, vector=checked, k=k, mode=mode, where=where, columns=self._columns)
             return search.hits(connection, view, wanted, self._analyser, self._retrieval)
+
+    def search_many(
+        self,
+        queries: Sequence[str],
+        vectors: Sequence[Vector | None],
+        *,
+        k: int,
+        mode: SearchMode,
+        where: Where | None = None,
+        embedder: str | None = None,
+    ) -> list[list[Hit]]:
+        """What `search` gives for each of `queries` with its vector (None in sparse mode), all of one commit.
+
+        The filter is worked out once and the scans of all of them use every core.
+        """
+        if len(queries) != len(vectors):
+            raise ConfigError(f"{len(queries)} queries with {len(vectors)} vectors")
+        _require_sensible(k, mode)
+        with self._snapshot() as (connection, view):
+            self._require_edition(connection, view, mode, embedder)
+            wanted = [
+                search.Query(
+                    text=query,
+                    vector=_checked(vector, mode, view.dimension),
+                    k=k,
+                    mode=mode,
+                    where=where,
+                    columns=self._columns,
+                )
+                for query, vector in zip(queries, vectors, strict=True)
+            ]
+            return search.hits_many(connection, view, wanted, self._analyser, self._retrieval)
 
     def document(self, document_id: str) -> Document | None:
         """The document of that id, text included; None when there is none."""
@@ -392,6 +426,13 @@ class EmbeddedIndex:
     def _overtaken(self, generation: int) -> bool:
         with self._readers.snapshot() as connection:
             return schema.generation(connection) != generation
+
+
+def _require_sensible(k: int, mode: SearchMode) -> None:
+    if k < 1:
+        raise ConfigError(f"k = {k}: must be at least 1")
+    if mode not in get_args(SearchMode):
+        raise ConfigError(f"mode = {mode!r}: must be one of {', '.join(get_args(SearchMode))}")
 
 
 def _checked(vector: Vector | None, mode: SearchMode, dimension: int) -> Vector | None:

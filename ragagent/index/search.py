@@ -6,8 +6,9 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ragagent.index import dense, filters, fusion, records, sparse
-from ragagent.index.block import Part
+import numpy as np
+
+from ragagent.index import dense, filters, fusion, records, sparse, workers
 from ragagent.index.filters import Mask
 from ragagent.index.ranking import Ranking
 from ragagent.index.vectors import Stored
@@ -46,30 +47,77 @@ def hits(
     connection: sqlite3.Connection, view: View, query: Query, analyser: Analyser, settings: RetrievalSettings
 ) -> list[Hit]:
     """The hits of `query` in the order of rank; `connection` must see the commit of `view`."""
-    accepted = filters.accepted(connection, query.where, query.columns, view.generation) if query.where else None
+    (found,) = hits_many(connection, view, [query], analyser, settings)
+    return found
+
+
+def hits_many(
+    connection: sqlite3.Connection,
+    view: View,
+    queries: Sequence[Query],
+    analyser: Analyser,
+    settings: RetrievalSettings,
+) -> list[list[Hit]]:
+    """What `hits` gives for each of `queries`, which differ in text and vector alone.
+
+    The filter is worked out once, and the scans of all queries keep every core busy.
+    """
+    if not queries:
+        return []
+    first = queries[0]
+    accepted = filters.accepted(connection, first.where, first.columns, view.generation) if first.where else None
     masks = filters.masks(view.parts, accepted)
+    count = first.k if first.mode != "hybrid" else max(first.k, settings.candidates)
+    by_vector = _by_vectors(connection, view, queries, count, masks)
+    scorers = [_scorer(view, query, analyser, settings) for query in queries]
+    by_terms = _by_terms(scorers, first.mode, count, masks)
+    return [
+        _hits(connection, _results(query, near, alike, settings), query.mode, scorer, settings)
+        for query, scorer, near, alike in zip(queries, scorers, by_vector, by_terms, strict=True)
+    ]
+
+
+def _by_vectors(
+    connection: sqlite3.Connection, view: View, queries: Sequence[Query], count: int, masks: Sequence[Mask | None]
+) -> Sequence[dense.Found | None]:
+    vectors = [query.vector for query in queries if query.vector is not None]
+    if not vectors:
+        return [None] * len(queries)
+    return dense.search_many(view.parts, np.stack(vectors), count, masks, Stored(connection, view.dimension))
+
+
+def _scorer(view: View, query: Query, analyser: Analyser, settings: RetrievalSettings) -> sparse.Scorer:
     terms = [] if query.mode == "dense" else analyser.query_terms(query.text)[:MOST_TERMS]
-    scorer = sparse.Scorer(view.parts, terms, settings)
-    stored = Stored(connection, view.dimension)
-    results = _results(view.parts, query, scorer, masks, settings, stored)
-    found = records.found(connection, results.final.rows.tolist())
-    return [_hit(rank, one, results, query.mode, scorer, settings) for rank, one in enumerate(found, 1)]
+    return sparse.Scorer(view.parts, terms, settings)
+
+
+def _by_terms(
+    scorers: Sequence[sparse.Scorer], mode: SearchMode, count: int, masks: Sequence[Mask | None]
+) -> Sequence[Ranking | None]:
+    if mode == "dense":
+        return [None] * len(scorers)
+    return workers.each(lambda scorer: scorer.best(count, masks), scorers, parallel=len(scorers) > 1)
 
 
 def _results(
-    parts: Sequence[Part],
-    query: Query,
-    scorer: sparse.Scorer,
-    masks: Sequence[Mask | None],
-    settings: RetrievalSettings,
-    stored: Stored,
+    query: Query, by_vector: dense.Found | None, by_terms: Ranking | None, settings: RetrievalSettings
 ) -> _Results:
-    count = query.k if query.mode != "hybrid" else max(query.k, settings.candidates)
-    by_vector = None if query.vector is None else dense.search(parts, query.vector, count, masks, stored)
-    by_terms = None if query.mode == "dense" else scorer.best(count, masks)
     given = [*([] if by_vector is None else [by_vector.ranking]), *([] if by_terms is None else [by_terms])]
     final = given[0] if len(given) == 1 else fusion.fused(given, settings.rrf_k, query.k)
     return _Results(final=final, dense=by_vector, sparse=by_terms)
+
+
+def _hits(
+    connection: sqlite3.Connection,
+    results: _Results,
+    mode: SearchMode,
+    scorer: sparse.Scorer,
+    settings: RetrievalSettings,
+) -> list[Hit]:
+    rows = results.final.rows.tolist()
+    why = {} if results.sparse is None else scorer.explain(rows)
+    found = records.found(connection, rows)
+    return [_hit(rank, one, results, mode, why.get(one.row, ""), settings) for rank, one in enumerate(found, 1)]
 
 
 def _hit(
@@ -77,7 +125,7 @@ def _hit(
     found: records.Found,
     results: _Results,
     mode: SearchMode,
-    scorer: sparse.Scorer,
+    why: str,
     settings: RetrievalSettings,
 ) -> Hit:
     score = float(results.final.scores[rank - 1])
@@ -85,7 +133,7 @@ def _hit(
     if results.dense is not None:
         stages.append(_stage("dense", results.dense.ranking, found.row, f"cosine; {results.dense.plan}"))
     if results.sparse is not None:
-        stages.append(_stage("sparse", results.sparse, found.row, scorer.explain(found.row)))
+        stages.append(_stage("sparse", results.sparse, found.row, why))
     if mode == "hybrid":
         detail = fusion.arithmetic([stage.rank for stage in stages], settings.rrf_k)
         stages.append(Stage(name="fusion", rank=rank, score=score, detail=detail))
