@@ -195,6 +195,16 @@ class Editions:
                 connection.execute("DELETE FROM editions WHERE id = ?", (edition,))
             self._view = None
 
+    def finish(self) -> bool:
+        """Drops the edition that is kept for a rollback, and what an interrupted drop left; whether one was kept."""
+        with self._writer():
+            spare = [
+                one for one in self.all() if one.state == "old" or (one.state == "building" and not one.fingerprint)
+            ]
+            for one in spare:
+                self.drop(one.id)
+        return any(one.state == "old" for one in spare)
+
     def _drop_some(self, edition: int) -> bool:
         """Removes the chunks of some documents; false when there are none left."""
         with self._transaction() as connection:

@@ -41,10 +41,15 @@ def _documents(connection: sqlite3.Connection) -> Iterator[str]:
 
 
 def _chunks(connection: sqlite3.Connection) -> Iterator[str]:
-    """Passages of every edition, against the texts that they are parts of."""
+    """Passages of every edition, against the texts that they are parts of.
+
+    Those of a record that waits for a swap have their text in that record, which has its own checksum.
+    """
     query = (
         'SELECT c.id, d.id, c.start, c."end", c.page, c.headings, c.position, c.embedding, c.checksum, d.uri, d.row'
-        " FROM documents d JOIN chunks c ON c.document = d.row ORDER BY d.row"
+        " FROM documents d JOIN chunks c ON c.document = d.row WHERE c.edition = (SELECT value FROM meta"
+        " WHERE key = 'edition') OR EXISTS (SELECT 1 FROM built WHERE edition = c.edition AND document = d.row"
+        " AND record IS NULL) ORDER BY d.row"
     )
     held, text = -1, ""
     for key, document, start, end, page, headings, position, embedding, checksum, uri, row in connection.execute(query):

@@ -120,9 +120,11 @@ def retag(connection: sqlite3.Connection, metadata: Mapping[str, Metadata]) -> t
     """
     there = rows_of(connection, metadata)
     archive.keep(connection, list(there.values()))
+    staged = "SELECT 1 FROM built WHERE document = ? AND record IS NOT NULL"
+    # A record that waits for a swap has the metadata of before; it is to be made again.
+    waiting = [row for row in there.values() if connection.execute(staged, (row,)).fetchone()]
+    drop_embeddings(connection, _forget_editions(connection, waiting, schema.edition(connection)))
     for key, row in there.items():
-        # A record that waits for a swap has the metadata of before.
-        connection.execute("DELETE FROM built WHERE document = ? AND record IS NOT NULL", (row,))
         old = archive.version(connection, row)
         new = Document(
             **{name: getattr(old.document, name) for name in _KEPT_BY_RETAG},
@@ -211,9 +213,11 @@ def analysed(analyser: Analyser, title: str, headings: Sequence[str], text: str)
     """The distinct terms of a chunk and their counts, uint16[n, 2]: in title and headings, and in the text."""
     head = Counter(analyser.index_terms("\n".join([title, *headings])))
     body = Counter(analyser.index_terms(text))
-    terms = list(dict.fromkeys([*body, *head]))
-    counts = np.array([[field.get(term, 0) for term in terms] for field in (head, body)], np.int64)
-    return terms, np.minimum(counts.T, postings.MOST).astype(np.uint16, order="C")
+    shared = [body.pop(term, 0) for term in head]
+    counts = np.zeros((len(head) + len(body), 2), np.int64)
+    counts[: len(head), 0] = list(head.values())
+    counts[:, 1] = [*shared, *body.values()]
+    return [*head, *body], np.minimum(counts, postings.MOST).astype(np.uint16)
 
 
 def rows_of(connection: sqlite3.Connection, ids: Iterable[str]) -> dict[str, int]:

@@ -543,7 +543,10 @@ def test_an_engine_without_editions_says_so(tmp_path: Path) -> None:
 
         def close(self) -> None: ...
 
-    with KnowledgeBase(Engine(), path=tmp_path, settings=SMALL) as kb, pytest.raises(ConfigError, match="editions"):  # type: ignore[arg-type]
+    with (
+        KnowledgeBase(Engine(), path=tmp_path, settings=SMALL) as kb,
+        pytest.raises(ConfigError, match="kept in a folder"),
+    ):  # type: ignore[arg-type]
         kb.rollback()
 
 
@@ -564,3 +567,32 @@ def test_tokenizers_that_count_alike_have_one_fingerprint(minilm: Path) -> None:
 def test_a_fingerprint_of_chunking_leads_back_to_its_settings() -> None:
     assert chunking.settings_of(chunking.fingerprint(LARGE.chunking)) == LARGE.chunking
     assert chunking.settings_of("chunking-0:1:2:3") is None
+
+
+def test_new_metadata_while_documents_are_read_again_leaves_the_index_sound(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path / "kb") as kb:
+        kb.ingest(folder)
+        for file in folder.iterdir():
+            file.write_text(file.read_text() + "\nOne line more.\n")
+        monkeypatch.setattr(readers, "FINGERPRINT", "readers-of-tomorrow")
+        with pytest.raises(Stopped):
+            kb.migrate(progress=StopAfter(4))
+        some = [one.id for one in kb.documents()][:3]
+        kb.retag({key: {"shelf": "north"} for key in some})
+        assert kb.check() == ()
+        assert kb.migrate().reread == 5
+        assert kb.check() == ()
+        assert all("One line more." in one.text for one in kb.documents())
+
+
+def test_compacting_drops_the_edition_that_was_kept(kb: KnowledgeBase, tmp_path: Path) -> None:
+    kb.migrate(embedder=HashEmbedder(512))
+    kb.migrate(embedder=HashEmbedder(8))
+    kb.compact()
+    with database(tmp_path) as connection:
+        assert connection.execute("SELECT state FROM editions").fetchall() == [("live",)]
+    with pytest.raises(IndexStateError, match="nothing to roll back to"):
+        kb.rollback()
+    as_built_anew(tmp_path / "fresh", kb, HashEmbedder(8), SMALL)
