@@ -14,14 +14,27 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from ragagent.connectors.readers import docx, html, markdown, pdf, plain
+from ragagent.connectors.readers import (
+    delimited,
+    docx,
+    html,
+    mail,
+    markdown,
+    outlook,
+    pdf,
+    plain,
+    pptx,
+    spreadsheet,
+    structured,
+    xml,
+)
 from ragagent.connectors.readers.detect import PLAIN, media_type
 from ragagent.connectors.readers.parsed import Parsed, readable
 from ragagent.errors import EmptyDocument, ReadError, TooLarge, UnsupportedFormat
 from ragagent.settings import IngestSettings
 from ragagent.types import Document, Metadata
 
-FINGERPRINT = "readers-1"
+FINGERPRINT = "readers-2"
 """Changes when the same bytes may give another text."""
 
 ENTRY_POINTS = "ragagent.readers"
@@ -39,6 +52,17 @@ READERS: Mapping[str, Reader] = {
     html.MEDIA_TYPE: html.read,
     pdf.MEDIA_TYPE: pdf.read,
     docx.MEDIA_TYPE: docx.read,
+    pptx.MEDIA_TYPE: pptx.read,
+    spreadsheet.MEDIA_TYPE: spreadsheet.read,
+    spreadsheet.XLS_MEDIA_TYPE: spreadsheet.read,
+    mail.MEDIA_TYPE: mail.read,
+    mail.MBOX_MEDIA_TYPE: mail.read_mbox,
+    outlook.MEDIA_TYPE: outlook.read,
+    delimited.MEDIA_TYPE: delimited.read,
+    delimited.TSV_MEDIA_TYPE: delimited.read,
+    structured.MEDIA_TYPE: structured.read,
+    structured.LINES_MEDIA_TYPE: structured.read_lines,
+    xml.MEDIA_TYPE: xml.read,
 }
 _FORMATS = "text, Markdown, HTML, PDF and DOCX"
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
-from ragagent.connectors.readers import docx, html, markdown, pdf
+from ragagent.connectors.readers import (
+    delimited,
+    docx,
+    html,
+    mail,
+    markdown,
+    outlook,
+    pdf,
+    pptx,
+    spreadsheet,
+    structured,
+    xml,
+)
 from ragagent.connectors.readers.zipped import check_zip, first_entry
 from ragagent.errors import EncryptedDocument
 
@@ -39,14 +51,14 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _OOXML = {"word/": docx.MEDIA_TYPE}
-_OOXML |= {"ppt/": "application/vnd.openxmlformats-officedocument.presentationml.presentation"}
-_OOXML |= {"xl/": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
+_OOXML |= {"ppt/": pptx.MEDIA_TYPE}
+_OOXML |= {"xl/workbook.bin": "application/vnd.ms-excel.sheet.binary.macroenabled.12", "xl/": spreadsheet.MEDIA_TYPE}
 _OLE_STREAMS = (
     ("WordDocument", "application/msword"),
-    ("Workbook", "application/vnd.ms-excel"),
-    ("Book", "application/vnd.ms-excel"),
+    ("Workbook", spreadsheet.XLS_MEDIA_TYPE),
+    ("Book", spreadsheet.XLS_MEDIA_TYPE),
     ("PowerPoint Document", "application/vnd.ms-powerpoint"),
-    ("__substg1.0_", "application/vnd.ms-outlook"),
+    ("__substg1.0_", outlook.MEDIA_TYPE),
 )
 _NAMES = {
     ".md": markdown.MEDIA_TYPE,
@@ -56,14 +68,24 @@ _NAMES = {
     ".html": html.MEDIA_TYPE,
     ".htm": html.MEDIA_TYPE,
     ".xhtml": html.MEDIA_TYPE,
-    ".eml": "message/rfc822",
+    ".eml": mail.MEDIA_TYPE,
     ".mht": "multipart/related",
     ".mhtml": "multipart/related",
-    ".mbox": "application/mbox",
+    ".mbox": mail.MBOX_MEDIA_TYPE,
+    ".csv": delimited.MEDIA_TYPE,
+    ".tsv": delimited.TSV_MEDIA_TYPE,
+    ".tab": delimited.TSV_MEDIA_TYPE,
+    ".json": structured.MEDIA_TYPE,
+    ".jsonl": structured.LINES_MEDIA_TYPE,
+    ".ndjson": structured.LINES_MEDIA_TYPE,
+    ".xml": xml.MEDIA_TYPE,
+    ".nxml": xml.MEDIA_TYPE,
+    ".dbk": xml.MEDIA_TYPE,
 }
 _HTML = re.compile(
     rb"(?:\s|\xef\xbb\xbf|<\?xml[^>]*>|<!--(?:(?!-->).)*+-->)*+<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
 )
+_XML = re.compile(rb"(?:\xef\xbb\xbf)?\s*+<\?xml\s")
 
 
 def media_type(data: bytes, name: str) -> str:
@@ -88,7 +110,9 @@ def media_type(data: bytes, name: str) -> str:
     suffix = PurePath(name).suffix.lower()
     if _HTML.match(head) and suffix not in {".md", ".markdown"}:
         return html.MEDIA_TYPE
-    return _NAMES.get(suffix, PLAIN)
+    if suffix in _NAMES:
+        return _NAMES[suffix]
+    return xml.MEDIA_TYPE if _XML.match(head) else PLAIN
 
 
 def _zip_type(data: bytes) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePath
+from typing import NoReturn
 
 from ragagent.errors import EmptyDocument, TooLarge
 from ragagent.types import Block, BlockKind, Metadata, Scalar, Span
@@ -86,6 +87,25 @@ class TextBuilder:
         if kind == "heading" and not self.first_heading:
             self.first_heading = one_line(text)
 
+    def extend(self, part: Parsed, *, deeper: int = 0) -> None:
+        """Appends the blocks of another text, its headings `deeper` levels down; its pages are left out."""
+        for block in sorted((one for one in part.blocks if one.kind != "page"), key=lambda one: one.span):
+            level = min(6, block.level + deeper) if block.kind == "heading" else block.level
+            self.add(block.kind, block.span.of(part.text), level=level)
+
+    def rows(self, rows: Iterable[list[str]]) -> None:
+        """Appends a table; its text is bounded while it is gathered, so rows may come without end. Raises TooLarge."""
+        lines: list[str] = []
+        length = self._length
+        for cells in rows:
+            line = row(cells)
+            if line.strip():
+                lines.append(line)
+                length += len(line) + 1
+                if length > self._max_chars:
+                    self._too_large()
+        self.add("table", "\n".join(lines))
+
     @contextmanager
     def page(self, number: int) -> Iterator[None]:
         """What is added inside belongs to the page; a page without text leaves no block."""
@@ -116,5 +136,8 @@ class TextBuilder:
         self._parts.append(text)
         self._length += len(text)
         if self._length > self._max_chars:
-            raise TooLarge(f"it has more than {self._max_chars} characters of text (setting ingest.max_text_chars)")
+            self._too_large()
         return start
+
+    def _too_large(self) -> NoReturn:
+        raise TooLarge(f"it has more than {self._max_chars} characters of text (setting ingest.max_text_chars)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 
 from ragagent.errors import EncryptedDocument, ReadError, TooLarge
 
@@ -50,3 +51,14 @@ def first_entry(data: bytes) -> bytes:
             return entry.read(200)
     except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise ReadError(f"the ZIP container is damaged: {error}") from error
+
+
+def read_entry(data: bytes, name: str) -> bytes:
+    """One entry of a container that `check_zip` has passed. Raises ReadError for a missing or damaged one."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return archive.read(name)
+    except KeyError as error:
+        raise ReadError(f"the container has no {name[:100]}") from error
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        raise ReadError(f"{name[:100]} in the container is damaged: {error}") from error

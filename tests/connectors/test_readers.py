@@ -224,7 +224,7 @@ def test_plain_text_is_cut_into_paragraphs_and_cleaned() -> None:
 
 def test_code_and_tables_are_known_by_their_names() -> None:
     assert {kind for kind, _ in _blocks(_read("def f():\n    return 1\n\n\nx = 2\n", "a.py"))} == {"code"}
-    assert _blocks(_read("a,b\n1,2\n", "a.csv")) == [("table", "a,b\n1,2")]
+    assert _blocks(_read("a,b\n1,2\n", "a.csv")) == [("table", "a | b\n1 | 2")]
 
 
 @pytest.mark.parametrize(
@@ -234,8 +234,8 @@ def test_code_and_tables_are_known_by_their_names() -> None:
         (b" \n\t ", "a.txt", EmptyDocument, "blanks"),
         (bytes(range(256)) * 8, "a.txt", UnsupportedFormat, "binary"),
         (b"\x89PNG\r\n\x1a\n" + bytes(50), "a.txt", UnsupportedFormat, "image/png"),
-        (b"{\\rtf1 hello}", "a.txt", UnsupportedFormat, "rtf"),
-        (b"From: a@b\nSubject: x\n\nbody", "a.eml", UnsupportedFormat, "message/rfc822"),
+        (b"%!PS-Adobe-3.0 hello", "a.txt", UnsupportedFormat, "postscript"),
+        (b"From: a@b\nSubject: x\n\nbody", "a.mht", UnsupportedFormat, "multipart/related"),
         (b"%PDF-1.7\nnothing more", "a.pdf", ReadError, "damaged or cut off"),
         (b"PK\x03\x04 and nothing more", "a.docx", ReadError, "damaged or cut off"),
         (b"<html><body><script>x</script></body></html>", "a.html", EmptyDocument, "no text"),
@@ -342,18 +342,16 @@ def test_another_distribution_can_add_a_reader(tmp_path: Path, monkeypatch: pyte
     module = "from ragagent.connectors.readers.parsed import TextBuilder\n\n"
     module += "def read(data, *, name, limits):\n    builder = TextBuilder(max_chars=limits.max_text_chars)\n"
     module += "    builder.add('paragraph', 'read by a plug-in')\n"
-    module += "    return builder.parsed(media_type='application/rtf')\n"
-    (tmp_path / "some_rtf_reader.py").write_text(module)
-    (tmp_path / "some_rtf-1.0.dist-info").mkdir()
-    (tmp_path / "some_rtf-1.0.dist-info" / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: some-rtf\nVersion: 1.0\n"
-    )
-    entry = "[ragagent.readers]\napplication/rtf = some_rtf_reader:read\n"
-    (tmp_path / "some_rtf-1.0.dist-info" / "entry_points.txt").write_text(entry)
+    module += "    return builder.parsed(media_type='application/postscript')\n"
+    (tmp_path / "some_ps_reader.py").write_text(module)
+    (tmp_path / "some_ps-1.0.dist-info").mkdir()
+    (tmp_path / "some_ps-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: some-ps\nVersion: 1.0\n")
+    entry = "[ragagent.readers]\napplication/postscript = some_ps_reader:read\n"
+    (tmp_path / "some_ps-1.0.dist-info" / "entry_points.txt").write_text(entry)
     monkeypatch.syspath_prepend(tmp_path)
     readers._plugged_in.cache_clear()
     try:
-        assert _read(b"{\\rtf1 hello}", "a.rtf").text == "read by a plug-in"
+        assert _read(b"%!PS-Adobe-3.0 hello", "a.ps").text == "read by a plug-in"
     finally:
         readers._plugged_in.cache_clear()
 

@@ -1,0 +1,218 @@
+"""E-mail messages (.eml) and mailboxes (.mbox): the headers people read, then the text; attachments by their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from email.message import EmailMessage
+from html import unescape
+
+from ragagent.connectors.readers import html
+from ragagent.connectors.readers.parsed import Parsed, TextBuilder, clean, one_line
+from ragagent.errors import EmptyDocument, ReadError, TooLarge
+from ragagent.settings import IngestSettings
+from ragagent.text.decode import decode
+from ragagent.types import Scalar
+
+MEDIA_TYPE = "message/rfc822"
+MBOX_MEDIA_TYPE = "application/mbox"
+MAX_MESSAGES = 50_000
+MAX_PARTS = 2_000
+
+_MAX_DEPTH = 8
+_MAX_HEADER_CHARS = 4_000
+_SHOWN = ("From", "To", "Cc", "Date", "Subject")
+_FROM_LINE = re.compile(rb"^From [^\n]{0,1000}\n", re.MULTILINE)
+_QUOTED = re.compile(r"^[ \t]{0,3}>")
+_EMPTY_LINE = re.compile(r"\n[ \t]*\n")
+_TAG = re.compile(r"<[^<>]{1,2000}>")
+
+
+def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
+    """The headers as a first paragraph and as metadata, the plain part (else the HTML part), quoted lines as quotes."""
+    message = _parse(data)
+    builder = TextBuilder(max_chars=limits.max_text_chars)
+    _message(message, builder, limits, depth=0)
+    title = _header(message, "Subject")
+    return builder.parsed(media_type=MEDIA_TYPE, title=title, metadata=_metadata(message))
+
+
+def read_mbox(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
+    """Every message in the order of the file, each below a heading with its subject."""
+    builder = TextBuilder(max_chars=limits.max_text_chars)
+    count = 0
+    for part in _messages(data):
+        count += 1
+        if count > MAX_MESSAGES:
+            raise TooLarge(f"it has more than {MAX_MESSAGES} messages")
+        message = _parse(part)
+        builder.add("heading", one_line(_header(message, "Subject")) or f"Message {count}", level=1)
+        _message(message, builder, limits, depth=0)
+    return builder.parsed(media_type=MBOX_MEDIA_TYPE, metadata={"messages": count})
+
+
+def add_headers(builder: TextBuilder, headers: Iterable[tuple[str, str]]) -> None:
+    """A paragraph of `Name: value` lines, without those that have no value."""
+    lines = [f"{key}: {value}" for key, value in headers if value]
+    builder.add("paragraph", "\n".join(lines))
+
+
+def add_plain(builder: TextBuilder, text: str) -> None:
+    """Paragraphs by empty lines; runs of lines that begin with `>` become quotes without that sign."""
+    for part in _EMPTY_LINE.split(clean(text)):
+        run: list[str] = []
+        quoted = False
+        for line in part.split("\n"):
+            if bool(_QUOTED.match(line)) != quoted:
+                _add_run(builder, run, quoted)
+                run, quoted = [], not quoted
+            run.append(line)
+        _add_run(builder, run, quoted)
+
+
+def add_attachments(builder: TextBuilder, names: list[str]) -> None:
+    """One line that names the attachments."""
+    if names:
+        builder.add("paragraph", "Attachments: " + ", ".join(names))
+
+
+def _add_run(builder: TextBuilder, lines: list[str], quoted: bool) -> None:
+    text = "\n".join(line.lstrip(" \t>") if quoted else line for line in lines)
+    builder.add("quote" if quoted else "paragraph", text)
+
+
+def _parse(data: bytes) -> EmailMessage:
+    from email import policy
+    from email.parser import BytesParser
+
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:64]:
+        data = decode(data).text.encode()
+    data = data.lstrip(b"\xef\xbb\xbf\r\n\t ")
+    # compat32 headers are decoded here: the newer policy's parser fails on malformed ones in many ways.
+    message = BytesParser(_class=EmailMessage, policy=policy.compat32).parsebytes(data)
+    if not message.keys():
+        raise EmptyDocument("the message has no headers") if not data.strip() else ReadError("it is no e-mail message")
+    return message
+
+
+def _messages(data: bytes) -> Iterator[bytes]:
+    """The messages between `From ` lines that follow an empty line, as the mbox format has it."""
+    starts = [match for match in _FROM_LINE.finditer(data) if match.start() == 0 or _after_empty(data, match.start())]
+    for place, match in enumerate(starts):
+        end = starts[place + 1].start() if place + 1 < len(starts) else len(data)
+        if data[match.end() : end].strip():
+            yield data[match.end() : end]
+
+
+def _after_empty(data: bytes, at: int) -> bool:
+    return data[max(0, at - 4) : at].endswith((b"\n\n", b"\n\r\n"))
+
+
+def _message(message: EmailMessage, builder: TextBuilder, limits: IngestSettings, *, depth: int) -> None:
+    add_headers(builder, ((key, _header(message, key)) for key in _SHOWN))
+    attachments: list[str] = []
+    for part in _texts(message, attachments):
+        if part.get_content_type() == "message/rfc822":
+            inner = part.get_payload(0) if part.is_multipart() else None
+            if isinstance(inner, EmailMessage) and depth < _MAX_DEPTH:
+                builder.add("heading", one_line(_header(inner, "Subject")) or "Forwarded message", level=2)
+                _message(inner, builder, limits, depth=depth + 1)
+        elif part.get_content_type() == "text/html":
+            _add_html(builder, _content(part), limits)
+        else:
+            add_plain(builder, _content(part))
+    add_attachments(builder, attachments)
+
+
+def _texts(message: EmailMessage, attachments: list[str]) -> Iterator[EmailMessage]:
+    """The parts to read, in order; of alternatives the plain one. Names of the others go to `attachments`."""
+    stack: list[EmailMessage] = [message]
+    seen = 0
+    while stack:
+        part = stack.pop()
+        seen += 1
+        if seen > MAX_PARTS:
+            raise TooLarge(f"the message has more than {MAX_PARTS} parts")
+        kind = part.get_content_type()
+        if kind == "message/rfc822":
+            yield part
+        elif part.is_multipart():
+            parts = [one for one in part.get_payload() if isinstance(one, EmailMessage)]
+            stack.extend(reversed(_chosen(parts) if kind == "multipart/alternative" else parts))
+        elif file_name := _file_name(part):
+            attachments.append(file_name)
+        elif kind in {"text/plain", "text/html", "text/enriched"}:
+            yield part
+        elif kind.startswith("text/"):
+            attachments.append(f"unnamed {kind}")
+
+
+def _chosen(parts: list[EmailMessage]) -> list[EmailMessage]:
+    """Of several forms of one text the plain one where it says something, else the last, which is the fullest."""
+    for part in parts:
+        if part.get_content_type() == "text/plain" and len(_content(part).strip()) > 1:
+            return [part]
+    return parts[-1:]
+
+
+def _file_name(part: EmailMessage) -> str:
+    """The name of an attachment; empty for a part that is shown as text."""
+    shown = one_line(_decoded(part.get_filename() or ""))[:200]
+    disposition = str(part.get("Content-Disposition", "")).strip().lower()
+    if disposition.startswith("attachment") or (shown and part.get_content_maintype() != "text"):
+        return shown or f"unnamed {part.get_content_type()}"
+    return ""
+
+
+def _content(part: EmailMessage) -> str:
+    payload = part.get_payload(decode=True)
+    if not isinstance(payload, bytes) or not payload.strip(b"\0 \t\r\n"):
+        return ""
+    return decode(payload, declared=part.get_content_charset()).text
+
+
+def _add_html(builder: TextBuilder, text: str, limits: IngestSettings) -> None:
+    try:
+        builder.extend(html.read(text.encode("utf-8", "replace"), name="", limits=limits), deeper=1)
+    except EmptyDocument:
+        builder.add("paragraph", unescape(_TAG.sub(" ", text)) if "<" not in _TAG.sub(" ", text) else "")
+
+
+def _metadata(message: EmailMessage) -> dict[str, Scalar]:
+    attachments: list[str] = []
+    for _ in _texts(message, attachments):
+        pass
+    keys = ("From", "To", "Cc", "Bcc", "Reply-To", "Date", "Message-ID", "In-Reply-To")
+    found: dict[str, Scalar] = {key.lower().replace("-", "_"): _header(message, key) for key in keys}
+    return found | {"attachments": ", ".join(attachments), "sent": _sent(message)}
+
+
+def _sent(message: EmailMessage) -> str:
+    """The date in ISO form; empty for one that cannot be understood."""
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return parsedate_to_datetime(_header(message, "Date")).isoformat()
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return ""
+
+
+def _header(message: EmailMessage, key: str) -> str:
+    value = message.get(key)
+    return "" if value is None else one_line(_decoded(str(value)[:_MAX_HEADER_CHARS]))
+
+
+def _decoded(text: str) -> str:
+    """RFC 2047 words and raw bytes in a header as text."""
+    from email.errors import HeaderParseError
+    from email.header import decode_header
+
+    raw = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    try:
+        parts = decode_header(raw)
+    except (HeaderParseError, ValueError):
+        return raw
+    return "".join(
+        part if isinstance(part, str) else decode(part, declared=charset).text if part.strip(b"\0 ") else " "
+        for part, charset in parts
+    )
