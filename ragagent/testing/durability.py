@@ -3,8 +3,9 @@
     python -m ragagent.testing.durability --cuts 1000 --kills 1000
 
 The work is a fixed sequence of steps over a small fleet of documents: documents written, edited, tagged anew and
-removed, stamps set, the index closed and opened, all with a tail so short that segments are folded and merged all the
-time. What is there after so many steps is known, so what is found after an interruption can be held against it:
+removed, stamps set, snapshots made, restored and removed, the whole migrated to another embedder and back, compacted,
+the index closed and opened, all with a tail so short that segments are folded and merged all the time. What is there
+after so many steps is known, so what is found after an interruption can be held against it:
 
 - the index opens, by itself;
 - every step that was acknowledged is there whole, the one that was under way is there whole or not at all;
@@ -26,23 +27,30 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import numpy as np
+
 from ragagent.errors import RagAgentError
-from ragagent.index.embedded import EmbeddedIndex
+from ragagent.index.editions import Shadow
+from ragagent.index.embedded import EmbeddedIndex, stored_fingerprint
 from ragagent.protocols import Entry
 from ragagent.testing import disk
 from ragagent.testing.index import DIMENSION, entry, vector_of
-from ragagent.types import SearchMode
+from ragagent.types import Document, SearchMode, Vector
 
 FLEET = 12
 STEPS_A_LIFE = 40
 MOMENTS_A_LIFE = 50
 _MODULE = "ragagent.testing.durability"
 _REOPENED = 13
+_FOLD_CHUNKS = 6
+_ROUND = 20
+_EMBEDDERS = ("hash", "turned")
+_NO_VECTORS = np.zeros((0, DIMENSION), np.float32)
 _QUERIES = ("log7 first", "ship3 hull", "the second of log", "stern")
 _MODES: tuple[SearchMode, ...] = ("dense", "sparse", "hybrid")
 
@@ -53,51 +61,128 @@ Answers = list[tuple[str, str, str, float]]
 
 
 def open_index(folder: Path) -> EmbeddedIndex:
-    """The index that is worked on."""
-    return EmbeddedIndex.open(folder, fingerprint={"embedder": "hash"}, dimension=DIMENSION, fold_chunks=6)
+    """The index that is worked on, whichever embedder it is built with."""
+    if stored_fingerprint(folder) is not None:
+        return EmbeddedIndex.open(folder, fingerprint={}, dimension=None, fold_chunks=_FOLD_CHUNKS)
+    built_with = {"embedder": _EMBEDDERS[0]}
+    return EmbeddedIndex.open(folder, fingerprint=built_with, dimension=DIMENSION, fold_chunks=_FOLD_CHUNKS)
 
 
-def batch(number: int) -> tuple[list[Entry], list[str], dict[str, str]]:
-    """What step `number` writes, removes and stamps."""
-    uris = [f"ship:{(number * 5 + place) % FLEET}" for place in range(4)]
-    if number % 6 == 5:
-        return [], [], {_key(uri): f"touched {number}" for uri in uris}
-    names = [uri.replace(":", "") for uri in uris]
-    tags = {"step": number, "even": number % 2 == 0}
-    entries = [
-        entry(uris[0], [f"{names[0]} log{number} first", f"the second of log{number}"], stamp=str(number)),
-        # One chunk stays as it is from step to step, and keeps its row and its vector.
-        entry(uris[1], [f"{names[1]} hull", f"stern log{number}"], stamp=str(number), metadata=tags),
-        # Nothing but the metadata changes.
-        entry(uris[3], [f"{names[3]} hull", "stern"], stamp=str(number), metadata=tags),
-    ]
-    return entries, [_key(uris[2])], {}
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is there after some steps: documents by id, the names of the snapshots, and the embedder."""
+
+    entries: Mapping[str, Entry]
+    snapshots: frozenset[str]
+    embedder: str
+
+    def marks(self) -> tuple[object, ...]:
+        """What tells one state from the one before it."""
+        return {key: one.stamp for key, one in self.entries.items()}, self.snapshots, self.embedder, self._steps()
+
+    def _steps(self) -> dict[str, object]:
+        return {key: dict(one.document.metadata) for key, one in self.entries.items()}
+
+
+def vectors_of(vectors: Vector, embedder: str) -> Vector:
+    """What another embedder makes of the texts: the same vectors, turned round."""
+    return np.ascontiguousarray(vectors if embedder == _EMBEDDERS[0] else vectors[..., ::-1])
+
+
+def _uris(number: int) -> list[str]:
+    return [f"ship:{(number * 5 + place) % FLEET}" for place in range(4)]
 
 
 def _key(uri: str) -> str:
     return entry(uri, []).document.id
 
 
+def _written(number: int) -> list[Entry]:
+    """What a step of writing writes; the third of its documents is removed."""
+    uris = _uris(number)
+    names = [uri.replace(":", "") for uri in uris]
+    tags = {"step": number, "even": number % 2 == 0}
+    return [
+        entry(uris[0], [f"{names[0]} log{number} first", f"the second of log{number}"], stamp=str(number)),
+        # One chunk stays as it is from step to step, and keeps its row and its vector.
+        entry(uris[1], [f"{names[1]} hull", f"stern log{number}"], stamp=str(number), metadata=tags),
+        # Nothing but the metadata changes.
+        entry(uris[3], [f"{names[3]} hull", "stern"], stamp=str(number), metadata=tags),
+    ]
+
+
 @functools.cache
-def expected(steps: int) -> dict[str, Entry]:
-    """What is there after so many steps, by document id."""
+def expected(steps: int) -> State:
+    """What is there after so many steps."""
     if steps == 0:
-        return {}
-    there = dict(expected(steps - 1))
-    entries, remove, stamps = batch(steps - 1)
-    for key in remove:
-        there.pop(key, None)
-    there.update({one.document.id: one for one in entries})
-    return {key: replace(one, stamp=stamps.get(key, one.stamp)) for key, one in there.items()}
+        return State({}, frozenset(), _EMBEDDERS[0])
+    number = steps - 1
+    before = expected(number)
+    match number % _ROUND:
+        case 1 | 11:
+            stamps = {_key(uri): f"touched {number}" for uri in _uris(number)}
+            touched = {key: replace(one, stamp=stamps.get(key, one.stamp)) for key, one in before.entries.items()}
+            return replace(before, entries=touched)
+        case 3 | 13:
+            return replace(before, snapshots=before.snapshots | {f"s{number}"})
+        case 6:
+            return replace(before, entries=_tagged(before.entries, number))
+        case 8:
+            return replace(before, entries=expected(number - 5).entries)
+        case 18:
+            return replace(before, snapshots=before.snapshots - {f"s{number - 5}", f"s{number - 15}"})
+        case 17:
+            return replace(before, embedder=_EMBEDDERS[(number // _ROUND + 1) % 2])
+        case 9:
+            return before
+        case _:
+            there = {key: one for key, one in before.entries.items() if key != _key(_uris(number)[2])}
+            return replace(before, entries=there | {one.document.id: one for one in _written(number)})
+
+
+def _tagged(entries: Mapping[str, Entry], number: int) -> dict[str, Entry]:
+    """`entries` with other metadata in every third."""
+    tagged = dict(entries)
+    for key in sorted(entries)[::3]:
+        old = entries[key].document
+        tagged[key] = replace(
+            entries[key], document=Document(id=old.id, uri=old.uri, text=old.text, metadata={"tagged": number})
+        )
+    return tagged
 
 
 def step(index: EmbeddedIndex, number: int) -> None:
-    """Does step `number`, in one commit."""
-    entries, remove, stamps = batch(number)
-    if stamps:
-        index.touch(stamps)
-    else:
-        index.write(entries, remove)
+    """Does step `number`. All of it but a migration is one commit, and that is seen in one."""
+    match number % _ROUND:
+        case 1 | 11:
+            index.touch({_key(uri): f"touched {number}" for uri in _uris(number)})
+        case 3 | 13:
+            index.snapshots.create(f"s{number}")
+        case 6:
+            tagged = _tagged(expected(number).entries, number)
+            index.retag({key: tagged[key].document.metadata for key in sorted(tagged)[::3]})
+        case 8:
+            index.snapshots.restore(f"s{number - 5}")
+        case 18:
+            index.snapshots.remove(sorted(expected(number).snapshots & {f"s{number - 5}", f"s{number - 15}"}))
+        case 17:
+            _migrate(index, expected(number + 1))
+        case 9:
+            index.compact()
+        case _:
+            embedder = expected(number).embedder
+            entries = [replace(one, vectors=vectors_of(one.vectors, embedder)) for one in _written(number)]
+            index.write(entries, [_key(_uris(number)[2])])
+
+
+def _migrate(index: EmbeddedIndex, after: State) -> None:
+    built_with = {**index.editions.live().fingerprint, "embedder": after.embedder}
+    edition = index.editions.begin(built_with, DIMENSION).id
+    while missing := index.editions.unbuilt(edition, 3):
+        entries = [(after.entries[key], born) for key, born in missing]
+        turned = [(replace(one, vectors=vectors_of(one.vectors, after.embedder)), born) for one, born in entries]
+        index.editions.build(edition, [Shadow(entry=one, born=born) for one, born in turned])
+    assert index.editions.swap(edition)
 
 
 def work(folder: Path, begin: int, steps: int) -> Iterator[int]:
@@ -120,56 +205,80 @@ def work(folder: Path, begin: int, steps: int) -> Iterator[int]:
 
 def answers(index: EmbeddedIndex) -> Answers:
     """What a few questions find, in every mode."""
+    embedder = index.editions.live().fingerprint["embedder"]
     return [
         (mode, query, hit.chunk.id, hit.score)
         for query in _QUERIES
         for mode in _MODES
-        for hit in index.search(query, vector_of(query), k=8, mode=mode)
+        for hit in index.search(query, vectors_of(vector_of(query), embedder), k=8, mode=mode)
     ]
 
 
 @functools.cache
 def _fresh(steps: int) -> tuple[tuple[str, str, str, float], ...]:
-    with tempfile.TemporaryDirectory() as folder, open_index(Path(folder) / "kb") as index:
-        index.write(list(expected(steps).values()))
+    state = expected(steps)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        EmbeddedIndex.open(
+            Path(folder) / "kb", fingerprint={"embedder": state.embedder}, dimension=DIMENSION, fold_chunks=1000
+        ) as index,
+    ):
+        index.write([replace(one, vectors=vectors_of(one.vectors, state.embedder)) for one in state.entries.values()])
         return tuple(answers(index))
+
+
+def found(index: EmbeddedIndex) -> State:
+    """The documents without their vectors, the snapshots that were made by a step, and the embedder."""
+    known = index.known()
+    return State(
+        {
+            document.id: Entry(
+                document=document,
+                chunks=tuple(index.chunks(document.id)),
+                vectors=_NO_VECTORS,
+                stamp=known[document.id].stamp,
+            )
+            for document in index.documents()
+        },
+        frozenset(one.name for one in index.snapshots.list() if not one.automatic),
+        index.editions.live().fingerprint["embedder"],
+    )
 
 
 def require(folder: Path, acknowledged: int, *, under_way: bool, write: bool = False) -> int:
     """Holds what is in `folder` to the law; returns how many steps are there. Raises AssertionError."""
     with open_index(folder) as index:
         # The first thing that is asked of it is a question.
-        found = answers(index)
-        stamps = {key: known.stamp for key, known in index.known().items()}
+        first = answers(index)
+        marks = found(index).marks()
         possible = [acknowledged + 1, acknowledged] if under_way else [acknowledged]
-        steps = next((count for count in possible if _stamps(count) == stamps), None)
-        assert steps is not None, f"after {acknowledged} steps there is {stamps}, not {_stamps(acknowledged)}"
-        assert found == list(_fresh(steps)), f"after {steps} steps the answers are not those of a new index"
+        steps = next((count for count in possible if expected(count).marks() == marks), None)
+        assert steps is not None, f"after {acknowledged} steps there is {marks}, not {expected(acknowledged).marks()}"
+        assert first == list(_fresh(steps)), f"after {steps} steps the answers are not those of a new index"
         _agrees(index, steps)
         if write:
             step(index, steps)
-            _agrees(index, steps + 1)
-            assert answers(index) == list(_fresh(steps + 1)), "a step after the interruption goes wrong"
-        return steps + write
-
-
-def _stamps(steps: int) -> dict[str, str]:
-    return {key: one.stamp for key, one in expected(steps).items()}
+            steps += 1
+            _agrees(index, steps)
+            assert answers(index) == list(_fresh(steps)), "a step after the interruption goes wrong"
+        return steps
 
 
 def _agrees(index: EmbeddedIndex, steps: int) -> None:
-    there = expected(steps)
+    state = expected(steps)
     findings = index.check()
     assert findings == (), findings
-    documents = {document.id: document for document in index.documents()}
-    assert documents == {key: one.document for key, one in there.items()}
-    for key, one in there.items():
-        assert tuple(index.chunks(key)) == one.chunks
-    everything = index.search("log", vector_of("log"), k=1000, mode="dense")
-    assert {hit.chunk.id for hit in everything} == {chunk.id for one in there.values() for chunk in one.chunks}
-    for one in there.values():
+    there = found(index)
+    assert there.marks() == state.marks()
+    for key, one in state.entries.items():
+        assert (there.entries[key].document, there.entries[key].chunks) == (one.document, one.chunks)
+    vector = vectors_of(vector_of("log"), state.embedder)
+    everything = index.search("log", vector, k=1000, mode="dense")
+    chunks = {chunk.id for one in state.entries.values() for chunk in one.chunks}
+    assert {hit.chunk.id for hit in everything} == chunks
+    for one in state.entries.values():
         for chunk, text in zip(one.chunks, one.texts, strict=True):
-            hits = index.search(text, vector_of(text), k=len(everything), mode="sparse")
+            hits = index.search(text, None, k=max(len(everything), 1), mode="sparse")
             assert chunk.id in {hit.chunk.id for hit in hits}, text
 
 
@@ -269,15 +378,20 @@ def _work_until_killed(folder: str, begin: int, acknowledge: Connection) -> None
         acknowledge.send(done)
 
 
-def killed(folder: Path, begin: int, delay_s: float) -> int:
-    """Lets a process work until it is killed; returns how many steps it acknowledged, of all that ever were."""
+def killed(folder: Path, begin: int, steps: int, delay_s: float) -> int:
+    """Lets a process work until it is killed, `delay_s` after it did so many steps; returns how many it acknowledged.
+
+    That counts those before it was started.
+    """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([_MODULE, "faiss"])
+    context.set_forkserver_preload(["ragagent.index.embedded", "faiss", "numpy"])
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work_until_killed, args=(str(folder), begin, theirs))
     process.start()
     theirs.close()
-    acknowledged = int(ours.recv())
+    acknowledged = begin
+    while acknowledged < begin + steps:
+        acknowledged = int(ours.recv())
     time.sleep(delay_s)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
@@ -290,12 +404,12 @@ def killed(folder: Path, begin: int, delay_s: float) -> int:
             return acknowledged
 
 
-def kills(folder: Path, moments: int, seed: int, longest_s: float = 0.25) -> int:
+def kills(folder: Path, moments: int, seed: int) -> int:
     """Kills the work at so many moments, and holds what is there to the law each time. Returns the steps."""
     rng = random.Random(seed)
     steps = 0
     for _ in range(moments):
-        acknowledged = killed(folder, steps, rng.uniform(0, longest_s))
+        acknowledged = killed(folder, steps, rng.randint(0, 4), rng.choice([0, 0.001, 0.01, 0.1]) * rng.random())
         steps = require(folder, acknowledged, under_way=True)
     return steps
 
