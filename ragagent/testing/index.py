@@ -10,9 +10,11 @@ A factory makes a new, empty index for vectors of the given dimension. A rule ra
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ Factory = Callable[[int], Index]
 
 DIMENSION = 32
 _EMBEDDER = HashEmbedder(DIMENSION)
+_WORDS = ("bee", "wax", "hive", "ant", "queen", "scent", "whale", "song", "salt", "reef")
 _MODES: tuple[SearchMode, ...] = ("dense", "sparse", "hybrid")
 
 
@@ -268,6 +271,92 @@ def history_does_not_change_a_ranking(factory: Factory) -> None:
                 assert [(hit.chunk.id, hit.score) for hit in _search(worn, text, mode, 100)] == expected, (mode, text)
 
 
+def any_history_ends_in_the_same_rankings(factory: Factory) -> None:
+    """Random adds, edits, retaggings and removals, in batches of any size; a fresh index of what is left agrees."""
+    for seed in range(8):
+        random = Random(seed)
+        with _filled(factory) as worn:
+            live = _random_history(worn, random)
+            with _filled(factory, sorted(live.values(), key=lambda one: one.document.id)) as fresh:
+                _require_same_rankings(worn, fresh, random)
+
+
+def _random_history(index: Index, random: Random) -> dict[str, Entry]:
+    """Writes a dozen batches; returns what is left, by document id."""
+    live: dict[str, Entry] = {}
+    for _ in range(12):
+        batch = {one.document.id: one for one in (_random_entry(random) for _ in range(random.randint(0, 4)))}
+        gone = random.sample(sorted(live), random.randint(0, len(live) // 2))
+        index.write(list(batch.values()), remove=gone)
+        live = {key: one for key, one in live.items() if key not in gone} | batch
+    return live
+
+
+def _random_entry(random: Random) -> Entry:
+    paragraphs = [" ".join(random.choices(_WORDS, k=random.randint(1, 9))) for _ in range(random.randint(0, 4))]
+    return entry(
+        f"n:{random.randrange(12)}",
+        paragraphs,
+        title=random.choice(["", "bee", "ant"]),
+        metadata={"n": random.randrange(3)},
+    )
+
+
+def _require_same_rankings(one: Index, other: Index, random: Random) -> None:
+    for mode in _MODES:
+        for where in (None, {"n": 1}):
+            text = " ".join(random.choices(_WORDS, k=3))
+            found = [
+                [(hit.chunk, hit.score) for hit in _search(index, text, mode, 50, where)] for index in (one, other)
+            ]
+            assert found[0] == found[1], (mode, text, where)
+
+
+def sparse_scores_follow_the_formula(factory: Factory) -> None:
+    """BM25 in the Lucene form over what is live, with k1 = 1.5 and b = 0.75, after other documents came and went."""
+    random = Random(5)
+    texts = {f"n:{number}": random.choices(_WORDS, k=random.randint(3, 30)) for number in range(40)}
+    kept = {uri: words for uri, words in texts.items() if not uri.endswith("3")}
+    with _filled(factory, [entry(uri, [" ".join(words)]) for uri, words in texts.items()]) as index:
+        index.write(remove=[entry(uri, []).document.id for uri in texts if uri not in kept])
+        found = {hit.uri: hit.score for hit in _search(index, "bee wax", "sparse", 100)}
+    average = sum(map(len, kept.values())) / len(kept)
+    for uri, words in kept.items():
+        expected = 0.0
+        for term in ("bee", "wax"):
+            having, times = sum(term in one for one in kept.values()), words.count(term)
+            idf = math.log(1 + (len(kept) - having + 0.5) / (having + 0.5))
+            expected += idf * times / (times + 1.5 * (0.25 + 0.75 * len(words) / average))
+        # An engine may store lengths and sum in float32.
+        assert abs(found.get(uri, 0.0) - expected) < 1e-4, uri
+    assert set(found) <= set(kept)
+
+
+def new_metadata_counts_at_once_and_needs_no_new_vectors(factory: Factory) -> None:
+    old = _library()[0]
+    document = replace(old.document, metadata={"year": 1999}, revision="")
+    with _filled(factory, _library()) as index:
+        before = dict(index.cached_vectors(old.texts))
+        index.write([replace(old, document=document, vectors=np.stack([before[text] for text in old.texts]))])
+        after = index.cached_vectors(old.texts)
+        assert all(np.array_equal(before[text], after[text]) for text in old.texts)
+        for mode in _MODES:
+            assert set(_found(index, "bees", mode, {"year": 1999})) == {chunk.id for chunk in old.chunks}
+            assert not {chunk.id for chunk in old.chunks} & set(_found(index, "bees", mode, {"year": 2001}))
+
+
+def each_write_is_found_by_the_next_search(factory: Factory) -> None:
+    with _filled(factory, _library()) as index:
+        for number in range(10):
+            new = entry("new", [f"Version {number} of a text about zebras."])
+            index.write([new])
+            for mode in _MODES:
+                assert new.chunks[0].id in _found(index, "zebras", mode)
+            assert len(_found(index, "zebras", "sparse")) == 1
+            index.write(remove=[new.document.id])
+            assert _found(index, "zebras", "sparse") == []
+
+
 def vectors_are_remembered_by_the_embedded_text(factory: Factory) -> None:
     library = _library()
     with _filled(factory, library) as index:
@@ -385,6 +474,10 @@ RULES: tuple[Callable[[Factory], None], ...] = (
     filters_equal_brute_force,
     a_filter_still_gives_k_hits_when_k_match,
     history_does_not_change_a_ranking,
+    any_history_ends_in_the_same_rankings,
+    sparse_scores_follow_the_formula,
+    new_metadata_counts_at_once_and_needs_no_new_vectors,
+    each_write_is_found_by_the_next_search,
     vectors_are_remembered_by_the_embedded_text,
     sources_and_stamps_are_remembered,
     an_empty_index_and_empty_questions_give_nothing,
