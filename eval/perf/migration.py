@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,9 @@ class _Asking:
 
 
 def _texts(kb: KnowledgeBase) -> list[str]:
-    return [chunk.text for document in kb.documents() for chunk in kb._index.chunks(document.id)]
+    """The texts that one chunk alone has: of equal ones any may be the nearest."""
+    counts = Counter(chunk.text for document in kb.documents() for chunk in kb._index.chunks(document.id))
+    return [text for text, count in counts.items() if count == 1 and "Part" in text]
 
 
 def _ask_until_told(folder: Path, seed: int) -> None:
