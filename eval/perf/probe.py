@@ -168,9 +168,9 @@ def update(folder: Path) -> dict[str, Any]:
             entry = _renamed(entry, f"extra:{turn}")
             steps: list[Callable[[], object]] = [
                 lambda e=entry: index.write([e]),  # type: ignore[misc]
-                lambda t=turn: index.search(texts[t], vectors[t], k=10, mode="hybrid"),  # type: ignore[misc]
+                lambda t=turn % len(texts): index.search(texts[t], vectors[t], k=10, mode="hybrid"),  # type: ignore[misc]
                 lambda e=entry: index.write(remove=[e.document.id]),  # type: ignore[misc]
-                lambda t=turn: index.search(texts[t], vectors[t], k=10, mode="hybrid"),  # type: ignore[misc]
+                lambda t=turn % len(texts): index.search(texts[t], vectors[t], k=10, mode="hybrid"),  # type: ignore[misc]
             ]
             for name, step in zip(seconds, steps, strict=True):
                 begin = time.perf_counter()
