@@ -12,7 +12,19 @@ from typing import get_args
 import numpy as np
 
 from ragagent.errors import ConfigError, Corrupt, EmbedderChanged, IndexStateError, Locked
-from ragagent.index import backup, compaction, filters, health, migrations, records, schema, search, store, upkeep
+from ragagent.index import (
+    backup,
+    compaction,
+    filters,
+    health,
+    migrations,
+    recall,
+    records,
+    schema,
+    search,
+    store,
+    upkeep,
+)
 from ragagent.index.backup import BackupReport
 from ragagent.index.compaction import CompactReport
 from ragagent.index.database import Readers, connect, translated
@@ -21,6 +33,7 @@ from ragagent.index.fingerprint import ANALYSER, EMBEDDER
 from ragagent.index.lock import WriterLock
 from ragagent.index.snapshots import Snapshots
 from ragagent.index.upkeep import AT_ONCE_CHUNKS, FOLD_CHUNKS, FOLD_CHUNKS_AT_CLOSE, Built, Step, Upkeep
+from ragagent.index.vectors import Stored
 from ragagent.index.view import Loader, View
 from ragagent.protocols import Entry, IndexStatus, KnownDocument, Progress
 from ragagent.settings import RetrievalSettings
@@ -303,6 +316,14 @@ class EmbeddedIndex:
         """What is wrong with the files, one finding each; empty when they are sound. Reads all of them."""
         with self._snapshot() as (connection, view):
             return health.findings(self._folder, connection, view, self._loader)
+
+    def dense_recall(self) -> float | None:
+        """The share of the 10 nearest chunks that dense search finds, on a sample; None while it is exact.
+
+        See `ragagent.index.recall`. Reads every stored vector.
+        """
+        with self._snapshot() as (connection, view):
+            return recall.estimated(view, Stored(connection, view.dimension))
 
     def close(self) -> None:
         """Folds a long tail of what was written here, and lets go of everything. A second call does nothing."""

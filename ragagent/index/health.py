@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ragagent.index import block, integrity, segments
+from ragagent.errors import Corrupt
+from ragagent.index import block, integrity, recall, segments
+from ragagent.index.vectors import Stored
 from ragagent.index.view import Loader, View, listed
 
 _SAMPLED = 200
 _MOST_FINDINGS = 20
+_LEAST_RECALL = 0.9
 
 
 def findings(folder: Path, connection: sqlite3.Connection, view: View, loader: Loader) -> tuple[str, ...]:
@@ -23,6 +26,7 @@ def findings(folder: Path, connection: sqlite3.Connection, view: View, loader: L
         *_rows(connection, view),
         *integrity.findings(connection),
         *_rebuilding(connection, view, loader),
+        *_recall(connection, view),
     )
 
 
@@ -55,6 +59,20 @@ def _rows(connection: sqlite3.Connection, view: View) -> Iterator[str]:
     seen = np.concatenate([np.zeros(0, np.int64), *(part.block.rows[part.live] for part in view.parts)])
     if not np.array_equal(stored, np.sort(seen)):
         yield f"search sees {len(seen)} chunks where the database has {len(stored)}; ingest again into a new folder"
+
+
+def _recall(connection: sqlite3.Connection, view: View) -> Iterator[str]:
+    """Whether dense search finds what it should; these vectors may be such as its codes cannot tell apart."""
+    try:
+        found = recall.estimated(view, Stored(connection, view.dimension))
+    except Corrupt:
+        # Said by name already.
+        return
+    if found is not None and found < _LEAST_RECALL:
+        yield (
+            f"dense search finds {found:.0%} of the {recall.COUNT} nearest chunks; the embedder puts too many texts in "
+            "one place, so use another one, or hybrid search"
+        )
 
 
 def _rebuilding(connection: sqlite3.Connection, view: View, loader: Loader) -> Iterator[str]:

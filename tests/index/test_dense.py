@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragagent.errors import Corrupt
-from ragagent.index import block, checksums, codes, dense, schema
+from ragagent.index import block, checksums, codes, dense, recall, schema
 from ragagent.index.block import Block, Part, whole
 from ragagent.index.dense import EXACT_CHUNKS
 from ragagent.index.postings import build
 from ragagent.index.vectors import Stored
+from ragagent.index.view import View
 
 
 def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -175,7 +177,8 @@ def test_the_plan_says_what_was_done() -> None:
     assert plan.rescored == dense.rescored(10)
     assert plan.considered == dense.considered(1_000_000)
     assert str(plan).startswith("1,000,000 chunks, nearest ")
-    assert dense.plan(1_000_000, dense.EXACT_FILTERED + 1, 10).considered < dense.EXACT_FILTERED
+    assert "1-bit" not in str(dense.plan(1_000_000, 300, 10))
+    assert dense.plan(1_000_000, 1000, 10).considered == 400
 
 
 @given(live=st.integers(1, 10**8), share=st.floats(0, 1), count=st.integers(1, 10**4))
@@ -226,3 +229,18 @@ def test_a_file_holds_a_block_bit_for_bit(tmp_path: Path, count: int) -> None:
     np.testing.assert_array_equal(read.codes.nibbles, made.codes.nibbles)
     assert block.read(tmp_path, written.dense, written.sparse, 500) is None
     assert sum(file.stat().st_size for file in (tmp_path / "segments").iterdir()) == written.size
+
+
+def test_an_index_knows_its_own_recall(many: Many) -> None:
+    parts = tuple(part_of(many.vectors, places, many.ids) for places in np.split(np.arange(many.size), [7000]))
+    worn = tuple(part.without(part.block.rows[::4]) for part in parts)
+    for one in (parts, worn):
+        view = View(generation=1, edition=1, dimension=48, sequence=0, parts=one, damaged=frozenset())
+        assert (recall.estimated(view, many.stored) or 0) > 0.98
+    small = View(generation=1, edition=1, dimension=48, sequence=0, parts=parts[:1], damaged=frozenset())
+    assert recall.estimated(small, many.stored) is None
+    # Codes that say nothing of their vectors: the estimate must show it.
+    wrong = codes.encoded(unit(np.random.default_rng(9), 7000, 48).astype(np.float16))
+    broken = (replace(parts[0], block=replace(parts[0].block, codes=wrong)), parts[1])
+    view = View(generation=1, edition=1, dimension=48, sequence=0, parts=broken, damaged=frozenset())
+    assert (recall.estimated(view, many.stored) or 0) < 0.9
