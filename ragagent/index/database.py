@@ -6,8 +6,9 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from ragagent.errors import Corrupt, IndexStateError, Locked, StorageFull
 
@@ -36,6 +37,8 @@ def connect(folder: Path, *, read_only: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -16000")
+        # Removed rows are overwritten where that costs no more writing; `compact --erase` sees to the rest.
+        connection.execute("PRAGMA secure_delete = FAST")
         return connection
 
 
@@ -66,6 +69,9 @@ def translated(folder: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _translation(folder, error) from error
+    except UnicodeDecodeError as error:
+        # sqlite3 itself stumbles over a damaged name of a table in the message of its error.
+        raise _corrupt(folder, error) from error
     except OSError as error:
         raise StorageFull(
             f"{folder}: {error.strerror or error}; nothing that was committed is lost. "
@@ -82,12 +88,25 @@ def _translation(folder: Path, error: sqlite3.Error) -> IndexStateError:
         )
     if name.startswith(("BUSY", "LOCKED")):
         return Locked(f"{folder}: the database is held by another program ({error}); try again when it is done")
-    if name.startswith(("NOTADB", "CORRUPT", "IOERR")) or isinstance(error, sqlite3.DataError):
-        return Corrupt(
-            f"{folder / FILE_NAME}: not a sound knowledge base ({error}). "
-            "Restore it from a backup, or move the folder away and ingest again"
-        )
+    # What a statement asks for is always there, so an error in one means that the schema or a text is damaged.
+    damaged = name.startswith(("NOTADB", "CORRUPT", "IOERR", "ERROR", "SCHEMA", "MISMATCH", "FORMAT"))
+    if damaged or isinstance(error, sqlite3.DataError) or not name:
+        return _corrupt(folder, error)
     return IndexStateError(f"{folder / FILE_NAME}: {error}")
+
+
+def _corrupt(folder: Path, error: Exception) -> Corrupt:
+    return Corrupt(
+        f"{folder / FILE_NAME}: not a sound knowledge base ({error}). "
+        "Restore it from a backup, or move the folder away and ingest again"
+    )
+
+
+def single(row: Sequence[Any] | None) -> Any:
+    """The value of a row that is always there. Raises sqlite3.DatabaseError, which is `translated`, where it is not."""
+    if row is None:
+        raise sqlite3.DatabaseError("a row that every knowledge base has is missing")
+    return row[0]
 
 
 def shorten_log(folder: Path, connection: sqlite3.Connection) -> None:

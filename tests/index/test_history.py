@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from ragagent.index import backup
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.protocols import Entry
 from ragagent.testing.index import DIMENSION, entry, vector_of
@@ -68,6 +70,7 @@ class Histories(RuleBasedStateMachine):
         self.index = open_index(self.folder)
         self.other = open_index(self.folder)
         self.expected: dict[str, Entry] = {}
+        self.snapshots: dict[str, dict[str, Entry]] = {}
 
     @rule(changes=st.dictionaries(st.sampled_from(URIS), PARAGRAPHS, max_size=3), title=st.sampled_from(["", "Apple"]))
     def write(self, changes: dict[str, list[str]], title: str) -> None:
@@ -91,6 +94,61 @@ class Histories(RuleBasedStateMachine):
         uris = data.draw(st.lists(st.sampled_from(sorted(self.expected)), unique=True))
         self.index.write(remove=[self.expected.pop(uri).document.id for uri in uris])
 
+    @precondition(lambda self: self.expected)
+    @rule(data=st.data(), kind=st.sampled_from(["a", "b"]))
+    def retag(self, data: st.DataObject, kind: str) -> None:
+        uri = data.draw(st.sampled_from(sorted(self.expected)))
+        old = self.expected[uri]
+        self.index.retag({old.document.id: {"kind": kind}})
+        document = replace(old.document, metadata={"kind": kind}, revision="")
+        self.expected[uri] = replace(old, document=document)
+
+    @precondition(lambda self: len(self.snapshots) < 3)
+    @rule()
+    def snapshot(self) -> None:
+        name = f"number {len(self.snapshots)} of {len(self.index.snapshots.list())}"
+        self.index.snapshots.create(name)
+        self.snapshots[name] = dict(self.expected)
+
+    @precondition(lambda self: self.snapshots)
+    @rule(data=st.data())
+    def restore(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.snapshots)))
+        wanted = self.snapshots[name]
+        difference = self.index.snapshots.diff(name)
+        assert {one.uri for one in difference.added} == self.expected.keys() - wanted.keys()
+        assert {one.uri for one in difference.removed} == wanted.keys() - self.expected.keys()
+        restored = self.index.snapshots.restore(name)
+        self.snapshots[restored.before] = self.expected
+        self.expected = dict(wanted)
+
+    @precondition(lambda self: self.snapshots)
+    @rule(data=st.data())
+    def remove_a_snapshot(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.snapshots)))
+        self.index.snapshots.remove([name])
+        del self.snapshots[name]
+
+    @rule()
+    def compact(self) -> None:
+        self.index.compact()
+
+    @rule()
+    def erase(self) -> None:
+        holding = set(self.index.compact(erase=True, drop_snapshots=True).dropped)
+        self.snapshots = {name: wanted for name, wanted in self.snapshots.items() if name not in holding}
+
+    @rule()
+    def back_up_and_restore(self) -> None:
+        self.index.backup(self.folder / "backup.zip")
+        self.index.close()
+        self.other.close()
+        new = Path(tempfile.mkdtemp())
+        backup.restore(self.folder / "backup.zip", new)
+        shutil.rmtree(self.folder)
+        self.folder = new
+        self.index, self.other = open_index(new), open_index(new)
+
     @rule()
     def reopen(self) -> None:
         self.index.close()
@@ -109,6 +167,7 @@ class Histories(RuleBasedStateMachine):
         assert {document.uri: document for document in self.index.documents()} == {
             one.document.uri: one.document for one in entries
         }
+        assert {one.name for one in self.index.snapshots.list()} == self.snapshots.keys()
         for index in (self.index, self.other):
             for query in QUERIES:
                 hits = index.search(query, None, k=100, mode="sparse")
@@ -125,6 +184,11 @@ class Histories(RuleBasedStateMachine):
                 worn, new = (index.search(query, vector_of(query), k=5, mode=mode) for index in (self.index, fresh))
                 # Not nearly: the same floats, in the same order.
                 assert [(hit.chunk.id, hit.score) for hit in worn] == [(hit.chunk.id, hit.score) for hit in new]
+        for name, wanted in self.snapshots.items():
+            self.index.snapshots.restore(name)
+            assert {document.uri: document for document in self.index.documents()} == {
+                uri: one.document for uri, one in wanted.items()
+            }
         self.index.write()  # A lost file is written again by the next write.
         assert self.index.check() == ()
         for index in (fresh, self.index, self.other):
