@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from ragagent.errors import Corrupt, FingerprintMismatch, NewerVersion
-from ragagent.index.database import FILE_NAME, connect, sync_folder, translated
+from ragagent.index.database import FILE_NAME, connect, single, sync_folder, translated
 
 VERSION = 2
 APPLICATION_ID = 0x52414758
@@ -226,7 +226,7 @@ def checked(folder: Path, connection: sqlite3.Connection) -> bool:
 
 def generation(connection: sqlite3.Connection) -> int:
     """The number of the commit that the connection sees."""
-    return int(connection.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()[0])
+    return int(single(connection.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()))
 
 
 def version(connection: sqlite3.Connection) -> int:
@@ -245,7 +245,7 @@ def insert_edition(connection: sqlite3.Connection, fingerprint: Mapping[str, str
 
 def edition(connection: sqlite3.Connection) -> int:
     """The live edition."""
-    return int(connection.execute("SELECT value FROM meta WHERE key = 'edition'").fetchone()[0])
+    return int(single(connection.execute("SELECT value FROM meta WHERE key = 'edition'").fetchone()))
 
 
 def edition_of_embedder(connection: sqlite3.Connection, embedder: str) -> int:
@@ -271,14 +271,15 @@ def dimension(connection: sqlite3.Connection, edition: int | None = None) -> int
 def _of_edition(connection: sqlite3.Connection, column: str, edition: int | None) -> Any:
     wanted = "(SELECT value FROM meta WHERE key = 'edition')" if edition is None else "?"
     values = () if edition is None else (edition,)
-    return connection.execute(f"SELECT {column} FROM editions WHERE id = {wanted}", values).fetchone()[0]
+    return single(connection.execute(f"SELECT {column} FROM editions WHERE id = {wanted}", values).fetchone())
 
 
 def require_fingerprint(
     folder: Path, connection: sqlite3.Connection, given: Mapping[str, str], given_dimension: int | None
 ) -> None:
     """Raises FingerprintMismatch, naming every key that differs; what is not given is not compared."""
-    stored = {**fingerprint(connection), "dimension": str(dimension(connection))}
+    with translated(folder):
+        stored = {**fingerprint(connection), "dimension": str(dimension(connection))}
     wanted = {**given, **({"dimension": str(given_dimension)} if given_dimension is not None else {})}
     wrong = [
         f"{key} is {stored.get(key, 'not recorded')!r}, now {value!r}"
