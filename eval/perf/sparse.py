@@ -19,13 +19,14 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ragagent.eval.perf.measure import Timing, line, peak_rss_bytes
-from ragagent.index import acceleration, block, codes, postings, sparse
+from ragagent.index import acceleration, block, codes, postings, scan, sparse
 from ragagent.index.block import Block, Part
 from ragagent.index.codes import Codes
 from ragagent.index.dictionary import Terms
@@ -156,14 +157,14 @@ def _parts(texts: Sequence[Text]) -> list[Part]:
 def _ours(parts: list[Part], settings: RetrievalSettings) -> dict[str, Search]:
     masks = [None] * len(parts)
     kernel = acceleration.load()
+    ways: dict[str, acceleration.Search] = {NUMPY: scan.best}
+    if kernel is not None:
+        ways = {OURS: partial(acceleration.compiled, kernel), **ways}
 
-    def compiled(terms: list[str]) -> Sequence[float]:
-        return _scores(sparse.Scorer(parts, terms, settings).best(10, masks, kernel))
+    def by(way: acceleration.Search) -> Search:
+        return lambda terms: _scores(sparse.Scorer(parts, terms, settings).best(10, masks, way))
 
-    def plain(terms: list[str]) -> Sequence[float]:
-        return _scores(sparse.Scorer(parts, terms, settings).best(10, masks))
-
-    return {OURS: compiled, NUMPY: plain} if kernel is not None else {NUMPY: plain}
+    return {name: by(way) for name, way in ways.items()}
 
 
 def _scores(found: Ranking) -> Sequence[float]:

@@ -25,6 +25,8 @@ _SEARCHES = 3
 _PILOT = 2048
 
 Kernel = Callable[..., tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], int]]
+Search = Callable[[Question, Sequence[PartLists], Sequence[Mask | None]], Ranking]
+"""A way of searching."""
 
 
 class _Loading:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ragagent.index import acceleration, bm25, ranking
-from ragagent.index.acceleration import Kernel
+from ragagent.index.acceleration import Search
 from ragagent.index.block import Part
 from ragagent.index.bm25 import Formula
 from ragagent.index.dictionary import Terms
@@ -46,18 +46,15 @@ class Scorer:
         self._idfs = [self._idf(frequencies[term]) for term in present]
         self._weights = np.array([asked[term][1] * idf for term, idf in zip(present, self._idfs, strict=True)])
 
-    def best(self, count: int, masks: Sequence[Mask | None], kernel: Kernel | None = None) -> Ranking:
+    def best(self, count: int, masks: Sequence[Mask | None], search: Search = acceleration.best) -> Ranking:
         """The `count` best of the live chunks that have a term of the question, within `masks` (None: all).
 
-        Highest score first, equal scores by chunk id. With `kernel` by that compiled loop, otherwise by what is ready.
+        Highest score first, equal scores by chunk id, whichever `search` finds them.
         """
         if not self._terms:
             return ranking.EMPTY
         within = [_live(part, mask) for part, mask in zip(self._parts, masks, strict=True)]
-        question = Question(self._formula, self._weights, count)
-        if kernel is not None:
-            return acceleration.compiled(kernel, question, self._lists, within)
-        return acceleration.best(question, self._lists, within)
+        return search(Question(self._formula, self._weights, count), self._lists, within)
 
     def explain(self, rows: Sequence[int]) -> dict[int, str]:
         """The arithmetic of the score of each of those chunks, by row; "" for one without a term of the question."""

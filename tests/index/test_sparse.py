@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -123,6 +124,7 @@ def test_the_other_forms_are_rank_bm25_less_where_it_leaves_the_papers(
 
 
 KERNEL = acceleration.load()
+COMPILED = None if KERNEL is None else partial(acceleration.compiled, KERNEL)
 CHUNK = st.dictionaries(
     st.sampled_from([*"abcdef", "é"]), st.tuples(st.sampled_from([0, 0, 0, 1, 300]), st.sampled_from([0, 1, 1, 2, 300]))
 )
@@ -246,8 +248,8 @@ def test_every_way_of_searching_gives_the_best_by_the_formula(
         for few in (0, 10_000):
             patched.setattr(scan, "FEW", few)
             ways.append(scorer.best(count, masks))
-            if KERNEL is not None:
-                ways.append(scorer.best(count, masks, KERNEL))
+            if COMPILED is not None:
+                ways.append(scorer.best(count, masks, COMPILED))
     for found in ways:
         # Not nearly: the same floats, in the same order.
         assert found.rows.tolist() == everything.rows.tolist()[:count]
@@ -269,7 +271,7 @@ def test_scores_do_not_depend_on_how_chunks_lie_in_parts(parts, form: str, title
     assert arithmetic[0] == arithmetic[1]
 
 
-@pytest.mark.skipif(KERNEL is None, reason="needs the extra 'fast'")
+@pytest.mark.skipif(COMPILED is None, reason="needs the extra 'fast'")
 def test_the_compiled_loop_agrees_over_several_buckets() -> None:
     """Frequent terms and rare ones, over the borders of buckets, with some dead chunks and a filter."""
     rng = np.random.default_rng(3)
@@ -299,8 +301,8 @@ def test_the_compiled_loop_agrees_over_several_buckets() -> None:
     for asked in (["t00", "t05", "t11"], [f"t{n:02}" for n in range(12)]):
         scorer = sparse.Scorer(parts, asked, RetrievalSettings())
         for mask in (None, rng.random(size) < 0.5, rng.random(size) < 0.001):
-            slow, fast = scorer.best(10, [mask]), scorer.best(10, [mask], KERNEL)
-            everything = scorer.best(size, [mask])
+            slow, fast = scorer.best(10, [mask], scan.best), scorer.best(10, [mask], COMPILED)
+            everything = scorer.best(size, [mask], scan.best)
             for one in (slow, fast):
                 assert one.rows.tolist() == everything.rows.tolist()[:10]
                 assert one.scores.tolist() == everything.scores.tolist()[:10]
