@@ -81,7 +81,11 @@ def _rebuilding(connection: sqlite3.Connection, view: View, loader: Loader) -> I
         rows = part.block.rows[part.live][: _SAMPLED // 10]
         if not len(rows):
             continue
-        again = loader.rebuilt(connection, view.edition, int(rows[0]), int(rows[-1]))
+        try:
+            again = loader.rebuilt(connection, view.edition, int(rows[0]), int(rows[-1]))
+        except Corrupt:
+            # A damaged row, which has been named above.
+            continue
         kept = np.flatnonzero(part.live)[: len(rows)]
         same = np.array_equal(again.lengths, part.block.lengths[kept]) and np.array_equal(
             again.codes.nibbles, part.block.codes.nibbles[kept]

@@ -66,7 +66,7 @@ def _chunks(connection: sqlite3.Connection) -> Iterator[str]:
                 position=position,
             )
             sound = 0 <= start <= end <= len(text) and checksums.chunk(chunk, embedding) == checksum
-        except (ValueError, TypeError):
+        except Corrupt:
             sound = False
         if not sound:
             yield f"{uri}: the passage at {start}..{end} is damaged; remove the document and ingest it again"

@@ -74,8 +74,13 @@ def damaged_embedding(connection: sqlite3.Connection, row: int) -> Corrupt:
 
 
 def headings(stored: str) -> tuple[str, ...]:
-    """The headings of a chunk as they were stored."""
-    return tuple(json.loads(stored))
+    """The headings of a chunk as they were stored. Raises Corrupt when they are no list."""
+    try:
+        return tuple(json.loads(stored))
+    except (ValueError, TypeError) as error:
+        raise Corrupt(
+            f"the headings {stored!r} of a passage are damaged; ragagent doctor names the document"
+        ) from error
 
 
 def blocks_as_json(blocks: Iterable[Block]) -> str:
@@ -207,7 +212,7 @@ def _checked(row: Sequence[Any], text: str, uri: str) -> Chunk:
             headings=headings(row[6]),
             position=row[7],
         )
-    except ValueError:
+    except Corrupt:
         chunk = None
     if chunk is None or checksums.chunk(chunk, row[9]) != row[10]:
         raise damaged(uri, "a passage")
