@@ -9,9 +9,10 @@ away. A swap needs every document to be marked, and is one transaction.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,15 +20,16 @@ from typing import Any, Literal
 from ragagent.errors import IndexStateError
 from ragagent.index import archive, schema, store
 from ragagent.index.archive import Version
-from ragagent.index.database import Readers
-from ragagent.index.upkeep import Upkeep
+from ragagent.index.database import Readers, shorten_log, translated
+from ragagent.index.upkeep import Step, build, due, publish, sweep
 from ragagent.index.view import Loader, View
-from ragagent.protocols import Entry
+from ragagent.protocols import Entry, KnownDocument
 from ragagent.text.analyser import Analyser
 
 State = Literal["live", "building", "old"]
 
 _DROPPED_AT_ONCE = 4096
+_ATTEMPTS = 3
 _ALL = "SELECT id, fingerprint, dimension, state, created FROM editions"
 
 
@@ -46,6 +48,15 @@ class Edition:
     documents: int
     built: int
     chunks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unbuilt:
+    """A document that an edition lacks, at `row`; `born` is the generation of the version that is there."""
+
+    row: int
+    born: int
+    known: KnownDocument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,19 +119,10 @@ class Editions:
                 made = schema.insert_edition(connection, fingerprint, dimension, "building")
             return next(one for one in self.all() if one.id == made)
 
-    def progress(self, edition: int) -> tuple[int, int]:
-        """How many documents the edition has, of how many."""
+    def unbuilt(self, edition: int, count: int, *, after: int = 0) -> list[Unbuilt]:
+        """Up to `count` documents that the edition lacks, in the order of row, of the rows `after` one."""
         with self._readers.snapshot() as connection:
-            (total,) = connection.execute("SELECT count(*) FROM documents").fetchone()
-            if edition == schema.edition(connection):
-                return total, total
-            (built,) = connection.execute("SELECT count(*) FROM built WHERE edition = ?", (edition,)).fetchone()
-            return built, total
-
-    def unbuilt(self, edition: int, count: int) -> list[tuple[str, int]]:
-        """Up to `count` documents that the edition lacks: id, and the generation of the version there is."""
-        with self._readers.snapshot() as connection:
-            return _unbuilt(connection, edition, count)
+            return _unbuilt(connection, edition, count, after)
 
     def build(self, edition: int, shadows: Sequence[Shadow]) -> int:
         """Writes documents of an edition that is not live, in one transaction; returns how many.
@@ -141,17 +143,33 @@ class Editions:
         return len(current)
 
     def fold(self, edition: int, fold_chunks: int = 1) -> None:
-        """Puts the chunks that are in no segment yet into one, if they are at least `fold_chunks`."""
-        with self._writer() as connection:
-            loader = Loader(folder=self._folder, analyser=self._analyser, edition=edition)
+        """Puts the chunks that are in no segment yet into one, if they are at least `fold_chunks`, and merges segments.
 
-            def view() -> View:
-                # Only this object folds the edition, so what it saw last is where the next view begins.
-                before = self._view if self._view is not None and self._view.edition == edition else None
-                self._view = loader.load(connection, before)
-                return self._view
+        Segments are built without the lock, so that writers wait for none of it.
+        """
+        failed = 0
+        while step := self._due(edition, fold_chunks):
+            with contextlib.ExitStack() as held:
+                if failed >= _ATTEMPTS:
+                    # Another writer sweeps up our files before they are listed; now it has to wait.
+                    held.enter_context(self._writer())
+                with translated(self._folder):
+                    built = build(self._folder, step)
+                connection = held.enter_context(self._writer())
+                with translated(self._folder):
+                    failed += not publish(self._folder, connection, built)
+                    sweep(self._folder, connection)
+                    shorten_log(self._folder, connection)
 
-            Upkeep(folder=self._folder, connection=connection, view=view).run(fold_chunks)
+    def _due(self, edition: int, fold_chunks: int) -> Step | None:
+        loader = Loader(folder=self._folder, analyser=self._analyser, edition=edition)
+        with self._readers.snapshot() as connection:
+            before = self._view
+            if before is None or before.edition != edition or before.generation > schema.generation(connection):
+                before = None
+            self._view = loader.load(connection, before)
+            # A damaged segment is mended when the edition is live: records that wait for the swap are not in `texts`.
+            return None if self._view.damaged else due(connection, self._view, fold_chunks)
 
     def swap(self, edition: int) -> bool:
         """Makes an edition the live one, in one transaction; false, and nothing done, when it lacks a document.
@@ -215,7 +233,7 @@ class Editions:
             store.drop_embeddings(connection, {embedding for _, embedding in rows})
         return bool(rows)
 
-    @contextmanager
+    @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._writer() as connection, store.transaction(self._folder, connection):
             yield connection
@@ -246,12 +264,20 @@ def _require_not_live(connection: sqlite3.Connection, edition: int) -> None:
         raise IndexStateError(f"edition {edition} is {state}; run the migration again")
 
 
-def _unbuilt(connection: sqlite3.Connection, edition: int, count: int) -> list[tuple[str, int]]:
-    return connection.execute(
-        "SELECT id, born FROM documents WHERE row NOT IN (SELECT document FROM built WHERE edition = ?)"
-        " ORDER BY row LIMIT ?",
-        (edition, count),
-    ).fetchall()
+def _unbuilt(connection: sqlite3.Connection, edition: int, count: int, after: int = 0) -> list[Unbuilt]:
+    rows = connection.execute(
+        "SELECT row, born, id, uri, source, stamp, revision FROM documents WHERE row > ? AND NOT EXISTS"
+        " (SELECT 1 FROM built WHERE edition = ? AND document = documents.row) ORDER BY row LIMIT ?",
+        (after, edition, count),
+    )
+    return [
+        Unbuilt(
+            row=row,
+            born=born,
+            known=KnownDocument(id=key, uri=uri, source=source, stamp=stamp, revision=revision),
+        )
+        for row, born, key, uri, source, stamp, revision in rows
+    ]
 
 
 def _born(connection: sqlite3.Connection, document_id: str) -> int | None:

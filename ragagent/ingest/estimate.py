@@ -74,7 +74,7 @@ def plan(index: EmbeddedIndex, folder: Path, embedder: Embedder, settings: Setti
     live, target = index.editions.live(), wanted(embedder, settings)
     found = fingerprints.changes(stored(live), target)
     work = fingerprints.work(found)
-    documents = index.editions.progress(live.id)[1]
+    documents = live.documents
     others = [one for one in index.editions.all() if one.id != live.id]
     built = next((one.built for one in others if stored(one) == fingerprints.after(stored(live), target)), 0)
     sample = _measured(index, embedder, settings, work) if work else _Sample(

@@ -18,7 +18,7 @@ import numpy as np
 from ragagent.connectors import open_connector
 from ragagent.errors import ConnectorError, FingerprintMismatch
 from ragagent.index import fingerprint as fingerprints
-from ragagent.index.editions import Edition, Shadow
+from ragagent.index.editions import Edition, Shadow, Unbuilt
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.index.fingerprint import Change, Work
 from ragagent.ingest import chunking, parts
@@ -91,7 +91,7 @@ class Migration:
         self._embedder = embedder
         self._settings = settings
         self._trace = trace or Trace()
-        self._progress = progress
+        self._clock = _Clock(progress)
         self._sources = _Sources(settings)
         self._counts = {"documents": 0, "chunks": 0, "embedded": 0, "reread": 0}
         self._failures: dict[str, Failure] = {}
@@ -146,22 +146,24 @@ class Migration:
 
     def _build(self, edition: Edition) -> None:
         """Builds every document that is not marked, in batches, until there is none left."""
-        editions = self._index.editions
-        clock = _Clock(edition.built, self._progress)
-        while todo := editions.unbuilt(edition.id, MAX_BATCH_DOCUMENTS):
+        after = 0
+        while True:
+            todo = self._index.editions.unbuilt(edition.id, MAX_BATCH_DOCUMENTS, after=after)
+            if not todo and not after:
+                return
             for batch in self._batches(todo):
                 self._commit(edition, batch)
-                clock.tell(*editions.progress(edition.id))
+            # At the end it begins again, for what was written meanwhile.
+            after = todo[-1].row if todo else 0
 
-    def _batches(self, todo: Sequence[tuple[str, int]]) -> Iterator[list[_Made]]:
+    def _batches(self, todo: Sequence[Unbuilt]) -> Iterator[list[_Made]]:
         batch: list[_Made] = []
-        known = self._index.known()
-        for document_id, born in todo:
-            document = self._index.document(document_id)
-            if document is None or document_id not in known:
-                # Removed since it was listed, or written since the others were: the next round knows.
+        for one in todo:
+            document = self._index.document(one.known.id)
+            if document is None:
+                # Removed since it was listed.
                 continue
-            batch.append(self._made(document, born, known[document_id]))
+            batch.append(self._made(document, one.born, one.known))
             if sum(len(made.chunks) for made in batch) >= self._settings.ingest.batch_chunks:
                 yield batch
                 batch = []
@@ -201,8 +203,9 @@ class Migration:
             vectors, embedded = self._embed(texts)
             event["embedded"] = embedded
         with self._trace.span("migrate.commit", documents=len(batch), chunks=len(texts)):
-            self._index.editions.build(edition.id, _shadows(batch, vectors))
-        self._counts["documents"] += len(batch)
+            built = self._index.editions.build(edition.id, _shadows(batch, vectors))
+        self._counts["documents"] += built
+        self._clock.tell(edition, self._counts["documents"])
         self._counts["chunks"] += len(texts)
         self._counts["embedded"] += embedded
 
@@ -246,17 +249,18 @@ class _Sources:
 class _Clock:
     """Tells how far a build is and how long the rest will take at the speed of this run."""
 
-    def __init__(self, done: int, progress: Progress | None) -> None:
-        self._before = done
+    def __init__(self, progress: Progress | None) -> None:
         self._begin = time.monotonic()
         self._progress = progress
 
-    def tell(self, done: int, total: int) -> None:
+    def tell(self, edition: Edition, fresh: int) -> None:
+        """`fresh` documents were built since the beginning; those that were written meanwhile count twice."""
         if self._progress is None:
             return
-        fresh = done - self._before
-        left = (time.monotonic() - self._begin) / fresh * (total - done) if fresh > 0 else 0.0
-        self._progress.update("migrate", done, total, f"about {_duration(left)} left" if left >= 1 else "")
+        total = max(edition.documents, edition.built + fresh)
+        left = (time.monotonic() - self._begin) / max(fresh, 1) * (total - edition.built - fresh)
+        detail = f"about {_duration(left)} left" if left >= 1 else ""
+        self._progress.update("migrate", edition.built + fresh, total, detail)
 
 
 def settings_of(edition: Edition, settings: Settings) -> Settings:
