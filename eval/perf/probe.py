@@ -8,11 +8,12 @@ Prints one JSON object. FOLDER holds the index in `kb` and the questions in `que
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,25 +65,30 @@ def build(folder: Path, chunks: str, seed: str) -> dict[str, Any]:
     begin = time.perf_counter()
     index.close()
     seconds["closing"] = time.perf_counter() - begin
-    return {"seconds": seconds, "text_bytes": text_bytes, "peak_rss_bytes": peak_rss_bytes()}
+    return {
+        "seconds": seconds,
+        "processor_s": time.process_time(),
+        "text_bytes": text_bytes,
+        "peak_rss_bytes": peak_rss_bytes(),
+    }
 
 
 def rebuild(folder: Path) -> dict[str, Any]:
     """Throws the segments away, and has them made again from the database alone."""
     shutil.rmtree(folder / "kb" / "segments")
     texts, vectors = _questions(folder)
-    begin = time.perf_counter()
+    begin, busy = time.perf_counter(), time.process_time()
     index = _index(folder)
     index.search(texts[0], vectors[0], k=10, mode="hybrid")
     answered = time.perf_counter() - begin
     index.write()
     index.close()
-    seconds = time.perf_counter() - begin
+    seconds, busy = time.perf_counter() - begin, time.process_time() - busy
     with _index(folder) as again:
         status = again.status()
     if status.findings or not status.segments:
         raise AssertionError(f"the segments were not made again: {status}")
-    return {"first_answer_s": answered, "seconds": seconds, "peak_rss_bytes": peak_rss_bytes()}
+    return {"first_answer_s": answered, "seconds": seconds, "processor_s": busy, "peak_rss_bytes": peak_rss_bytes()}
 
 
 def first(folder: Path) -> dict[str, Any]:
@@ -160,23 +166,31 @@ def update(folder: Path) -> dict[str, Any]:
     from ragagent.eval.perf.collection import Collection
 
     made = Collection(chunks=1_000, seed=1_000_003)
-    texts, vectors = _questions(folder)
+    # The documents of another seed have the places of this one's; they must not replace them.
+    extra = [_renamed(entry, f"extra:{turn}") for turn, entry in enumerate(made.entries(made.block(0))[:UPDATES])]
+    asked = itertools.cycle(list(zip(*_questions(folder), strict=True)))
     seconds: dict[str, list[float]] = {name: [] for name in ("add", "query after add", "delete", "query after delete")}
     with _index(folder) as index:
-        for turn, entry in enumerate(made.entries(made.block(0))[:UPDATES]):
-            # The documents of another seed have the places of this one's; they must not replace them.
-            entry = _renamed(entry, f"extra:{turn}")
-            steps: list[Callable[[], object]] = [
-                lambda e=entry: index.write([e]),  # type: ignore[misc]
-                lambda t=turn % len(texts): index.search(texts[t], vectors[t], k=10, mode="hybrid"),  # type: ignore[misc]
-                lambda e=entry: index.write(remove=[e.document.id]),  # type: ignore[misc]
-                lambda t=turn % len(texts): index.search(texts[t], vectors[t], k=10, mode="hybrid"),  # type: ignore[misc]
-            ]
-            for name, step in zip(seconds, steps, strict=True):
-                begin = time.perf_counter()
-                step()
-                seconds[name].append(time.perf_counter() - begin)
-    return {name: Timing(name=name, seconds=tuple(all_[5:])).summary() for name, all_ in seconds.items()}
+        try:
+            for entry, question in zip(extra, asked, strict=False):
+                for name, seconds_of_step in zip(seconds, _changed(index, entry, question), strict=True):
+                    seconds[name].append(seconds_of_step)
+        finally:
+            index.write(remove=[entry.document.id for entry in extra])
+    return {name: Timing(name=name, seconds=tuple(found[5:])).summary() for name, found in seconds.items()}
+
+
+def _changed(index: Any, entry: Any, question: tuple[str, Any]) -> Iterator[float]:
+    """The seconds of adding, asking, removing and asking."""
+
+    def query() -> None:
+        index.search(*question, k=10, mode="hybrid")
+
+    steps = (lambda: index.write([entry]), query, lambda: index.write(remove=[entry.document.id]), query)
+    for step in steps:
+        begin = time.perf_counter()
+        step()
+        yield time.perf_counter() - begin
 
 
 def batch(folder: Path) -> dict[str, Any]:
