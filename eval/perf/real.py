@@ -47,7 +47,7 @@ def main() -> None:
         plan = index.search(*asked[0], k=1, mode="dense")[0].stages[0].detail
     hits = sum(len({ids[row] for row in rows} & set(got)) for rows, got in zip(right, found, strict=True))
     recall = hits / right.size
-    print(line(QUESTION, {"dense": timing}, **{"recall@10": recall}, chunks=len(ids), questions=len(asked), plan=plan))
+    print(line(QUESTION, {"dense": timing}, recall_at_10=recall, chunks=len(ids), questions=len(asked), plan=plan))
     embedder.close()
 
 
