@@ -35,6 +35,9 @@ OKAPI_FLOOR = 0.25
 DELTA_PLUS = 1.0
 DELTA_L = 0.5
 
+_ROUNDED_UP = 1 + 1e-6
+"""More than what is lost by rounding to float32."""
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -64,13 +67,26 @@ class Formula:
 
     def shares(self, frequencies: Floats, lengths: npt.NDArray[np.uint32]) -> Floats:
         """The share of each of n postings: `frequencies` float64[n] weighted, `lengths` uint32[n, 2] by field."""
-        spread = 1 - self.b + self.b * self.weighted(lengths) / self.average
+        return self._shares(frequencies, self.weighted(lengths))
+
+    def _shares(self, frequencies: Floats, lengths: Floats) -> Floats:
+        spread = 1 - self.b + self.b * lengths / self.average
         if self.form == "l":
             relative = frequencies / spread + DELTA_L
             return np.asarray((self.k1 + 1) * relative / (self.k1 + relative))
         top = frequencies if self.form == "lucene" else frequencies * (self.k1 + 1)
         shares = top / (frequencies + self.k1 * spread)
         return np.asarray(shares + DELTA_PLUS if self.form == "plus" else shares)
+
+    def most_shares(self, frequencies: int, shortest: Floats) -> npt.NDArray[np.float32]:
+        """float32[frequencies, n]: at [f, i] no less than the share of a term that is f times in a chunk as long as
+        `shortest[i]` or longer; the last row is for that many times or more. Always above 0.
+        """
+        times = np.arange(frequencies, dtype=np.float64)[:, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shares = np.nan_to_num(self._shares(times, shortest[None, :]), nan=self.most, posinf=self.most)
+        shares[-1] = self.most
+        return np.asarray(np.maximum(shares, 1e-6) * _ROUNDED_UP, np.float32)
 
     def weighted(self, lengths: npt.NDArray[Any]) -> Floats:
         """The lengths that count: a word of the title or the headings counts `title_weight` words."""
