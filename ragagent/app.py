@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ragagent.errors import ConfigError, EmbedderChanged, FingerprintMismatch, IndexStateError, ModelError
-from ragagent.protocols import LLM, Embedder, Index, IndexStatus, Progress, Sink, Tool
+from ragagent.errors import ConfigError, Corrupt, EmbedderChanged, FingerprintMismatch, IndexStateError, ModelError
+from ragagent.protocols import LLM, Embedder, Index, IndexStatus, KnownDocument, Progress, Sink, Tool
 from ragagent.settings import Settings
 from ragagent.trace import Trace
 from ragagent.types import (
@@ -288,10 +288,18 @@ class KnowledgeBase:
 
     def remove(self, document_id: str) -> bool:
         """Removes a document; false when there was none of that id."""
-        if self._index.document(document_id) is None:
-            return False
+        try:
+            if self._index.document(document_id) is None:
+                return False
+        except Corrupt:
+            # Damaged, but there; removing it is the way out.
+            pass
         self._index.write(remove=[document_id])
         return True
+
+    def known(self) -> Mapping[str, KnownDocument]:
+        """What is remembered of every document by id, without its text."""
+        return self._index.known()
 
     def document(self, document_id: str) -> Document | None:
         """The document of that id, text included."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from ragagent.types import Document
 
 if TYPE_CHECKING:
     from ragagent.app import KnowledgeBase
+    from ragagent.protocols import KnownDocument
 
 
 @click.group()
@@ -64,14 +66,15 @@ def remove(context: Context, names: tuple[str, ...], kb: Path | None, as_json: b
     """Remove documents, named by id, uri or file name, from the knowledge base. Files stay where they are."""
     context.choose(kb=kb)
     with context.open(embedder=False) as knowledge_base:
-        found = [_find(knowledge_base, name) for name in names]
+        known = knowledge_base.known()
+        found = [_known(known, name) for name in names]
         for document in found:
             knowledge_base.remove(document.id)
     if as_json:
-        echo_json([_summary(document) for document in found])
+        echo_json([{"id": document.id, "uri": document.uri} for document in found])
     else:
         for document in found:
-            click.echo(f"removed {document.title} ({document.uri})")
+            click.echo(f"removed {document.uri}")
 
 
 def _summary(document: Document) -> dict[str, object]:
@@ -86,14 +89,19 @@ def _summary(document: Document) -> dict[str, object]:
 
 
 def _find(knowledge_base: KnowledgeBase, name: str) -> Document:
-    by_id = knowledge_base.document(name)
-    if by_id is not None:
-        return by_id
-    matches = [
-        document
-        for document in knowledge_base.documents()
-        if document.uri == name or document.uri.rsplit("/", 1)[-1] == name
-    ]
+    document = knowledge_base.document(name)
+    if document is None:
+        document = knowledge_base.document(_known(knowledge_base.known(), name).id)
+    if document is None:
+        raise IndexStateError(f"document {name!r} was removed meanwhile")
+    return document
+
+
+def _known(known: Mapping[str, KnownDocument], name: str) -> KnownDocument:
+    """What is remembered of the document of that id, uri or file name; its text may be damaged."""
+    if name in known:
+        return known[name]
+    matches = [one for one in known.values() if one.uri == name or one.uri.rsplit("/", 1)[-1] == name]
     if not matches:
         raise IndexStateError(f"no document {name!r}; list them with: ragagent documents list")
     if len(matches) > 1:

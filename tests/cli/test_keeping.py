@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,3 +83,16 @@ def test_compacting_erases_when_asked(run: Run, tmp_path: Path) -> None:
     files = [file.read_bytes() for file in (tmp_path / ".ragagent").rglob("*") if file.is_file()]
     assert not any(b"Hives" in data or b"barn" in data for data in files)
     assert any(b"Rent" in data for data in files)
+
+
+def test_a_damaged_document_is_named_and_can_be_removed_by_name(run: Run, tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / ".ragagent" / "ragagent.db")
+    connection.execute("UPDATE texts SET text = replace(text, 'barn', 'barm')")
+    connection.commit()
+    connection.close()
+    code, _, err = run("documents", "show", "a")
+    assert code == 1
+    assert "a: its text in the database is damaged" in err
+    assert "ragagent documents remove" in err
+    assert run("documents", "remove", "a")[:2] == (0, "removed a\n")
+    assert json.loads(run("documents", "list", "--json")[1])[0]["uri"] == "b"
