@@ -5,6 +5,7 @@
  * DISK_LOG     the file that the changes go to, outside the folder; none are written down without it
  * DISK_FAULT   "kind:errno:after,...": operations of that kind within the folder fail from the after-th on (from 0).
  *              Kinds: w write, s sync, o open for writing, c create, l lock (flock), p lock (fcntl)
+ * DISK_CLOCK   so many seconds are added to the time of day
  *
  * A record is {kind, inode, offset, length of path, length of data} and then the path and the data. One lock is held
  * around each operation and its record, so that the log has the order of the operations of all threads.
@@ -23,6 +24,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MOST_FILES 65536
@@ -35,11 +37,14 @@ static int log_file = -1;
 static unsigned char watched[MOST_FILES];
 static struct { char kind; int error; long after; } faults[MOST_FAULTS];
 static int fault_count;
+static long clock_offset;
 
 struct record { uint64_t kind, inode, offset, path_length, data_length; };
 
 __attribute__((constructor)) static void begin(void) {
     const char *name = getenv("DISK_FOLDER"), *log = getenv("DISK_LOG"), *fault = getenv("DISK_FAULT");
+    const char *offset = getenv("DISK_CLOCK");
+    if (offset) clock_offset = atol(offset);
     if (!name || strlen(name) >= sizeof folder) return;
     strcpy(folder, name);
     folder_length = strlen(folder);
@@ -306,6 +311,14 @@ int rmdir(const char *path) { return changed('U', AT_FDCWD, path, AT_REMOVEDIR);
 int unlinkat(int at, const char *path, int flags) { return changed('U', at, path, flags); }
 int mkdir(const char *path, mode_t mode) { return changed('M', AT_FDCWD, path, mode); }
 int mkdirat(int at, const char *path, mode_t mode) { return changed('M', at, path, mode); }
+
+/* --- the clock ---------------------------------------------------------------------------------------------------- */
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    int result = syscall(SYS_clock_gettime, clock, time);
+    if (!result && clock == CLOCK_REALTIME) time->tv_sec += clock_offset;
+    return result;
+}
 
 /* --- what the program that is watched says ------------------------------------------------------------------------ */
 

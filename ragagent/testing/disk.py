@@ -70,9 +70,14 @@ def library(folder: Path) -> Path:
     return built
 
 
-def environment(built: Path, folder: Path, *, log: Path | None = None, faults: Sequence[str] = ()) -> dict[str, str]:
-    """The variables under which a program is watched, and fails as `faults` say ("kind:errno:after"; see disk.c)."""
-    given = {**os.environ, "LD_PRELOAD": str(built), "DISK_FOLDER": str(folder.resolve())}
+def environment(
+    built: Path, folder: Path, *, log: Path | None = None, faults: Sequence[str] = (), clock_s: int = 0
+) -> dict[str, str]:
+    """The variables under which a program is watched, and fails as `faults` say ("kind:errno:after"; see disk.c).
+
+    Its clock is `clock_s` ahead.
+    """
+    given = {**os.environ, "LD_PRELOAD": str(built), "DISK_FOLDER": str(folder.resolve()), "DISK_CLOCK": str(clock_s)}
     if log is not None:
         given["DISK_LOG"] = str(log)
     if faults:

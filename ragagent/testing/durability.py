@@ -215,7 +215,8 @@ def answers(index: EmbeddedIndex) -> Answers:
 
 
 @functools.cache
-def _fresh(steps: int) -> tuple[tuple[str, str, str, float], ...]:
+def fresh(steps: int) -> tuple[tuple[str, str, str, float], ...]:
+    """The answers after so many steps of an index that was made anew from the same documents."""
     state = expected(steps)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -254,13 +255,13 @@ def require(folder: Path, acknowledged: int, *, under_way: bool, write: bool = F
         possible = [acknowledged + 1, acknowledged] if under_way else [acknowledged]
         steps = next((count for count in possible if expected(count).marks() == marks), None)
         assert steps is not None, f"after {acknowledged} steps there is {marks}, not {expected(acknowledged).marks()}"
-        assert first == list(_fresh(steps)), f"after {steps} steps the answers are not those of a new index"
+        assert first == list(fresh(steps)), f"after {steps} steps the answers are not those of a new index"
         _agrees(index, steps)
         if write:
             step(index, steps)
             steps += 1
             _agrees(index, steps)
-            assert answers(index) == list(_fresh(steps)), "a step after the interruption goes wrong"
+            assert answers(index) == list(fresh(steps)), "a step after the interruption goes wrong"
         return steps
 
 
