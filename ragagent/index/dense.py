@@ -40,6 +40,7 @@ _PARALLEL_CHUNKS = 131_072
 _GATHERED = 0.05
 """A smaller share of a part is scanned as a copy; faiss's test of every chunk costs more then."""
 _TIES = 64
+_MOSTLY_DEAD = 4
 
 
 def considered(selected: int) -> int:
@@ -143,6 +144,10 @@ def _scope(block: Block, mask: Mask | None) -> _Scope:
 def _exact(scopes: Sequence[_Scope], lives: Sequence[Mask], query: Vector, count: int, stored: Stored) -> Ranking:
     found = []
     for scope, live in zip(scopes, lives, strict=True):
+        if len(scope.block) > _MOSTLY_DEAD * EXACT_CHUNKS:
+            # Until it is written anew it is not worth holding in memory.
+            found.append(_by_vectors([scope], query, [scope.places()], count, stored))
+            continue
         held = scope.block.vectors.of(stored, scope.block.embeddings, live)
         places = held.nearest(query, count, scope.mask)
         found.append(_ranked(scope.block, places, vectors.scores(held.half[places], query), count))

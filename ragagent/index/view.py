@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ragagent.index import block, checksums, codes, postings, records, schema, store
+from ragagent.index import block, checksums, codes, postings, records, schema, store, workers
 from ragagent.index.block import Block, Part
 from ragagent.text.analyser import Analyser
 from ragagent.types import Span
@@ -105,14 +105,14 @@ class Loader:
         """The segments: those that are held already without what is `gone` since, the others with all deaths."""
         held = {part.segment: part for part in (before.parts if before else ()) if part.segment is not None}
         damaged = set(before.damaged) if before else set()
-        dimension = schema.dimension(connection, edition)
+        there = listed(connection, edition)
+        fresh = self._read([one for one in there if one.id not in held], schema.dimension(connection, edition))
         parts = []
-        for one in listed(connection, edition):
-            part = held.get(one.id)
-            if part is not None:
-                parts.append(part.without(gone))
+        for one in there:
+            if one.id in held:
+                parts.append(held[one.id].without(gone))
                 continue
-            read = block.read(self.folder, one.dense, one.sparse, dimension)
+            read = fresh[one.id]
             if read is None:
                 damaged.add(one.id)
                 read = self.rebuilt(connection, edition, one.first, one.last)
@@ -120,6 +120,13 @@ class Loader:
             dead = _rows(connection, "SELECT row FROM dead WHERE row BETWEEN ? AND ?", (one.first, one.last))
             parts.append(block.whole(read, one.id).without(dead))
         return parts, frozenset(damaged & {part.segment for part in parts if part.segment is not None})
+
+    def _read(self, fresh: Sequence[Listed], dimension: int) -> dict[int, Block | None]:
+        """The blocks of segments from their files; all bytes are verified, on every core."""
+        blocks = workers.each(
+            lambda one: block.read(self.folder, one.dense, one.sparse, dimension), fresh, parallel=True
+        )
+        return dict(zip([one.id for one in fresh], blocks, strict=True))
 
     def _newer(self, connection: sqlite3.Connection, edition: int, row: int) -> list[Part]:
         """The rows of the tail after `row`, as a part."""
