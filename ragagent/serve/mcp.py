@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from ragagent.errors import RagAgentError, ToolError
 from ragagent.types import Answer, Citation, Document, Hit, SearchMode
+from ragagent.where import Where, from_value
 
 if TYPE_CHECKING:
     from mcp.server import MCPServer
@@ -31,7 +32,9 @@ _Result = TypeVar("_Result")
 class Served(Protocol):
     """What the server needs of a knowledge base."""
 
-    def search(self, query: str, k: int = 10, mode: SearchMode = "hybrid") -> Sequence[Hit]: ...
+    def search(
+        self, query: str, k: int = 10, mode: SearchMode = "hybrid", where: Where | None = None
+    ) -> Sequence[Hit]: ...
 
     def ask(self, question: str) -> Answer: ...
 
@@ -103,6 +106,14 @@ Query = Annotated[str, Field(min_length=1, max_length=MAX_QUESTION_CHARS, descri
 Question = Annotated[str, Field(min_length=1, max_length=MAX_QUESTION_CHARS, description="the question to answer")]
 HitCount = Annotated[int, Field(ge=1, le=MAX_HITS, description="how many passages")]
 Mode = Annotated[SearchMode, Field(description="hybrid is best; dense is by meaning, sparse by words")]
+Filter = Annotated[
+    dict[str, Any] | None,
+    Field(
+        description='only documents with these values, such as {"team": ["law", "tax"]}, or for which this holds: '
+        '{"and": [...]}, {"or": [...]}, {"not": {...}}, {"key": "year", "ge": 2020, "lt": 2024}, '
+        '{"key": "uri", "prefix": "..."}, {"key": "team", "in": [...]}, {"key": "draft", "exists": true}'
+    ),
+]
 PageSize = Annotated[int, Field(ge=1, le=MAX_PAGE, description="how many documents")]
 Cursor = Annotated[str | None, Field(max_length=8192, description="next_cursor of the page before")]
 
@@ -121,9 +132,9 @@ def build_server(kb: Served, *, name: str = "ragagent", version: str = "") -> MC
     reads = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
 
     @server.tool(title="Search the documents", annotations=reads)
-    async def search(query: Query, k: HitCount = 10, mode: Mode = "hybrid") -> SearchResult:
+    async def search(query: Query, k: HitCount = 10, mode: Mode = "hybrid", where: Filter = None) -> SearchResult:
         """Finds the passages of the documents that fit a query best, with their places."""
-        hits = await _in_thread(lambda: kb.search(query, k=k, mode=mode))
+        hits = await _in_thread(lambda: kb.search(query, k=k, mode=mode, where=from_value(where) if where else None))
         return SearchResult(passages=[_passage(hit) for hit in hits])
 
     @server.tool(title="Ask the documents", annotations=reads)

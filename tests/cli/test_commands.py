@@ -106,6 +106,12 @@ def test_documents_go_in_are_found_listed_shown_and_removed(run: Run, folder: Pa
     assert "sparse" in out
     assert "dense" in out
 
+    everything_but_bees = json.dumps({"not": {"key": "title", "eq": hit["title"]}})
+    code, out, _ = run("search", "how much honey", "--where", everything_but_bees, "--json")
+    assert {Path(row["uri"]).name for row in as_json(out)} == {"rent.md"}
+    code, out, _ = run("search", "honey", "--where", f"title={hit['title']}", "--where", everything_but_bees)
+    assert (code, out) == (0, "nothing found\n")
+
     code, out, _ = run("documents", "list", "--json")
     assert {Path(row["uri"]).name for row in as_json(out)} == {"rent.md", "bees.txt"}
 

@@ -89,6 +89,15 @@ def test_the_next_query_sees_what_another_process_committed(opened, other: Other
     assert index.check() == ()
 
 
+def test_every_one_of_many_readers_sees_a_commit_at_its_next_query(opened, other: Other) -> None:
+    readers = [opened() for _ in range(8)]
+    for number in range(6):
+        other.do("write", f"n{number}")
+        other.do("remove", f"n{number - 1}")
+        for reader in readers:
+            assert found(reader, f"n{number} first") == {f"n{number}"}
+
+
 def test_a_second_writer_waits_and_is_then_told_who_holds_the_lock(opened, other: Other) -> None:
     other.do("hold")
     index = opened(lock_timeout_s=0.2)
