@@ -167,7 +167,9 @@ class Hit:
         lines = [f"#{self.rank} {self.via} score {self.score:.6g}  {self.title or self.uri}"]
         for stage in self.stages:
             where = "not found" if stage.rank is None else f"rank {stage.rank}, score {stage.score:.6g}"
-            lines.append(f"  {stage.name}: {where}{'  ' + stage.detail if stage.detail else ''}")
+            # A filter ranks nothing: it only says what it let through.
+            line = [stage.detail] if stage.name == "filter" else [where, *([stage.detail] if stage.detail else [])]
+            lines.append(f"  {stage.name}: {'  '.join(line)}")
         return "\n".join(lines)
 
 

@@ -309,6 +309,13 @@ def masks(parts: Sequence[Part], accepted: Accepted | None) -> list[Mask | None]
     return [accepted.documents[part.block.documents] & part.live for part in parts]
 
 
+def explained(accepted: Accepted, parts: Sequence[Part], masks: Sequence[Mask | None]) -> str:
+    """How many chunks pass, and how that was found."""
+    passed = sum(part.count if mask is None else int(mask.sum()) for part, mask in zip(parts, masks, strict=True))
+    live = sum(part.count for part in parts)
+    return "; ".join([f"{passed:,} of {live:,} chunks pass", *accepted.steps])
+
+
 def _said(condition: Expression) -> str:
     text = repr(condition)
     return text if len(text) <= 80 else f"{text[:79]}…"

@@ -36,11 +36,12 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Results:
-    """What each search found, and the ranking that counts."""
+    """What each search found, the ranking that counts, and what the filter let through, in words."""
 
     final: Ranking
     dense: dense.Found | None
     sparse: Ranking | None
+    filter: str
 
 
 def hits(
@@ -71,8 +72,9 @@ def hits_many(
     by_vector = _by_vectors(connection, view, queries, count, masks)
     scorers = [_scorer(view, query, analyser, settings) for query in queries]
     by_terms = _by_terms(scorers, first.mode, count, masks)
+    passed = "" if accepted is None else filters.explained(accepted, view.parts, masks)
     return [
-        _hits(connection, _results(query, near, alike, settings), query.mode, scorer, settings)
+        _hits(connection, _results(query, near, alike, passed, settings), query.mode, scorer, settings)
         for query, scorer, near, alike in zip(queries, scorers, by_vector, by_terms, strict=True)
     ]
 
@@ -100,11 +102,11 @@ def _by_terms(
 
 
 def _results(
-    query: Query, by_vector: dense.Found | None, by_terms: Ranking | None, settings: RetrievalSettings
+    query: Query, by_vector: dense.Found | None, by_terms: Ranking | None, passed: str, settings: RetrievalSettings
 ) -> _Results:
     given = [*([] if by_vector is None else [by_vector.ranking]), *([] if by_terms is None else [by_terms])]
     final = given[0] if len(given) == 1 else fusion.fused(given, settings.rrf_k, query.k)
-    return _Results(final=final, dense=by_vector, sparse=by_terms)
+    return _Results(final=final, dense=by_vector, sparse=by_terms, filter=passed)
 
 
 def _hits(
@@ -137,6 +139,8 @@ def _hit(
     if mode == "hybrid":
         detail = fusion.arithmetic([stage.rank for stage in stages], settings.rrf_k)
         stages.append(Stage(name="fusion", rank=rank, score=score, detail=detail))
+    if results.filter:
+        stages.append(Stage(name="filter", rank=None, score=None, detail=results.filter))
     return Hit(
         chunk=found.chunk,
         rank=rank,

@@ -255,3 +255,17 @@ def test_json_without_an_operator_is_a_mapping() -> None:
 
 def test_dates_are_bounds() -> None:
     assert Range("day", ge=datetime.date(2024, 1, 31)) == Range("day", ge="2024-01-31")
+
+
+def test_a_hit_explains_what_its_filter_let_through_and_how(opened, monkeypatch) -> None:
+    index = opened()
+    index.write([entry(f"u{number}", ["common words"], metadata={"year": number}) for number in range(10)])
+    where = And((Range("year", ge=3), Not(Eq("year", 5))))
+    hit = index.search("common", None, k=1, mode="sparse", where=where)[0]
+    last = hit.explain().splitlines()[-1]
+    assert last.startswith("  filter: 6 of 10 chunks pass; Range(key='year', ge=3")
+    assert "read 7 documents from the database" in last
+    monkeypatch.setattr(filters, "FEW", 3)
+    hit = index.search("common", None, k=1, mode="sparse", where=where)[0]
+    assert "read from the column of 'year' in memory" in hit.explain()
+    assert "filter" not in index.search("common", None, k=1, mode="sparse")[0].explain()
