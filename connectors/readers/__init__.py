@@ -15,17 +15,26 @@ from pathlib import Path
 from typing import Protocol
 
 from ragagent.connectors.readers import (
+    asciidoc,
     delimited,
     docx,
+    epub,
     html,
+    latex,
     mail,
     markdown,
+    notebook,
+    opendocument,
     outlook,
     pdf,
     plain,
     pptx,
+    rst,
+    rtf,
+    source,
     spreadsheet,
     structured,
+    subtitles,
     xml,
 )
 from ragagent.connectors.readers.detect import PLAIN, media_type
@@ -63,8 +72,21 @@ READERS: Mapping[str, Reader] = {
     structured.MEDIA_TYPE: structured.read,
     structured.LINES_MEDIA_TYPE: structured.read_lines,
     xml.MEDIA_TYPE: xml.read,
+    epub.MEDIA_TYPE: epub.read,
+    notebook.MEDIA_TYPE: notebook.read,
+    subtitles.MEDIA_TYPE: subtitles.read,
+    subtitles.SRT_MEDIA_TYPE: subtitles.read,
+    rtf.MEDIA_TYPE: rtf.read,
+    rst.MEDIA_TYPE: rst.read,
+    latex.MEDIA_TYPE: latex.read,
+    asciidoc.MEDIA_TYPE: asciidoc.read,
+    **dict.fromkeys(opendocument.MEDIA_TYPES, opendocument.read),
+    **dict.fromkeys(source.MEDIA_TYPES.values(), source.read),
 }
-_FORMATS = "text, Markdown, HTML, PDF and DOCX"
+_FORMATS = (
+    "text, Markdown, HTML, PDF, Word, Excel, PowerPoint and OpenDocument files, e-mail, EPUB, RTF, CSV, JSON, XML, "
+    "notebooks, subtitles, reStructuredText, AsciiDoc, LaTeX and source code"
+)
 
 
 def read_document(

@@ -6,16 +6,24 @@ import re
 from pathlib import PurePath
 
 from ragagent.connectors.readers import (
+    asciidoc,
     delimited,
     docx,
+    epub,
     html,
+    latex,
     mail,
     markdown,
+    notebook,
     outlook,
     pdf,
     pptx,
+    rst,
+    rtf,
+    source,
     spreadsheet,
     structured,
+    subtitles,
     xml,
 )
 from ragagent.connectors.readers.zipped import check_zip, first_entry
@@ -24,7 +32,9 @@ from ragagent.errors import EncryptedDocument
 PLAIN = "text/plain"
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"{\\rtf", "application/rtf"),
+    (b"{\\rtf", rtf.MEDIA_TYPE),
+    (b"WEBVTT", subtitles.MEDIA_TYPE),
+    (b"\xef\xbb\xbfWEBVTT", subtitles.MEDIA_TYPE),
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"GIF87a", "image/gif"),
@@ -81,6 +91,17 @@ _NAMES = {
     ".xml": xml.MEDIA_TYPE,
     ".nxml": xml.MEDIA_TYPE,
     ".dbk": xml.MEDIA_TYPE,
+    ".ipynb": notebook.MEDIA_TYPE,
+    ".srt": subtitles.SRT_MEDIA_TYPE,
+    ".vtt": subtitles.MEDIA_TYPE,
+    ".rst": rst.MEDIA_TYPE,
+    ".rest": rst.MEDIA_TYPE,
+    ".tex": latex.MEDIA_TYPE,
+    ".latex": latex.MEDIA_TYPE,
+    ".adoc": asciidoc.MEDIA_TYPE,
+    ".asciidoc": asciidoc.MEDIA_TYPE,
+    ".asc": asciidoc.MEDIA_TYPE,
+    **source.MEDIA_TYPES,
 }
 _HTML = re.compile(
     rb"(?:\s|\xef\xbb\xbf|<\?xml[^>]*>|<!--(?:(?!-->).)*+-->)*+<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
@@ -120,6 +141,8 @@ def _zip_type(data: bytes) -> str:
     for prefix, found in _OOXML.items():
         if "[Content_Types].xml" in names and any(name.startswith(prefix) for name in names):
             return found
+    if epub.CONTAINER in names:
+        return epub.MEDIA_TYPE
     if names and names[0] == "mimetype":
         return first_entry(data).decode("ascii", "replace").strip()[:100] or "application/zip"
     return "application/zip"

@@ -89,7 +89,8 @@ def _parse(data: bytes) -> EmailMessage:
         data = decode(data).text.encode()
     data = data.lstrip(b"\xef\xbb\xbf\r\n\t ")
     # compat32 headers are decoded here: the newer policy's parser fails on malformed ones in many ways.
-    message = BytesParser(_class=EmailMessage, policy=policy.compat32).parsebytes(data)
+    parser: BytesParser[EmailMessage] = BytesParser(_class=EmailMessage, policy=policy.compat32)  # type: ignore[arg-type]
+    message = parser.parsebytes(data)
     if not message.keys():
         raise EmptyDocument("the message has no headers") if not data.strip() else ReadError("it is no e-mail message")
     return message

@@ -51,9 +51,10 @@ def one_line(text: str) -> str:
 
 def row(cells: list[str]) -> str:
     """A table row as readable text: `a | b`; empty cells at the end are left out."""
-    while cells and not cells[-1]:
-        cells = cells[:-1]
-    return " | ".join(cells)
+    end = len(cells)
+    while end and not cells[end - 1]:
+        end -= 1
+    return " | ".join(cells[:end])
 
 
 def readable(name: str) -> str:

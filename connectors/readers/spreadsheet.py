@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line
-from ragagent.connectors.readers.zipped import check_zip, read_entry
+from ragagent.connectors.readers.zipped import check_zip, read_entries
 from ragagent.errors import EncryptedDocument, ReadError, TooLarge
 from ragagent.settings import IngestSettings
 
@@ -103,10 +103,8 @@ def _check_xlsx(data: bytes, limits: IngestSettings) -> str:
     cells = 0
     used: Counter[bytes] = Counter()
     lengths: list[int] = []
-    for entry in check_zip(data):
-        if not entry.startswith("xl/") or entry.startswith("xl/media/"):
-            continue
-        content = read_entry(data, entry)
+    parts = [name for name in check_zip(data) if name.startswith("xl/") and not name.startswith("xl/media/")]
+    for _, content in read_entries(data, parts):
         if b"sheetData" in content:
             cells += _area(content)
             used.update(_REFERENCE.findall(content))

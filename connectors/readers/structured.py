@@ -25,7 +25,7 @@ def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
     """Lines of `path: value`, a paragraph for each object below the top; lists of flat records become tables."""
     text = decode(data).text
     builder = TextBuilder(max_chars=limits.max_text_chars)
-    _add(builder, _loads(text))
+    _add(builder, load_json(text))
     return builder.parsed(media_type=MEDIA_TYPE)
 
 
@@ -35,7 +35,7 @@ def read_lines(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
     for number, line in enumerate(decode(data).text.split("\n"), start=1):
         if line.strip():
             try:
-                records.append(_loads(line))
+                records.append(load_json(line))
             except ReadError as error:
                 raise ReadError(f"line {number}: {error}") from error
     builder = TextBuilder(max_chars=limits.max_text_chars)
@@ -43,7 +43,7 @@ def read_lines(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
     return builder.parsed(media_type=LINES_MEDIA_TYPE, metadata={"records": len(records)})
 
 
-def _loads(text: str) -> Any:
+def load_json(text: str) -> Any:
     """The value of a JSON text that is not too deep for a recursive parser."""
     depth = 0
     for match in _BRACKETS.finditer(_STRING.sub("", text)):

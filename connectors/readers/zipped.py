@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
+from collections.abc import Iterable, Iterator
 
 from ragagent.errors import EncryptedDocument, ReadError, TooLarge
 
@@ -53,12 +54,18 @@ def first_entry(data: bytes) -> bytes:
         raise ReadError(f"the ZIP container is damaged: {error}") from error
 
 
-def read_entry(data: bytes, name: str) -> bytes:
-    """One entry of a container that `check_zip` has passed. Raises ReadError for a missing or damaged one."""
+def read_entries(data: bytes, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of entries of a container that `check_zip` has passed. Raises ReadError at one it cannot read."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return archive.read(name)
+            for name in names:
+                yield name, archive.read(name)
     except KeyError as error:
-        raise ReadError(f"the container has no {name[:100]}") from error
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        raise ReadError(f"{name[:100]} in the container is damaged: {error}") from error
+        raise ReadError(f"the container lacks a part: {error}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ReadError(f"a part of the container is damaged: {error}") from error
+
+
+def read_entry(data: bytes, name: str) -> bytes:
+    """One entry, as `read_entries` has it."""
+    return next(content for _, content in read_entries(data, [name]))
