@@ -31,6 +31,7 @@ _STEP = 0.3352
 _EXACT = 2.0**24
 """Sums of integers below this are exact in float32."""
 _BATCH = 4096
+_SCORED = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,16 @@ class QueryCode:
 
         A whole number below 2**24, so it does not depend on the order of the sum or on what else is scored.
         """
-        levels = np.take(_levels(), nibbles).view(np.float32)
-        # Not by `@`: from a thousand codes on, BLAS wakes threads for it and waits for them, 15 ms on a busy machine.
-        return np.asarray(np.einsum("ij,j->i", levels, self.weights))
+        even, odd = np.ascontiguousarray(self.weights[::2]), np.ascontiguousarray(self.weights[1::2])
+        found = np.empty(len(nibbles), np.float32)
+        # So few at a time that everything stays in the cache, a quarter of the time, and that no BLAS wakes threads
+        # for it, which cost 15 ms on a busy machine.
+        for at in range(0, len(nibbles), _SCORED):
+            some = nibbles[at : at + _SCORED]
+            low, high = (some & 15).astype(np.float32), (some >> 4).astype(np.float32)
+            found[at : at + _SCORED] = low @ even + high @ odd
+        # A code c stands for the level 2 c - 15.
+        return 2 * found - np.float32(15 * self.weights.sum(dtype=np.float64))
 
 
 def bits_width(dimension: int) -> int:
@@ -158,13 +166,6 @@ def _rounds(width: int) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.in
         )
         for number in range(2)
     ]
-
-
-@functools.cache
-def _levels() -> npt.NDArray[np.float64]:
-    """For each byte its two levels, -15, -13 .. 15, as a pair of float32 in one float64: one look-up gives both."""
-    code = np.arange(256)
-    return np.stack([2 * (code & 15) - 15, 2 * (code >> 4) - 15], axis=1).astype(np.float32).view(np.float64)[:, 0]
 
 
 def _drawn(count: int, stream: int) -> npt.NDArray[np.uint64]:

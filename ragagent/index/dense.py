@@ -43,22 +43,24 @@ _TIES = 64
 _MOSTLY_DEAD = 4
 
 
-def considered(selected: int) -> int:
-    """How many of `selected` chunks the 1-bit scan hands on: 4 times the square root, 400 at least.
+def considered(selected: int, count: int) -> int:
+    """How many of `selected` chunks the 1-bit scan hands on to find the best `count`.
 
-    Clustered vectors of 384 components, 100 questions to each collection, share of the exact 10 best that is among
-    the R nearest: of 100,000 chunks R = 400, 800, 1200, 2000 give 0.980, 0.994, 0.996, 1.0; of 1,000,000 chunks
-    R = 800, 2000, 3000, 4000, 6000 give 0.956, 0.984, 0.993, 0.997, 0.998.
+    4 times the square root, and 400 and 20 times `count` at least. Clustered vectors of 384 components, 100 questions
+    to each collection, share of the exact 10 best that is among the R nearest: of 100,000 chunks R = 400, 800, 1200,
+    2000 give 0.980, 0.994, 0.996, 1.0; of 1,000,000 chunks R = 800, 2000, 3000, 4000, 6000 give 0.956, 0.984, 0.993,
+    0.997, 0.998.
     """
-    return min(selected, max(400, 4 * math.isqrt(selected)))
+    return min(selected, max(400, 4 * math.isqrt(selected), 20 * count))
 
 
 def rescored(count: int) -> int:
     """How many chunks are scored by their stored vectors to find the best `count`.
 
-    In the same trial the best 32 and 64 by 4-bit code held 0.998 and all of the 10 that the first step had kept.
+    In the same trial the best 32 and 64 by 4-bit code held 0.998 and all of the best 10 that the first step had kept,
+    the best 150 held 0.997 of the best 100.
     """
-    return max(64, 2 * count)
+    return max(64, count + count // 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +108,7 @@ class _Scope:
 def plan(live: int, selected: int, count: int) -> Plan:
     """What will be done for a collection of `live` chunks of which `selected` may be found."""
     exact = live <= EXACT_CHUNKS or selected <= max(EXACT_FILTERED, rescored(count))
-    first = selected if exact else min(selected, max(considered(selected), rescored(count)))
+    first = selected if exact else min(selected, max(considered(selected, count), rescored(count)))
     second = selected if exact else min(first, rescored(count))
     return Plan(live=live, selected=selected, considered=first, rescored=second, exact=exact)
 

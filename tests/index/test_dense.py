@@ -175,7 +175,7 @@ def test_the_plan_says_what_was_done() -> None:
     assert str(few) == "exact over 100 chunks of 1,000,000 that pass the filter"
     plan = dense.plan(1_000_000, 1_000_000, 10)
     assert plan.rescored == dense.rescored(10)
-    assert plan.considered == dense.considered(1_000_000)
+    assert plan.considered == dense.considered(1_000_000, 10)
     assert str(plan).startswith("1,000,000 chunks, nearest ")
     assert "1-bit" not in str(dense.plan(1_000_000, 300, 10))
     assert dense.plan(1_000_000, 1000, 10).considered == 400
