@@ -37,6 +37,8 @@ BLOCK_CHUNKS = BLOCK_DOCUMENTS * CHUNKS_OF_DOCUMENT
 VOCABULARY = 200_000
 COMMON = 64
 """The most frequent words, which take the place of stop words: no question asks for one."""
+SHARES = 10_000
+"""Each document has its number modulo this in its metadata, under "share"."""
 SPREAD = 1.4
 QUESTION_SPREAD = 1.3
 QUESTION_WORDS = 6
@@ -155,7 +157,7 @@ class Collection:
             uri=f"made:{place}",
             title=" ".join(vocabulary[word] for word in block.titles[number]),
             text="\n".join(texts),
-            metadata={"half": place % 2, "share": place % 10_000},
+            metadata={"share": place % SHARES},
         )
         vectors = block.vectors[start : start + CHUNKS_OF_DOCUMENT]
         return Entry(document=document, chunks=tuple(_chunks(document.id, texts)), vectors=vectors)

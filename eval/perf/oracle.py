@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ragagent.eval.perf.collection import BLOCK_CHUNKS, CHUNKS_OF_DOCUMENT, VOCABULARY, Block, Collection
+from ragagent.eval.perf.collection import BLOCK_CHUNKS, CHUNKS_OF_DOCUMENT, SHARES, VOCABULARY, Block, Collection
 from ragagent.settings import RetrievalSettings
 from ragagent.types import Vector
+from ragagent.where import Range, Where
 
 Numbers = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
@@ -124,12 +125,16 @@ def walk(collection: Collection, takers: Iterable[Nearest], formula: Bm25 | None
             engine.add(block.vectors)
 
 
-def selections(documents: int) -> Mapping[str, tuple[dict[str, Any], frozenset[int]]]:
+def selections(documents: int) -> Mapping[str, tuple[Where, frozenset[int]]]:
     """Filters by name, each with the documents (by number) that it lets in: half, one in 100, one in 10,000."""
-    shares = list(range(0, min(10_000, documents), 100))
-    every = range(documents)
+    shares = min(SHARES, documents)
+    hundredth = list(range(0, shares, 100))
     return {
-        "50 %": ({"half": 0}, frozenset(every[::2])),
-        "1 %": ({"share": shares}, frozenset(place for place in every if place % 10_000 in set(shares))),
-        "0.01 %": ({"share": 7}, frozenset(place for place in every if place % 10_000 == 7)),
+        "50 %": (Range(key="share", lt=shares // 2), _with(documents, range(shares // 2))),
+        "1 %": ({"share": hundredth}, _with(documents, hundredth)),
+        "0.01 %": ({"share": 7}, _with(documents, [7])),
     }
+
+
+def _with(documents: int, shares: Iterable[int]) -> frozenset[int]:
+    return frozenset(place for share in shares for place in range(share, documents, SHARES))

@@ -18,6 +18,7 @@ from ragagent.eval.perf import curves, oracle
 from ragagent.eval.perf.collection import BLOCK_CHUNKS, COMMON, WORDS, Collection
 from ragagent.settings import RetrievalSettings
 from ragagent.text.analyser import Analyser
+from ragagent.where import Range
 
 SMALL = Collection(chunks=300)
 
@@ -97,9 +98,17 @@ def test_a_filter_leaves_out_the_documents_it_does_not_accept() -> None:
     nearest = oracle.Nearest(questions, accepts=frozenset({4}))
     nearest.add(0, SMALL.block(0).vectors)
     assert all(set(row) == set(range(40, 50)) for row in nearest.numbers.tolist())
-    (half, every) = oracle.selections(30)["50 %"]
-    assert half == {"half": 0}
-    assert every == frozenset(range(0, 30, 2))
+    shares = [one.document.metadata["share"] for one in SMALL.entries(SMALL.block(0))]
+    for where, accepted in oracle.selections(30).values():
+        wanted = {"share": where.lt} if isinstance(where, Range) else where
+        assert accepted == {place for place, share in enumerate(shares) if _lets_in(wanted["share"], share)}
+
+
+def _lets_in(wanted: Any, share: Any) -> bool:
+    """A list of values, one value, or (15, for half of thirty) what must be more."""
+    if isinstance(wanted, list):
+        return share in wanted
+    return bool(share < wanted) if wanted == 15 else bool(share == wanted)
 
 
 def test_the_formula_written_out_is_bm25_counted_by_hand() -> None:
