@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ragagent.errors import IndexStateError
+from ragagent.index.editions import Shadow
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.protocols import Entry
 from ragagent.testing.index import entry, vector_of
@@ -99,9 +100,7 @@ def test_erasing_reaches_an_edition_that_is_kept_beside(opened, folder: Path) ->
     everything = library(0, 12)
     index.write(everything)
     other = index.editions.begin({"embedder": "other"}, 32)
-    from ragagent.index.editions import Shadow
-
-    born = dict(index.editions.unbuilt(other.id, 100))
+    born = {one.known.id: one.born for one in index.editions.unbuilt(other.id, 100)}
     index.editions.build(other.id, [Shadow(entry=one, born=born[one.document.id]) for one in everything])
     index.editions.fold(other.id)
     index.write(remove=[one.document.id for one in everything[:4]])
