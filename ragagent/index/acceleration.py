@@ -102,7 +102,7 @@ def compiled(kernel: Kernel, question: Question, lists: Sequence[PartLists], mas
         if mask is not None and scan.few(one, mask):
             places, scores = scan.exact(question, one, np.flatnonzero(mask))
             found.append(scan.ranked(one, places, scores, question.count))
-        elif any(number is not None for number in one.numbers):
+        elif any(one.sizes):
             searches.append(_Search(kernel, question, one, mask))
     threshold = _threshold(question, searches)
     heap, filled = np.empty(question.count), 0
@@ -118,7 +118,7 @@ def _threshold(question: Question, searches: Sequence[_Search]) -> float:
     """A score that `count` chunks are known to have at least: some that have the rarest term of enough."""
     sizes = np.zeros(len(question.weights), np.int64)
     for search in searches:
-        sizes[search.terms] += search.sizes
+        sizes += search.lists.sizes
     enough = np.flatnonzero(sizes >= 2 * question.count)
     if not len(enough) or sizes.sum() < _PILOT:
         return -np.inf
@@ -128,7 +128,7 @@ def _threshold(question: Question, searches: Sequence[_Search]) -> float:
         at = np.flatnonzero(search.terms == rarest)
         if len(at) and left > 0:
             filled = search.run(-np.inf, heap, filled, pilot=int(at[0]), most=left)[2]
-            left -= int(search.sizes[at[0]])
+            left -= search.lists.sizes[rarest]
     return float(heap[0]) if filled == question.count else -np.inf
 
 
@@ -137,14 +137,12 @@ class _Search:
 
     def __init__(self, kernel: Kernel, question: Question, lists: PartLists, mask: Mask | None) -> None:
         postings = lists.part.block.postings
-        numbers = [(term, number) for term, number in enumerate(lists.numbers) if number is not None]
         self.lists = lists
-        self.terms = np.array([term for term, _ in numbers])
+        self.terms = np.flatnonzero(lists.sizes)
         self._question = question
         self._kernel = kernel
         self._mask = _ALL if mask is None else mask
-        self._bounds = np.array([postings.bounds(number) for _, number in numbers], np.int64)
-        self.sizes = self._bounds[:, -1] - self._bounds[:, 0]
+        self._bounds = np.ascontiguousarray(lists.bounds[self.terms])
         self._weights = question.weights[self.terms]
         self._most = question.bounds[self.terms]
         text, head = postings.text, postings.head

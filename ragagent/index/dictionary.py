@@ -83,6 +83,8 @@ class Terms(Sequence[bytes]):
         return [self._within(term, low, high) for term, low, high in zip(terms, lows, highs, strict=True)]
 
     def _within(self, term: bytes, low: int, high: int) -> int | None:
+        if low == high:
+            return None
         place = bisect.bisect_left(self, term, low, high) if high - low > 1 else low
         return place if place < high and self[place] == term else None
 

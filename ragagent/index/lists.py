@@ -20,27 +20,30 @@ _DEAD_STEPS = 16
 
 @dataclass(frozen=True, slots=True)
 class PartLists:
-    """The numbers of the terms in the dictionary of a part's postings, in the order of the terms; None: not there."""
+    """The lists of some terms, in their order, in one part.
+
+    `numbers` are their places in the dictionary of the part's postings (None: not there), `bounds`
+    int64[t, buckets + 1] where the buckets of each begin and the last one ends, `sizes` how many chunks have them, the
+    dead ones too.
+    """
 
     part: Part
     numbers: Sequence[int | None]
+    bounds: Places
+    sizes: Sequence[int]
 
     @classmethod
     def of(cls, part: Part, terms: Sequence[bytes]) -> PartLists:
         """The lists of `terms` in `part`."""
-        return cls(part, part.block.postings.terms.find_all(terms))
+        postings = part.block.postings
+        numbers = postings.terms.find_all(terms)
+        bounds = postings.all_bounds([-1 if number is None else number for number in numbers])
+        return cls(part, numbers, bounds, (bounds[:, -1] - bounds[:, 0]).tolist())
 
     def only(self, terms: Sequence[int]) -> PartLists:
         """The lists of some of the terms."""
-        return PartLists(self.part, [self.numbers[term] for term in terms])
-
-    def size(self, term: int) -> int:
-        """How many chunks have the term in any field, the dead ones too."""
-        number = self.numbers[term]
-        if number is None:
-            return 0
-        begin, end = self.part.block.postings.range(number)
-        return end - begin
+        numbers, sizes = [self.numbers[term] for term in terms], [self.sizes[term] for term in terms]
+        return PartLists(self.part, numbers, self.bounds[list(terms)], sizes)
 
     def frequency(self, term: int, *, head: bool) -> int:
         """How many live chunks have the term; without `head`, in their text."""
@@ -48,7 +51,7 @@ class PartLists:
         if number is None:
             return 0
         if self.part.count == len(self.part.block):
-            return self.size(term) - (0 if head else len(self._headed(number)))
+            return self.sizes[term] - (0 if head else len(self._headed(number)))
         counted = _deaths(self.part.live).counted
         if (number, head) not in counted:
             counted[number, head] = self._live(number, head)

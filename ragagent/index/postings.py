@@ -83,7 +83,8 @@ class Postings:
     @property
     def buckets(self) -> int:
         """How many buckets each list has."""
-        return (len(self.starts) - 1) // len(self.terms) if len(self.terms) else 1
+        terms = self.terms.offsets.size - 1
+        return (self.starts.size - 1) // terms if terms else 1
 
     def range(self, term: int) -> tuple[int, int]:
         """The first posting of that term, and the first of the next."""
@@ -94,6 +95,14 @@ class Postings:
         """Where the buckets of that term begin, and where the last one ends."""
         buckets = self.buckets
         bounds: list[int] = self.starts[term * buckets : (term + 1) * buckets + 1].tolist()
+        return bounds
+
+    def all_bounds(self, terms: Sequence[int]) -> Places:
+        """int64[t, buckets + 1]: the bounds of each of those terms; for -1 those of an empty list."""
+        places = np.array(terms, np.int64)[:, None] * self.buckets + np.arange(self.buckets + 1)
+        bounds: Places = self.starts[np.maximum(places, 0)].astype(np.int64)
+        if -1 in terms:
+            bounds[places[:, 0] < 0] = 0
         return bounds
 
     def chunks(self, term: int, most: int | None = None) -> Places:

@@ -8,6 +8,7 @@ chunk scores in the end is always the same sum in the same order.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,7 +52,7 @@ class Question:
     @property
     def prunable(self) -> bool:
         """Whether a chunk gets no less from having more terms, and no more than the bounds."""
-        return bool((self.weights > 0).all() and np.isfinite(self.formula.most))
+        return bool(self.weights.min(initial=1.0) > 0) and math.isfinite(self.formula.most)
 
 
 def best(question: Question, lists: Sequence[PartLists], masks: Sequence[Mask | None]) -> Ranking:
@@ -77,26 +78,26 @@ def ranked(lists: PartLists, places: Places, scores: Floats, count: int) -> Rank
 
 def few(lists: PartLists, mask: Mask) -> bool:
     """Whether a mask leaves so few chunks that each is better looked up by itself."""
-    return int(np.count_nonzero(mask)) * FEW < sum(lists.size(term) for term in range(len(lists.numbers)))
+    return int(np.count_nonzero(mask)) * FEW < sum(lists.sizes)
 
 
 def _threshold(question: Question, lists: Sequence[PartLists], masks: Sequence[Mask | None]) -> float:
     """A score that `count` chunks are known to have at least: those that look best by the rarest term of enough."""
-    sizes = [sum(one.size(term) for one in lists) for term in range(len(question.weights))]
+    sizes = [sum(one.sizes[term] for one in lists) for term in range(len(question.weights))]
     enough = [term for term, size in enumerate(sizes) if size >= 2 * question.count]
     if not enough or not question.prunable or sum(sizes) < _WORTH:
         return -np.inf
     rarest = max(enough, key=lambda term: (question.bounds[term], term))
     scores, left = [np.zeros(0)], _PILOT
     for one, mask in zip(lists, masks, strict=True):
-        if left > 0 and one.size(rarest):
+        if left > 0 and one.sizes[rarest]:
             places, shares = one.contributions(rarest, question.formula, float(question.weights[rarest]), left)
             if mask is not None:
                 inside = mask[places]
                 places, shares = places[inside], shares[inside]
             places = np.sort(places[ranking.contenders(shares, 2 * question.count)[: 4 * question.count]])
             scores.append(exact(question, one, places)[1])
-            left -= one.size(rarest)
+            left -= one.sizes[rarest]
     return _lowest(np.concatenate(scores), question.count)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -306,3 +307,16 @@ def test_the_compiled_loop_agrees_over_several_buckets() -> None:
             for one in (slow, fast):
                 assert one.rows.tolist() == everything.rows.tolist()[:10]
                 assert one.scores.tolist() == everything.scores.tolist()[:10]
+
+
+@pytest.mark.skipif(COMPILED is None, reason="needs the extra 'fast'")
+def test_the_compiled_loop_is_loaded_beside_the_searches_that_make_it_worth_while() -> None:
+    loading = acceleration._Loading()
+    loading.asked()
+    assert loading._thread is None
+    for _ in range(acceleration._SEARCHES):
+        loading.asked()
+    assert loading._thread is not None
+    assert loading._thread is not threading.current_thread()
+    loading._thread.join()
+    assert loading.kernel is KERNEL
