@@ -110,24 +110,25 @@ def expressions(share: float, count: int, known: Sequence[Mapping[str, Any]], se
         cut = rng.choice(
             [Range("weight", ge=low, lt=low + width), Range("number", gt=int(low * 10**9), le=(low + width) * 10**9)]
         )
-        whole = wide if base < 2 * share else And((wide, cut))
-        found.append(rng.choice([whole, Not(Not(whole)), Or((whole, And((Exists("note"), Not(Exists("note"))))))]))
+        whole: Expression = wide if base < 2 * share else And((wide, cut))
+        never = And((Exists("note"), Not(Exists("note"))))
+        forms: list[Expression] = [whole, Not(Not(whole)), Or((whole, never))]
+        found.append(rng.choice(forms))
     return found
 
 
 def _wide(rng: random.Random) -> Expression:
     day = (_FIRST_DAY + datetime.timedelta(days=rng.randrange(1, 4999))).isoformat()
-    return rng.choice(
-        [
-            Eq("draft", rng.random() < 0.5),
-            Not(In("team", tuple(rng.sample(_TEAMS, 12)))),
-            Or((Prefix("team", "team/law"), Range("day", ge=day))),
-            Range("day", **{rng.choice(["ge", "gt", "le", "lt"]): day}),
-            Range("year", ge=rng.randrange(2010, 2018)),
-            Or((In("tags", ("red", "blue")), Not(Exists("note")))),
-            And((Exists("team"), Not(Eq("note", 'a" or 1==1 or "')))),
-        ]
-    )
+    forms: list[Expression] = [
+        Eq("draft", rng.random() < 0.5),
+        Not(In("team", tuple(rng.sample(_TEAMS, 12)))),
+        Or((Prefix("team", "team/law"), Range("day", ge=day))),
+        Range("day", **{rng.choice(["ge", "gt", "le", "lt"]): day}),
+        Range("year", ge=rng.randrange(2010, 2018)),
+        Or((In("tags", ("red", "blue")), Not(Exists("note")))),
+        And((Exists("team"), Not(Eq("note", 'a" or 1==1 or "')))),
+    ]
+    return rng.choice(forms)
 
 
 def holds(part: Expression, fields: Mapping[str, Any]) -> bool:
@@ -234,7 +235,8 @@ def _measured(index: EmbeddedIndex, made: Library, given: argparse.Namespace) ->
     sets = {share: expressions(share, given.filters, made.metadata, given.seed) for share in SHARES}
     agreed = {f"{share:g}": checked(index, made, wheres[: given.checked], rng) for share, wheres in sets.items()}
     timings = {}
-    for share, wheres in {1.0: [None] * given.filters, **sets}.items():
+    asked: dict[float, Sequence[Expression | None]] = {1.0: [None] * given.filters, **sets}
+    for share, wheres in asked.items():
         search = functools.partial(_search, index, made, rng)
         timing = measure.each(f"{share:g}", search, wheres)
         timings[timing.name] = timing

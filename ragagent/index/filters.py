@@ -30,7 +30,7 @@ from ragagent.where import And, Eq, Exists, Expression, In, Not, Or, Prefix, Ran
 Mask = npt.NDArray[np.bool_]
 Interval = tuple[str, str]
 
-FEW = 4096
+FEW = 1024
 MOST_COLUMNS = 16
 _MOST_CHANGED = 2000
 _NULL, _NOT_A_NUMBER, _NUMBER, _TEXT = "null", "nan", "number:", "text:"
@@ -175,6 +175,10 @@ class Columns:
         self._columns: dict[str, _Column] = {}
         self._lock = threading.Lock()
 
+    def held(self, key: str) -> bool:
+        """Whether the column of `key` is in memory."""
+        return key in self._columns
+
     def of(self, connection: sqlite3.Connection, key: str, generation: int) -> _Column | None:
         """The column of `key`, which may be some commits behind; None where only a newer one is at hand."""
         with self._lock:
@@ -240,6 +244,8 @@ class _Search:
     def _fulfilled(self, condition: Eq | In | Range | Prefix | Exists) -> Mask:
         mask = np.zeros(self._size, np.bool_)
         intervals, few = _intervals(condition), FEW
+        if self._columns.held(condition.key):
+            return self._many(condition, intervals)
         for low, high in intervals:
             rows = self._few(condition.key, low, high, few)
             if rows is None:

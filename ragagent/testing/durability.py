@@ -171,17 +171,20 @@ def step(index: EmbeddedIndex, number: int) -> None:
             index.compact()
         case _:
             embedder = expected(number).embedder
-            entries = [replace(one, vectors=vectors_of(one.vectors, embedder)) for one in _written(number)]
+            entries = [_turned(one, embedder) for one in _written(number)]
             index.write(entries, [_key(_uris(number)[2])])
+
+
+def _turned(one: Entry, embedder: str) -> Entry:
+    return replace(one, vectors=vectors_of(one.vectors, embedder))
 
 
 def _migrate(index: EmbeddedIndex, after: State) -> None:
     built_with = {**index.editions.live().fingerprint, "embedder": after.embedder}
     edition = index.editions.begin(built_with, DIMENSION).id
     while missing := index.editions.unbuilt(edition, 3):
-        entries = [(after.entries[key], born) for key, born in missing]
-        turned = [(replace(one, vectors=vectors_of(one.vectors, after.embedder)), born) for one, born in entries]
-        index.editions.build(edition, [Shadow(entry=one, born=born) for one, born in turned])
+        shadows = [Shadow(entry=_turned(after.entries[one.known.id], after.embedder), born=one.born) for one in missing]
+        index.editions.build(edition, shadows)
     assert index.editions.swap(edition)
 
 
@@ -224,7 +227,7 @@ def fresh(steps: int) -> tuple[tuple[str, str, str, float], ...]:
             Path(folder) / "kb", fingerprint={"embedder": state.embedder}, dimension=DIMENSION, fold_chunks=1000
         ) as index,
     ):
-        index.write([replace(one, vectors=vectors_of(one.vectors, state.embedder)) for one in state.entries.values()])
+        index.write([_turned(one, state.embedder) for one in state.entries.values()])
         return tuple(answers(index))
 
 
