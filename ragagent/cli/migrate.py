@@ -56,7 +56,7 @@ def migrate(
         if only_plan:
             _print_plan(knowledge_base.migration_plan(settings=wanted), as_json)
         elif finish:
-            _print_finished(knowledge_base.finish_migration(), as_json)
+            _finish(knowledge_base, as_json)
         else:
             _print_report(_run(knowledge_base, wanted, rollback), rollback, as_json)
 
@@ -132,11 +132,17 @@ def _print_changes(changes: tuple[Change, ...]) -> None:
         click.echo(f"{change.key}: {change.stored or 'not recorded'} -> {change.wanted}")
 
 
-def _print_finished(dropped: bool, as_json: bool) -> None:
+def _finish(knowledge_base: KnowledgeBase, as_json: bool) -> None:
+    """Drops the earlier edition and gives its room back."""
+    before = knowledge_base.status().size_bytes
+    dropped = knowledge_base.finish_migration()
+    freed = max(0, before - knowledge_base.compact().size_after) if dropped else 0
     if as_json:
-        echo_json({"dropped": dropped})
+        echo_json({"dropped": dropped, "freed_bytes": freed})
+    elif dropped:
+        click.echo(f"the earlier edition was dropped, {freed / 1e6:.1f} MB were given back")
     else:
-        click.echo("the earlier edition was dropped" if dropped else "no earlier edition is kept; nothing was done")
+        click.echo("no earlier edition is kept; nothing was done")
 
 
 def _duration(seconds: float) -> str:

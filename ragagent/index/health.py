@@ -22,7 +22,7 @@ def findings(folder: Path, connection: sqlite3.Connection, view: View, loader: L
     """Every disagreement as a sentence that says what to do; empty when all is well. Reads every file whole."""
     return (
         *_database(connection),
-        *_segment_files(folder, connection),
+        *_segment_files(folder, connection, view),
         *_rows(connection, view),
         *integrity.findings(connection),
         *_rebuilding(connection, view, loader),
@@ -38,8 +38,9 @@ def _database(connection: sqlite3.Connection) -> Iterator[str]:
         yield f"database: a row of {table} refers to nothing; ingest again into a new folder"
 
 
-def _segment_files(folder: Path, connection: sqlite3.Connection) -> Iterator[str]:
-    for one in listed(connection):
+def _segment_files(folder: Path, connection: sqlite3.Connection, view: View) -> Iterator[str]:
+    """Files of the live edition; another one's are looked at, and mended, when it is the live one."""
+    for one in listed(connection, view.edition):
         for suffix, digest in ((block.DENSE, one.dense), (block.SPARSE, one.sparse)):
             file = segments.path(folder, digest, suffix)
             if not segments.intact(file, digest):

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ragagent.index import backup
+from ragagent.index.editions import Shadow
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.protocols import Entry
 from ragagent.testing.index import DIMENSION, entry, vector_of
@@ -71,6 +73,7 @@ class Histories(RuleBasedStateMachine):
         self.other = open_index(self.folder)
         self.expected: dict[str, Entry] = {}
         self.snapshots: dict[str, dict[str, Entry]] = {}
+        self.taken = 0
 
     @rule(changes=st.dictionaries(st.sampled_from(URIS), PARAGRAPHS, max_size=3), title=st.sampled_from(["", "Apple"]))
     def write(self, changes: dict[str, list[str]], title: str) -> None:
@@ -106,7 +109,8 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: len(self.snapshots) < 3)
     @rule()
     def snapshot(self) -> None:
-        name = f"number {len(self.snapshots)} of {len(self.index.snapshots.list())}"
+        self.taken += 1
+        name = f"number {self.taken}"
         self.index.snapshots.create(name)
         self.snapshots[name] = dict(self.expected)
 
@@ -148,6 +152,40 @@ class Histories(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
         self.folder = new
         self.index, self.other = open_index(new), open_index(new)
+
+    @rule(readers=st.sampled_from(["one", "two"]), count=st.integers(0, 2))
+    def build_some_beside(self, readers: str, count: int) -> None:
+        self._built({**self.index.editions.live().fingerprint, "readers": readers}, count)
+
+    @rule(readers=st.sampled_from(["one", "two"]))
+    def migrate(self, readers: str) -> None:
+        edition = self._built({**self.index.editions.live().fingerprint, "readers": readers}, len(URIS))
+        if edition is not None:
+            self.index.editions.fold(edition)
+            assert self.index.editions.swap(edition)
+
+    @rule()
+    def roll_back(self) -> None:
+        old = [one for one in self.index.editions.all() if one.state == "old"]
+        if old:
+            self._built(old[0].fingerprint, len(URIS))
+            assert self.index.editions.swap(old[0].id)
+
+    @rule()
+    def finish(self) -> None:
+        self.index.editions.finish()
+
+    def _built(self, fingerprint: Mapping[str, str], count: int) -> int | None:
+        """The edition of that fingerprint with `count` more documents; None when it is the live one."""
+        editions = self.index.editions
+        if dict(fingerprint) == dict(editions.live().fingerprint):
+            return None
+        edition = editions.begin(fingerprint, DIMENSION).id
+        entries = {one.document.id: one for one in self.expected.values()}
+        some = editions.unbuilt(edition, count) if count else []
+        shadows = [Shadow(entry=entries[one.known.id], born=one.born) for one in some]
+        assert editions.build(edition, shadows) == len(shadows)
+        return edition
 
     @rule()
     def reopen(self) -> None:
@@ -253,7 +291,7 @@ def test_a_new_title_makes_new_rows(opened) -> None:
 
 def _rows(index: EmbeddedIndex) -> dict[str, int]:
     hits = index.search("new first second third paragraph", None, k=10, mode="sparse")
-    with index._snapshot() as (_, view):
+    with index._views.snapshot() as (_, view):
         rows = {
             bytes(key).decode(): int(row)
             for part in view.parts
