@@ -111,13 +111,17 @@ def _written(number: int) -> list[Entry]:
     ]
 
 
-@functools.cache
 def expected(steps: int) -> State:
     """What is there after so many steps."""
-    if steps == 0:
-        return State({}, frozenset(), _EMBEDDERS[0])
-    number = steps - 1
-    before = expected(number)
+    while len(_states) <= steps:
+        _states.append(_after(_states[-1], len(_states) - 1))
+    return _states[steps]
+
+
+_states = [State({}, frozenset(), _EMBEDDERS[0])]
+
+
+def _after(before: State, number: int) -> State:
     match number % _ROUND:
         case 1 | 11:
             stamps = {_key(uri): f"touched {number}" for uri in _uris(number)}
