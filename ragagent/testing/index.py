@@ -23,6 +23,7 @@ from ragagent.errors import ConfigError, IndexStateError
 from ragagent.protocols import Entry, Index
 from ragagent.testing.embedding import HashEmbedder
 from ragagent.types import Chunk, Document, Hit, Metadata, SearchMode, Span, Vector, digest
+from ragagent.where import And, Eq, Exists, In, Not, Or, Prefix, Range, Where
 
 Factory = Callable[[int], Index]
 
@@ -89,11 +90,11 @@ def _filled(factory: Factory, entries: Sequence[Entry] = ()) -> Iterator[Index]:
         index.close()
 
 
-def _search(index: Index, text: str, mode: SearchMode, k: int = 10, where: dict[str, Any] | None = None) -> list[Hit]:
+def _search(index: Index, text: str, mode: SearchMode, k: int = 10, where: Where | None = None) -> list[Hit]:
     return index.search(text, None if mode == "sparse" else vector_of(text), k=k, mode=mode, where=where)
 
 
-def _found(index: Index, text: str, mode: SearchMode, where: dict[str, Any] | None = None) -> list[str]:
+def _found(index: Index, text: str, mode: SearchMode, where: Where | None = None) -> list[str]:
     return [hit.chunk.id for hit in _search(index, text, mode, 100, where)]
 
 
@@ -223,7 +224,7 @@ def filters_equal_brute_force(factory: Factory) -> None:
               metadata={"n": number % 5, "even": number % 2 == 0, "tags": [f"a{number % 4}", f"b{number % 3}"]})
         for number in range(60)
     ]  # fmt: skip
-    wanted: list[tuple[dict[str, Any], Callable[[int], bool]]] = [
+    wanted: list[tuple[Where, Callable[[int], bool]]] = [
         ({}, lambda number: True),
         ({"n": 3}, lambda number: number % 5 == 3),
         ({"n": [3.0, 4]}, lambda number: number % 5 in (3, 4)),
@@ -239,6 +240,13 @@ def filters_equal_brute_force(factory: Factory) -> None:
         ({"missing": None}, lambda number: False),
         ({"title": "a' OR 1 = 1 --"}, lambda number: False),
         ({'n") OR 1 = 1 --': 3}, lambda number: False),
+        (Range("n", ge=1, lt=3.5), lambda number: 1 <= number % 5 < 3.5),
+        (Range("uri", gt="n:4", le="n:50"), lambda number: "n:4" < f"n:{number}" <= "n:50"),
+        (Or((Prefix("uri", "n:1"), Eq("n", 4))), lambda number: str(number).startswith("1") or number % 5 == 4),
+        (And((Not(In("n", (1, 2))), Exists("tags"))), lambda number: number % 5 not in (1, 2)),
+        (Not(Exists("missing")), lambda number: True),
+        (Range("title", ge=0), lambda number: False),
+        (Or(()), lambda number: False),
     ]
     with _filled(factory, library) as index:
         for where, accepts in wanted:
