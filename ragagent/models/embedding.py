@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ragagent.errors import ConfigError, MissingExtra, ModelLoadError
+from ragagent.models.calibration import VERSION, open_encoder
 from ragagent.models.cores import available_cores
 from ragagent.models.encoder import EncoderSpec, UnknownEncoder, content_digest, read_spec
-from ragagent.models.openvino_bert import OpenVinoEncoder, best_precision
+from ragagent.models.openvino_bert import best_precision, has_int8
 from ragagent.models.sentence_transformer import SentenceTransformerEmbedder
 from ragagent.models.tokenizer import checked, read_tokenizer
 from ragagent.protocols import Embedder
@@ -77,8 +78,15 @@ def _by_sentence_transformers(
 
 
 def cpu_precision() -> str:
-    """The precision that the built-in path computes in on this processor: bf16 or f32."""
-    return best_precision()
+    """The precision that the built-in path computes in on this processor: int8, bf16 or f32.
+
+    Where it is int8, a model whose int8 vectors would differ too much from its float ones stays in bf16.
+    """
+    return "int8" if has_int8() else best_precision()
+
+
+def _stated(precision: str) -> str:
+    return f"int8 calibration {VERSION}" if precision == "int8" else precision
 
 
 class EncoderEmbedder:
@@ -97,9 +105,9 @@ class EncoderEmbedder:
         # Hashing the files and reading the tokenizer take a third as long as the rest, and need no interpreter.
         digest = self._pool.submit(content_digest, spec.folder)
         tokenizer = self._pool.submit(read_tokenizer, spec.tokenizer)
-        self._encoder = OpenVinoEncoder(spec, threads=threads)
-        self.fingerprint = f"{digest.result()} openvino {self._encoder.precision}"
         self.tokenizer = tokenizer.result()
+        self._encoder = open_encoder(spec, digest.result(), self.tokenizer, threads=threads)
+        self.fingerprint = f"{digest.result()} openvino {_stated(self._encoder.precision)}"
         if self.tokenizer.vocabulary > self._encoder.vocabulary:
             raise ModelLoadError(
                 f"{spec.folder}: its tokenizer has more tokens than its encoder; fetch the model again"

@@ -47,7 +47,7 @@ def test_every_text_has_the_vector_that_sentence_transformers_gives_it(embedder:
     other = open_embedder(minilm, settings=EmbeddingSettings(backend="sentence-transformers"))
     agreement = (embedder.embed_documents(SENTENCES) * other.embed_documents(SENTENCES)).sum(1)
     assert agreement.min() > 0.995
-    assert agreement.mean() > 0.999
+    assert agreement.mean() > 0.998
     assert embedder.fingerprint != other.fingerprint
     assert (embedder.dimension, embedder.max_tokens) == (other.dimension, other.max_tokens)
     for text in SENTENCES[:6]:
@@ -111,7 +111,7 @@ def test_the_fingerprint_is_that_of_the_model_and_not_of_name_place_threads_or_b
     other = open_embedder(tmp_path / "link", settings=EmbeddingSettings(threads=1, batch_size=1))
     assert other.fingerprint == embedder.fingerprint
     assert "openvino" in other.fingerprint
-    assert any(precision in other.fingerprint for precision in ("bf16", "f32"))
+    assert any(precision in other.fingerprint for precision in ("int8 calibration", "bf16", "f32"))
 
 
 def test_models_with_other_weights_have_other_fingerprints(make_encoder: Callable[..., Path]) -> None:
