@@ -4,27 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import get_args
-
-import numpy as np
 
 from ragagent.errors import ConfigError, Corrupt, EmbedderChanged, IndexStateError, Locked
-from ragagent.index import (
-    backup,
-    compaction,
-    filters,
-    health,
-    migrations,
-    recall,
-    records,
-    schema,
-    search,
-    store,
-    upkeep,
-)
+from ragagent.index import backup, compaction, filters, health, opening, recall, records, schema, search, store, upkeep
 from ragagent.index.backup import BackupReport
 from ragagent.index.compaction import CompactReport
 from ragagent.index.database import Readers, connect, translated
@@ -35,13 +19,13 @@ from ragagent.index.snapshots import Snapshots
 from ragagent.index.upkeep import AT_ONCE_CHUNKS, FOLD_CHUNKS, FOLD_CHUNKS_AT_CLOSE, Built, Step, Upkeep
 from ragagent.index.vectors import Stored
 from ragagent.index.view import Loader, View
+from ragagent.index.views import Views
 from ragagent.protocols import Entry, IndexStatus, KnownDocument, Progress
 from ragagent.settings import RetrievalSettings
 from ragagent.text.analyser import Analyser
 from ragagent.types import Chunk, Document, Hit, Metadata, SearchMode, Vector
 from ragagent.where import Where
 
-_ATTEMPTS = 4
 _PAGE_DOCUMENTS = 32
 
 
@@ -58,11 +42,9 @@ class EmbeddedIndex:
         self._retrieval = retrieval
         self._fold_chunks = fold_chunks
         self._analyser = Analyser()
-        self._loader = Loader(folder=folder, analyser=self._analyser)
         self._lock = WriterLock(folder, lock_timeout_s)
         self._readers = Readers(folder)
-        self._refreshing = threading.Lock()
-        self._view: View | None = None
+        self._views = Views(Loader(folder=folder, analyser=self._analyser), self._readers)
         self._writer: sqlite3.Connection | None = None
         self._background = upkeep.Background(folder, self._planned, self._offered)
         self._findings: tuple[str, ...] = ()
@@ -98,20 +80,8 @@ class EmbeddedIndex:
         there and `create` is false.
         """
         folder = Path(path)
-        if folder.exists() and not folder.is_dir():
-            raise ConfigError(f"{folder}: a file, where the folder of a knowledge base should be")
-        if not schema.exists(folder):
-            if not create:
-                raise IndexStateError(f"{folder}: no knowledge base here; ingest something first, or check the path")
-            if dimension is None:
-                raise ConfigError("a new index needs the dimension of its vectors")
-            _create(folder, {**fingerprint, ANALYSER: Analyser.fingerprint}, dimension, lock_timeout_s)
-        connection = connect(folder, read_only=True)
-        try:
-            schema.require_fingerprint(folder, connection, fingerprint, dimension)
-        finally:
-            connection.close()
-        brought_up = migrations.bring_up(folder, lock_timeout_s)
+        wanted = opening.Wanted(fingerprint=fingerprint, dimension=dimension, create=create)
+        brought_up = opening.prepare(folder, wanted, lock_timeout_s)
         index = cls(
             folder,
             lock_timeout_s=lock_timeout_s,
@@ -141,7 +111,7 @@ class EmbeddedIndex:
                 self._writer = connect(self._folder, read_only=False)
                 # With a damaged row it can still be written to: how else would the damage be removed?
                 with contextlib.suppress(Corrupt):
-                    self._newest()
+                    self._views.newest()
                 self._upkeep().sweep()
             yield
 
@@ -199,7 +169,9 @@ class EmbeddedIndex:
             while (built := self._background.take(wait=True)) is not None:
                 self._publish(built)
             chosen = compaction.Choice(erase=erase, drop_snapshots=drop_snapshots)
-            return compaction.compact(self._folder, self._writing(), chosen, self._analyser, self._newest, progress)
+            return compaction.compact(
+                self._folder, self._writing(), chosen, self._analyser, self._views.newest, progress
+            )
 
     def touch(self, stamps: Mapping[str, str]) -> None:
         """Sets the stamp of documents, by id; ids that are not there are passed over."""
@@ -237,10 +209,10 @@ class EmbeddedIndex:
         best `retrieval.candidates` of each by reciprocal rank. What is searched is one edition whole; EmbedderChanged
         is raised when `embedder` is not what its vectors were made by.
         """
-        _require_sensible(k, mode)
-        with self._snapshot() as (connection, view):
+        search.require(k, mode)
+        with self._views.snapshot() as (connection, view):
             self._require_edition(connection, view, mode, embedder)
-            checked = _checked(vector, mode, view.dimension)
+            checked = search.checked(vector, mode, view.dimension)
             wanted = search.Query(text=query, vector=checked, k=k, mode=mode, where=where, columns=self._columns)
             return search.hits(connection, view, wanted, self._analyser, self._retrieval)
 
@@ -260,13 +232,13 @@ class EmbeddedIndex:
         """
         if len(queries) != len(vectors):
             raise ConfigError(f"{len(queries)} queries with {len(vectors)} vectors")
-        _require_sensible(k, mode)
-        with self._snapshot() as (connection, view):
+        search.require(k, mode)
+        with self._views.snapshot() as (connection, view):
             self._require_edition(connection, view, mode, embedder)
             wanted = [
                 search.Query(
                     text=query,
-                    vector=_checked(vector, mode, view.dimension),
+                    vector=search.checked(vector, mode, view.dimension),
                     k=k,
                     mode=mode,
                     where=where,
@@ -299,7 +271,7 @@ class EmbeddedIndex:
 
     def status(self) -> IndexStatus:
         """Counts of the newest commit, and what went wrong in upkeep since the index was opened."""
-        with self._snapshot() as (connection, view):
+        with self._views.snapshot() as (connection, view):
             damaged = [f"segment {one} is damaged; the next write builds it again" for one in sorted(view.damaged)]
             return IndexStatus(
                 documents=connection.execute("SELECT count(*) FROM documents").fetchone()[0],
@@ -314,15 +286,15 @@ class EmbeddedIndex:
 
     def check(self) -> tuple[str, ...]:
         """What is wrong with the files, one finding each; empty when they are sound. Reads all of them."""
-        with self._snapshot() as (connection, view):
-            return health.findings(self._folder, connection, view, self._loader)
+        with self._views.snapshot() as (connection, view):
+            return health.findings(self._folder, connection, view, self._views.loader)
 
     def dense_recall(self) -> float | None:
         """The share of the 10 nearest chunks that dense search finds, on a sample; None while it is exact.
 
         See `ragagent.index.recall`. Reads every stored vector.
         """
-        with self._snapshot() as (connection, view):
+        with self._views.snapshot() as (connection, view):
             return recall.estimated(view, Stored(connection, view.dimension))
 
     def close(self) -> None:
@@ -340,7 +312,7 @@ class EmbeddedIndex:
         self._readers.close()
         if self._writer is not None:
             self._writer.close()
-        self._view = None
+        self._views.forget()
 
     def _require_open(self) -> None:
         if self._closed:
@@ -374,11 +346,11 @@ class EmbeddedIndex:
         return self._writer
 
     def _upkeep(self) -> Upkeep:
-        return Upkeep(folder=self._folder, connection=self._writing(), view=self._newest)
+        return Upkeep(folder=self._folder, connection=self._writing(), view=self._views.newest)
 
     def _keep_up(self, fold_chunks: int, most_chunks: int | None = AT_ONCE_CHUNKS) -> None:
         try:
-            if self._view is not None and self._view.damaged:
+            if self._views.held is not None and self._views.held.damaged:
                 self._upkeep().mend()
             self._publish(self._background.take(wait=most_chunks is None or self._upkeep().behind(fold_chunks)))
             if self._upkeep().run(fold_chunks, most_chunks):
@@ -389,7 +361,7 @@ class EmbeddedIndex:
             self._findings = (f"segments could not be written: {error}",)
 
     def _planned(self) -> Step | None:
-        with self._snapshot() as (connection, view):
+        with self._views.snapshot() as (connection, view):
             return upkeep.due(connection, view, self._fold_chunks)
 
     def _offered(self, built: Built) -> bool:
@@ -406,66 +378,6 @@ class EmbeddedIndex:
                 upkeep.publish(self._folder, self._writing(), built)
             self._upkeep().sweep()
 
-    def _newest(self) -> View:
-        with self._snapshot() as (_, view):
-            return view
-
-    @contextlib.contextmanager
-    def _snapshot(self) -> Iterator[tuple[sqlite3.Connection, View]]:
-        """A read transaction and the view of exactly its commit."""
-        for attempt in range(_ATTEMPTS):
-            with self._readers.snapshot() as connection:
-                view = self._view_of(connection, last=attempt == _ATTEMPTS - 1)
-                if view is not None:
-                    yield connection, view
-                    return
-
-    def _view_of(self, connection: sqlite3.Connection, *, last: bool) -> View | None:
-        """The view of the connection's commit; None when that has been overtaken and another try is worth it."""
-        generation = schema.generation(connection)
-        view = self._view
-        if view is not None and view.generation == generation:
-            return view
-        with self._refreshing:
-            view = self._view
-            if view is not None and view.generation == generation:
-                return view
-            if view is not None and view.generation > generation:
-                # Overtaken by another thread; at the last try the database must be an older copy of itself.
-                return self._renewed(connection, None) if last else None
-            loaded = self._renewed(connection, view)
-            if loaded.damaged and not last and self._overtaken(generation):
-                # A merge may have removed the files between the transaction's begin and now.
-                self._view = view
-                return None
-            return loaded
-
-    def _renewed(self, connection: sqlite3.Connection, before: View | None) -> View:
-        self._view = self._loader.load(connection, before)
-        return self._view
-
-    def _overtaken(self, generation: int) -> bool:
-        with self._readers.snapshot() as connection:
-            return schema.generation(connection) != generation
-
-
-def _require_sensible(k: int, mode: SearchMode) -> None:
-    if k < 1:
-        raise ConfigError(f"k = {k}: must be at least 1")
-    if mode not in get_args(SearchMode):
-        raise ConfigError(f"mode = {mode!r}: must be one of {', '.join(get_args(SearchMode))}")
-
-
-def _checked(vector: Vector | None, mode: SearchMode, dimension: int) -> Vector | None:
-    if mode == "sparse":
-        return None
-    if vector is None or vector.shape != (dimension,):
-        shape = None if vector is None else vector.shape
-        raise ConfigError(f"mode {mode!r} needs a query vector of shape ({dimension},), not {shape}")
-    if not np.isfinite(vector).all():
-        raise ConfigError("the query vector has a component that is not a number")
-    return np.ascontiguousarray(vector, np.float32)
-
 
 def stored_fingerprint(path: Path | str) -> Mapping[str, str] | None:
     """What the knowledge base in folder `path` was built with; None where there is none.
@@ -473,11 +385,3 @@ def stored_fingerprint(path: Path | str) -> Mapping[str, str] | None:
     `embedder_name` is in it if it was given. Raises Corrupt or NewerVersion. Nothing is changed.
     """
     return schema.stored_fingerprint(Path(path))
-
-
-def _create(folder: Path, fingerprint: Mapping[str, str], dimension: int, lock_timeout_s: float) -> None:
-    with translated(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with WriterLock(folder, lock_timeout_s).held():
-        if not schema.exists(folder):
-            schema.create(folder, fingerprint, dimension)

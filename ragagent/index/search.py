@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
+from ragagent.errors import ConfigError
 from ragagent.index import dense, filters, fusion, records, sparse, workers
 from ragagent.index.filters import Mask
 from ragagent.index.ranking import Ranking
@@ -160,3 +162,23 @@ def _stage(name: str, results: Ranking, row: int, detail: str) -> Stage:
         return Stage(name=name, rank=None, score=None, detail=f"not among the best {len(results)}")
     place = int(places[0])
     return Stage(name=name, rank=place + 1, score=float(results.scores[place]), detail=detail)
+
+
+def require(k: int, mode: SearchMode) -> None:
+    """Raises ConfigError for a wrong number of hits or an unknown mode."""
+    if k < 1:
+        raise ConfigError(f"k = {k}: must be at least 1")
+    if mode not in get_args(SearchMode):
+        raise ConfigError(f"mode = {mode!r}: must be one of {', '.join(get_args(SearchMode))}")
+
+
+def checked(vector: Vector | None, mode: SearchMode, dimension: int) -> Vector | None:
+    """The query vector as search takes it, float32[dimension]. Raises ConfigError for another one."""
+    if mode == "sparse":
+        return None
+    if vector is None or vector.shape != (dimension,):
+        shape = None if vector is None else vector.shape
+        raise ConfigError(f"mode {mode!r} needs a query vector of shape ({dimension},), not {shape}")
+    if not np.isfinite(vector).all():
+        raise ConfigError("the query vector has a component that is not a number")
+    return np.ascontiguousarray(vector, np.float32)

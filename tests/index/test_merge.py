@@ -62,7 +62,7 @@ def test_what_dies_while_its_segment_is_built_stays_dead(opened, folder: Path) -
     index, reader = opened(fold_chunks=100 * FOLD), opened()
     index.write(library(0, 1000))
     answers(reader)
-    with index._snapshot() as (connection, view):
+    with index._views.snapshot() as (connection, view):
         step = upkeep.due(connection, view, 1)
     assert step is not None
     built = upkeep.build(folder, step)
@@ -83,7 +83,7 @@ def test_what_dies_while_its_segment_is_built_stays_dead(opened, folder: Path) -
 def test_a_step_that_was_overtaken_is_dropped(opened, folder: Path) -> None:
     index = opened(fold_chunks=100 * FOLD)
     index.write(library(0, 400))
-    with index._snapshot() as (connection, view):
+    with index._views.snapshot() as (connection, view):
         step = upkeep.due(connection, view, 1)
     assert step is not None
     built = [upkeep.build(folder, step), upkeep.build(folder, step)]
