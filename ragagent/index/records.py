@@ -106,13 +106,13 @@ def text_of(connection: sqlite3.Connection, document: int, span: Span | None = N
     if span is None:
         rows = connection.execute("SELECT text FROM texts WHERE document = ? ORDER BY start", (document,))
         return "".join(text for (text,) in rows)
-    rows = connection.execute(
+    found = connection.execute(
         "SELECT start, text FROM texts WHERE document = ? AND start < ? AND start >="
         " (SELECT max(start) FROM texts WHERE document = ? AND start <= ?) ORDER BY start",
         (document, max(span.end, span.start + 1), document, span.start),
     ).fetchall()
-    first = rows[0][0] if rows else 0
-    return "".join(text for _, text in rows)[span.start - first : span.end - first]
+    first = found[0][0] if found else 0
+    return "".join(text for _, text in found)[span.start - first : span.end - first]
 
 
 def _whole_text(connection: sqlite3.Connection, document: int, uri: str, characters: int) -> str:
