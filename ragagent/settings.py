@@ -107,6 +107,7 @@ class RetrievalSettings:
     title_weight: float = field(default=1.0, metadata=at_least(0))
     """What a word of the title or the headings counts beside a word of the text, in the sparse search."""
     bm25: Literal["lucene", "okapi", "plus", "l"] = "lucene"
+    """The form of BM25; `ragagent.index.bm25` has the formulas."""
     k1: float = field(default=1.5, metadata=at_least(0))
     b: float = field(default=0.75, metadata=at_least(0))
 
