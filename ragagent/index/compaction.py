@@ -91,7 +91,8 @@ def _vacuum(folder: Path, connection: sqlite3.Connection, progress: Progress | N
         while left := _free_pages(connection):
             if progress is not None:
                 progress.update("compact", total - left, total)
-            connection.execute(f"PRAGMA incremental_vacuum({_STEP_PAGES})").fetchall()
+            # As a script: `execute` would stop after the first page.
+            connection.executescript(f"PRAGMA incremental_vacuum({_STEP_PAGES})")
             shorten_log(folder, connection)
             if _free_pages(connection) >= left:
                 break
