@@ -102,6 +102,12 @@ def _corrupt(folder: Path, error: Exception) -> Corrupt:
     )
 
 
+def _fault(connection: sqlite3.Connection) -> str:
+    """What SQLite finds wrong first, reading everything; empty when all is well."""
+    found = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+    return "" if found == "ok" else found
+
+
 def single(row: Sequence[Any] | None) -> Any:
     """The value of a row that is always there. Raises sqlite3.DatabaseError, which is `translated`, where it is not."""
     if row is None:
@@ -150,7 +156,14 @@ class Readers:
         try:
             with translated(self._folder):
                 connection.execute("BEGIN")
-                yield connection
+                try:
+                    yield connection
+                except (TypeError, ValueError, AttributeError, LookupError) as error:
+                    # Values of another kind than was written? Then it is the file that is at fault.
+                    fault = _fault(connection)
+                    if fault:
+                        raise sqlite3.DatabaseError(fault) from error
+                    raise
         finally:
             self._returned(connection)
 

@@ -258,7 +258,11 @@ def fingerprint(connection: sqlite3.Connection, edition: int | None = None) -> d
     """What an edition, the live one by default, was built with. Also of a database of format 1."""
     if version(connection) == 1:
         return dict(connection.execute("SELECT key, value FROM fingerprint ORDER BY key"))
-    return dict(json.loads(_of_edition(connection, "fingerprint", edition)))
+    stored = _of_edition(connection, "fingerprint", edition)
+    try:
+        return dict(json.loads(stored))
+    except (ValueError, TypeError) as error:
+        raise sqlite3.DatabaseError(f"what it was built with is damaged: {stored!r}") from error
 
 
 def dimension(connection: sqlite3.Connection, edition: int | None = None) -> int:
