@@ -89,6 +89,15 @@ def work(found: Iterable[Change]) -> Work:
     return max((change.work for change in found), default=Work.NOTHING)
 
 
+def alike(first: Mapping[str, str], second: Mapping[str, str]) -> bool:
+    """Whether the same texts have the same chunks and vectors under both; their terms may be others.
+
+    As in `changes`, a key that one of them never recorded does not differ.
+    """
+    keys = {EMBEDDER, DIMENSION, TOKENIZER, CHUNKER} & first.keys() & second.keys()
+    return all(first[key] == second[key] for key in keys)
+
+
 def after(stored: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str]:
     """What an index is built with once everything that is wanted is done."""
     return {**stored, **wanted}

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ragagent.errors import ConfigError, FingerprintMismatch
-from ragagent.index import archive, schema, store
+from ragagent.index import archive, fingerprint, schema, store
 from ragagent.index.database import Readers
 from ragagent.text.analyser import Analyser
 
 _NAME_CHARS = 200
 _AT_ONCE = 256
-_ANALYSER = "analyser"
 
 _STATE = """
 SELECT id, uri, revision FROM documents WHERE born <= {generation}
@@ -237,8 +236,7 @@ def _same_parts(connection: sqlite3.Connection, first: int, second: int) -> bool
     rows = connection.execute("SELECT id FROM editions WHERE id IN (?, ?)", (first, second)).fetchall()
     if len(rows) < 2:
         return False
-    parts = [{**schema.fingerprint(connection, one), _ANALYSER: "", schema.NAME_KEY: ""} for one in (first, second)]
-    return parts[0] == parts[1]
+    return fingerprint.alike(schema.fingerprint(connection, first), schema.fingerprint(connection, second))
 
 
 def _marks(values: Sequence[object]) -> str:

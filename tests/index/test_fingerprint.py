@@ -72,5 +72,15 @@ def test_another_embedder_cuts_again_where_the_tokenizer_was_not_recorded() -> N
     assert work({"embedder": "a", "tokenizer": "t"}, {"embedder": "b", "tokenizer": "t"}) is Work.EMBED
 
 
+@given(PARTS, PARTS)
+def test_what_makes_chunks_and_vectors_alike_leaves_nothing_to_embed_or_cut(
+    first: dict[str, str], second: dict[str, str]
+) -> None:
+    same = fingerprint.alike(first, second)
+    found = {change.key for change in fingerprint.changes(first, second)}
+    assert not (same and found & {"embedder", "dimension", "tokenizer", "chunker"})
+    assert fingerprint.alike(first, {**first, "analyser": "other", "readers": "other", "embedder_name": "other"})
+
+
 def test_every_kind_of_work_has_words_for_people() -> None:
     assert all(kind.words for kind in Work)
