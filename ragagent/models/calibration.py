@@ -1,7 +1,7 @@
 """Whether an encoder may compute in int8, and between which levels: found once for each model, on fixed texts.
 
 The levels of the default model come with the package; those of another are found when it is first opened, which
-takes as long as embedding 2,700 tokens four times, and kept in the cache folder. They depend on the model's files and
+takes about six seconds for a model of its size, and kept in the cache folder. They depend on the model's files and
 the texts alone. A model whose int8 vectors of the texts do not agree with its own float ones stays in float.
 """
 
