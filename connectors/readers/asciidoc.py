@@ -52,6 +52,7 @@ class _Walk:
         self._counters: dict[str, int] = {}
         self._quoted = False
         self._goes_on = False
+        self._in_header = False
 
     def run(self, lines: list[str]) -> None:
         place = 0
@@ -85,7 +86,7 @@ class _Walk:
         item, title = _ITEM.fullmatch(line), _BLOCK_TITLE.fullmatch(line)
         if not line.strip():
             self._end_paragraph()
-            self._goes_on = False
+            self._goes_on = self._in_header = False
         elif line.strip() == "+":
             self._end_paragraph()
             self._goes_on = bool(self._list)
@@ -94,7 +95,8 @@ class _Walk:
         elif heading:
             self._flush()
             self.builder.add("heading", one_line(_plain(heading[2])), level=len(heading[1]))
-        elif attribute and not self._paragraph:
+            self._in_header = len(heading[1]) == 1
+        elif attribute and (self._in_header or not self._paragraph):
             if len(self.attributes) < 100 and attribute[2]:
                 self.attributes[attribute[1].strip("!_").lower()] = one_line(attribute[2])[:500]
         elif item and not self._paragraph:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line
-from ragagent.connectors.readers.spreadsheet import MAX_CELLS, add_sheet, value_text
+from ragagent.connectors.readers.spreadsheet import add_sheet, value_text
 from ragagent.connectors.readers.xml_tree import local, own_text, parse_xml
 from ragagent.connectors.readers.zipped import check_zip, read_entry
 from ragagent.errors import EncryptedDocument, ReadError, TooLarge
@@ -25,6 +25,9 @@ _PRESENTATION = f"{{{_NS}presentation:1.0}}"
 _SKIPPED = frozenset({"tracked-changes", "annotation", "forms", "sequence-decls", "event-listeners", "scripts"})
 _INLINE_BLOCKS = frozenset({"note", "frame", "custom-shape", "text-box", "annotation", "table"})
 _FURNITURE = frozenset({"date-time", "footer", "header", "page-number"})
+MAX_CELLS = 5_000_000
+"""Cells of one table, repeated ones counted as often as they are repeated."""
+
 _MAX_REPEATS = 1_000
 
 
@@ -40,7 +43,8 @@ def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
     builder = TextBuilder(max_chars=limits.max_text_chars)
     content = body[0]
     if local(content) == "spreadsheet":
-        _Sheets(builder).run(content)
+        for table in content.iter(f"{_TABLE}table"):
+            add_sheet(builder, table.get(f"{_TABLE}name") or "", _table(table, _value))
     else:
         _Walk(builder, limits).run(content)
     title, metadata = _metadata(data) if "meta.xml" in names else ("", {})
@@ -72,7 +76,7 @@ class _Walk:
             elif tag == "list":
                 self._list(child)
             elif tag == "table":
-                self._builder.rows([one_line(_all_text(cell)) for cell in cells] for cells in _table(child))
+                self._builder.rows(_table(child, _shown))
             elif tag == "page":
                 self._page(child)
             elif tag == "notes":
@@ -160,15 +164,15 @@ def _all_text(node: Any) -> str:
     return "\n".join(filter(None, map(_line, found))) if found else own_text(node)
 
 
-def _table(table: Any) -> Iterator[list[Any]]:
-    """The cells of each row; repeated ones are said as often as they stand there, up to a bound."""
+def _table(table: Any, say: Callable[[Any], str]) -> Iterator[list[str]]:
+    """The cells of each row, said once each; repeated ones come as often as they stand there, up to a bound."""
     held = 0
     for line in _rows(table):
-        cells: list[Any] = []
+        cells: list[str] = []
         for cell in line:
             if local(cell) in {"table-cell", "covered-table-cell"}:
-                cells.extend([cell] * min(_count(cell.get(f"{_TABLE}number-columns-repeated")), _MAX_REPEATS))
-        while cells and not len(cells[-1]) and cells[-1].get(f"{_OFFICE}value") is None:
+                cells.extend([say(cell)] * min(_count(cell.get(f"{_TABLE}number-columns-repeated")), _MAX_REPEATS))
+        while cells and not cells[-1]:
             cells.pop()
         times = _count(line.get(f"{_TABLE}number-rows-repeated")) if cells else 1
         for _ in range(min(times, _MAX_REPEATS)):
@@ -186,16 +190,8 @@ def _rows(table: Any) -> Iterator[Any]:
             yield from _rows(child)
 
 
-class _Sheets:
-    """The sheets of a spreadsheet, by the values of their cells rather than by how they are shown."""
-
-    def __init__(self, builder: TextBuilder) -> None:
-        self._builder = builder
-
-    def run(self, content: Any) -> None:
-        for table in content.iter(f"{_TABLE}table"):
-            rows = ([_value(cell) for cell in cells] for cells in _table(table))
-            add_sheet(self._builder, table.get(f"{_TABLE}name") or "", rows)
+def _shown(cell: Any) -> str:
+    return one_line(_all_text(cell))
 
 
 def _value(cell: Any) -> str:
@@ -204,10 +200,10 @@ def _value(cell: Any) -> str:
         try:
             return value_text(float(cell.get(f"{_OFFICE}value") or ""))
         except ValueError:
-            return one_line(_all_text(cell))
+            return _shown(cell)
     if kind == "date":
         return one_line((cell.get(f"{_OFFICE}date-value") or "").removesuffix("T00:00:00").replace("T", " "))
-    return one_line(_all_text(cell)) if len(cell) else ""
+    return _shown(cell) if len(cell) else ""
 
 
 def _count(text: str | None) -> int:

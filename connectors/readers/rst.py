@@ -30,6 +30,7 @@ _SETTINGS = {
 _ROLE = re.compile(r":[\w:.+-]{1,60}:`([^`]{1,500})`")
 _TARGET = re.compile(r"\s*<[^<>]{1,300}>$")
 _OPTIONS = re.compile(r"(?:[ \t]+:[\w-]{1,60}:[^\n]*\n)*")
+_EMPTY_DIRECTIVES = ("toctree", "raw", "include", "contents", "image", "csv-table", "automodule", "autoclass")
 _SKIPPED = frozenset(
     {"comment", "substitution_definition", "target", "raw", "pending", "image", "meta", "docinfo", "decoration"}
 )
@@ -112,7 +113,7 @@ class _Walk:
             rest = dedent(_OPTIONS.sub("", rest, count=1)).strip("\n")
             if "code" in name:
                 self._builder.add("code", rest)
-            elif "toctree" not in name:
+            elif not any(word in name for word in _EMPTY_DIRECTIVES):
                 self._builder.add("paragraph", f"{argument.strip()}\n{_plain(rest)}")
 
 

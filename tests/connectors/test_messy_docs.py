@@ -13,7 +13,26 @@ import pytest
 from ragagent.connectors.readers import read_document
 from ragagent.errors import EmptyDocument, EncryptedDocument, ReadError, UnsupportedFormat
 
-READ = {"pdf", "docx", "html", "md", "txt", "csv", "asciidoc", "latex", "webvtt", "py", "ndjson", "ipynb"}
+READ = {
+    "pdf",
+    "docx",
+    "html",
+    "md",
+    "txt",
+    "csv",
+    "asciidoc",
+    "latex",
+    "webvtt",
+    "py",
+    "ndjson",
+    "ipynb",
+    "json",
+    "xml",
+}
+READ |= {"xlsx", "xls", "pptx", "eml", "email", "msg", "jats", "uspto", "odf", "odt", "epub", "rst", "rtf", "tsv", "go"}
+LEAST_RECALL = {"pdf": 0.9, "docx": 0.9, "html": 0.9, "md": 0.9, "csv": 0.98, "jats": 0.95, "uspto": 0.95}
+LEAST_RECALL |= {"latex": 0.95, "webvtt": 0.98, "odf": 0.9, "pptx": 0.9, "asciidoc": 0.8, "xlsx": 0.7}
+"""Of asciidoc the attributes go to the metadata; of xlsx the expected texts say merged cells and charts again."""
 STATEMENTS = (
     "Total net sales",
     "Gross margin",
@@ -64,7 +83,7 @@ def test_files_in_good_order_are_read(messy: list[dict[str, Any]]) -> None:
 
 def test_formats_without_a_reader_are_named(messy: list[dict[str, Any]]) -> None:
     for row in messy:
-        if row["kind"] in {"pptx", "xlsx", "epub", "odt", "doc", "ppt", "xls", "msg", "bin"} and row["error"]:
+        if row["kind"] in {"doc", "ppt", "pages", "bin", "zip"} and row["error"]:
             assert isinstance(row["error"], UnsupportedFormat | EncryptedDocument)
 
 
@@ -75,13 +94,13 @@ def test_no_reader_fails_in_an_unforeseen_way(messy: list[dict[str, Any]]) -> No
 def test_few_words_are_lost(messy: list[dict[str, Any]]) -> None:
     recalls: dict[str, list[float]] = defaultdict(list)
     for row in messy:
-        if row["text"] and row["expected"] and row["kind"] in {"pdf", "docx", "html", "md"}:
+        if row["text"] and row["expected"] and row["kind"] in LEAST_RECALL:
             expected = _words(row["expected"])
             recalls[row["kind"]].append((expected & _words(row["text"])).total() / max(1, expected.total()))
     means = {kind: sum(values) / len(values) for kind, values in recalls.items()}
     print({kind: f"{mean:.3f} of {len(recalls[kind])}" for kind, mean in means.items()})
-    assert set(means) == {"pdf", "docx", "html", "md"}
-    assert min(means.values()) >= 0.9
+    assert set(means) == set(LEAST_RECALL)
+    assert {kind: mean for kind, mean in means.items() if mean < LEAST_RECALL[kind]} == {}
 
 
 def test_figures_of_filings_stand_on_the_line_of_their_label(shared_data: Path) -> None:
