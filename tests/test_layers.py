@@ -34,7 +34,7 @@ LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}
 
 # Each engine is imported by its owners alone, so that replacing it touches one place.
 OWNERS = {
-    "faiss": {"ragagent.index.dense", "ragagent.eval.perf"},
+    "faiss": {"ragagent.index.dense", "ragagent.index.vectors", "ragagent.eval.perf"},
     "sqlite3": {"ragagent.index", "ragagent.agent.graph", "ragagent.agent.checkpoints"},
     "llama_cpp": {
         "ragagent.models.llama_worker",
