@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ragagent.index import codes, postings, segments
+from ragagent.index import codes, ids, postings, segments
 from ragagent.index.codes import Codes
+from ragagent.index.ids import Packed
 from ragagent.index.postings import Postings
 from ragagent.index.vectors import Loaded
 
@@ -32,7 +33,7 @@ class Block:
     rows: npt.NDArray[np.int64]
     documents: npt.NDArray[np.int64]
     embeddings: npt.NDArray[np.int64]
-    ids: npt.NDArray[np.bytes_]
+    ids: npt.NDArray[np.bytes_] | Packed
     lengths: npt.NDArray[np.uint32]
     terms: tuple[int, int]
     postings: Postings
@@ -161,10 +162,15 @@ def _dense(block: Block) -> dict[str, npt.NDArray[Any]]:
         "rows": block.rows,
         "documents": block.documents,
         "embeddings": block.embeddings,
-        "ids": block.ids,
+        **_ids(block.ids[:]),
         "bits": block.codes.bits,
         "nibbles": block.codes.nibbles,
     }
+
+
+def _ids(every: npt.NDArray[np.bytes_]) -> dict[str, npt.NDArray[Any]]:
+    digits = ids.packed(every)
+    return {"ids": every} if digits is None else {"digits": digits}
 
 
 def _sparse(block: Block) -> dict[str, npt.NDArray[Any]]:
@@ -182,7 +188,7 @@ def _block(dense: Mapping[str, npt.NDArray[Any]], sparse: Mapping[str, npt.NDArr
         rows=dense["rows"],
         documents=dense["documents"],
         embeddings=dense["embeddings"],
-        ids=dense["ids"],
+        ids=Packed(dense["digits"]) if "digits" in dense else dense["ids"],
         lengths=sparse["lengths"],
         terms=(head, body),
         postings=Postings.from_arrays(named),

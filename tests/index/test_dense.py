@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragagent.errors import Corrupt
-from ragagent.index import block, checksums, codes, dense, recall, schema
+from ragagent.index import block, checksums, codes, dense, ids, recall, schema
 from ragagent.index.block import Block, Part, whole
 from ragagent.index.dense import EXACT_CHUNKS
 from ragagent.index.postings import build
@@ -224,11 +224,28 @@ def test_a_file_holds_a_block_bit_for_bit(tmp_path: Path, count: int) -> None:
     read = block.read(tmp_path, written.dense, written.sparse, 16)
     assert read is not None
     for name in ("rows", "documents", "embeddings", "ids", "lengths"):
-        np.testing.assert_array_equal(getattr(read, name), getattr(made, name))
+        np.testing.assert_array_equal(getattr(read, name)[:], getattr(made, name)[:])
     np.testing.assert_array_equal(read.codes.bits, made.codes.bits)
     np.testing.assert_array_equal(read.codes.nibbles, made.codes.nibbles)
     assert block.read(tmp_path, written.dense, written.sparse, 500) is None
     assert sum(file.stat().st_size for file in (tmp_path / "segments").iterdir()) == written.size
+
+
+@given(
+    names=st.lists(st.text("0123456789abcdef", min_size=4, max_size=4), min_size=1),
+    odd=st.sampled_from(["", "A1b2", "xyz", "abc", "abcdef"]),
+    data=st.data(),
+)
+def test_ids_that_are_digests_are_kept_in_half_the_room_and_come_back(names: list[str], odd: str, data) -> None:
+    plain = np.array([name.encode() for name in [*names, *([odd] if odd else [])]])
+    digits = ids.packed(plain)
+    assert (digits is None) == bool(odd)
+    if digits is not None:
+        assert digits.nbytes * 2 == plain.nbytes
+        which = np.array(data.draw(st.lists(st.integers(0, len(names) - 1))), np.int64)
+        keep = np.array(data.draw(st.lists(st.booleans(), min_size=len(names), max_size=len(names))), np.bool_)
+        for places in (which, keep, slice(None)):
+            assert ids.Packed(digits)[places].tolist() == plain[places].tolist()
 
 
 def test_an_index_knows_its_own_recall(many: Many) -> None:

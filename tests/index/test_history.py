@@ -295,6 +295,6 @@ def _rows(index: EmbeddedIndex) -> dict[str, int]:
         rows = {
             bytes(key).decode(): int(row)
             for part in view.parts
-            for key, row in zip(part.block.ids, part.block.rows, strict=True)
+            for key, row in zip(part.block.ids[:], part.block.rows, strict=True)
         }
     return {hit.text: rows[hit.chunk.id] for hit in hits}
