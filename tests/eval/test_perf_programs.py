@@ -61,3 +61,11 @@ def test_readers_beside_a_writer_see_nothing_torn() -> None:
     assert (found["torn"], found["errors"]) == (0, 0)
     assert found["commits"] > 0
     assert found["reads"] > 0
+
+
+def test_queries_do_not_notice_a_migration_that_is_killed_resumed_and_rolled_back() -> None:
+    found = _run("migration", "--chunks", "300", "--target", "hash-32")
+    assert found["failed_or_mixed"] == 0
+    assert found["queries"] > 0
+    assert found["resumed"]["resumed"] >= found["killed_after_documents"] > 0
+    assert found["rolled_back"]["documents"] == 20
