@@ -2,7 +2,8 @@
 
     python -m ragagent.eval.perf.readers --readers 8 --seconds 60
 
-The readers search all the time. The run is cut into turns, with and without the writer, so that a drift of the machine
+The readers search all the time. The writer replaces four documents of five chunks five times a second, about as many
+chunks as the default model embeds in that time on two cores; `--pause 0` lets it write all the time. The run is cut into turns, with and without the writer, so that a drift of the machine
 meets both alike. Every text carries the number of the version of its document, and the title of the document the same:
 each hit is held against that, and its document is read and held against the hit's place in it, unless it has been
 replaced meanwhile. A hit that mixes two versions is a torn read; it and every error ends up in the line that is
@@ -36,7 +37,8 @@ DIMENSION = 384
 CHUNKS = 5
 WORDS = 60
 TURN_S = 5.0
-PAUSE_S = 0.05
+PAUSE_S = 0.2
+REPLACED = 4
 _MODES = ("hybrid", "sparse", "dense")
 
 
@@ -116,7 +118,7 @@ def _search(index: EmbeddedIndex, rng: random.Random, numbers: np.random.Generat
     return index.search(text, _vectors(numbers, 1)[0], k=10, mode=rng.choice(_MODES))  # type: ignore[arg-type]
 
 
-def write(folder: str, documents: int, orders: Connection) -> None:
+def write(folder: str, documents: int, pause_s: float, orders: Connection) -> None:
     """The writer process: for each number of seconds it is sent, replaces documents; sends how many commits it made."""
     rng, version = random.Random(0), 1
     with open_index(Path(folder)) as index:
@@ -125,22 +127,24 @@ def write(folder: str, documents: int, orders: Connection) -> None:
             commits, until = 0, time.perf_counter() + seconds
             while time.perf_counter() < until:
                 version += 1
-                index.write([entry(rng.randrange(documents), version) for _ in range(2)])
+                index.write([entry(rng.randrange(documents), version) for _ in range(REPLACED)])
                 commits += 1
-                time.sleep(PAUSE_S)
+                time.sleep(pause_s)
             orders.send(commits)
 
 
-def run(folder: Path, *, readers: int, seconds: float, documents: int, turn_s: float) -> dict[str, object]:
+def run(
+    folder: Path, *, readers: int, seconds: float, documents: int, turn_s: float, pause_s: float
+) -> dict[str, object]:
     """The figures of a run: reads a second of each kind of turn, torn reads, errors, commits."""
     context = multiprocessing.get_context("spawn")
     with contextlib.ExitStack() as stack:
         reading = [_started(stack, context, read, str(folder), seed) for seed in range(readers)]
-        writing = _started(stack, context, write, str(folder), documents)
+        writing = _started(stack, context, write, str(folder), documents, pause_s)
         for one in (*reading, writing):
             one.recv()
         turns: dict[bool, list[Turn]] = {True: [], False: []}
-        commits = 0
+        commits, seconds_written = 0, 0.0
         for number in range(max(round(seconds / turn_s), 2)):
             # without, with, with, without: neither is always the later one.
             with_writer = number % 4 in (1, 2)
@@ -148,9 +152,10 @@ def run(folder: Path, *, readers: int, seconds: float, documents: int, turn_s: f
                 one.send(turn_s)
             turns[with_writer] += [one.recv() for one in reading]
             commits += writing.recv() if with_writer else 0
+            seconds_written += turn_s if with_writer else 0
         for one in (*reading, writing):
             one.send(0)
-    return _figures(turns, commits)
+    return _figures(turns, commits, seconds_written)
 
 
 def _started(stack: contextlib.ExitStack, context: multiprocessing.context.SpawnContext, *call: object) -> Connection:
@@ -163,7 +168,7 @@ def _started(stack: contextlib.ExitStack, context: multiprocessing.context.Spawn
     return ours
 
 
-def _figures(turns: dict[bool, list[Turn]], commits: int) -> dict[str, object]:
+def _figures(turns: dict[bool, list[Turn]], commits: int, seconds_written: float) -> dict[str, object]:
     rates = {kind: sum(one.reads / one.seconds for one in found) for kind, found in turns.items()}
     readers = {kind: len(found) for kind, found in turns.items()}
     without, beside = (rates[kind] / max(readers[kind], 1) for kind in (False, True))
@@ -174,6 +179,7 @@ def _figures(turns: dict[bool, list[Turn]], commits: int) -> dict[str, object]:
         "kept": round(beside / without, 3),
         "reads": sum(one.reads for one in everything),
         "commits": commits,
+        "chunks_written_per_second": round(commits * REPLACED * CHUNKS / max(seconds_written, 1e-9), 1),
         "torn": sum(one.torn for one in everything),
         "errors": len(errors),
         "first_errors": errors[:3],
@@ -187,6 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--documents", type=int, default=2000)
     parser.add_argument("--turn", type=float, default=TURN_S, help="seconds of a turn with or without the writer")
+    parser.add_argument("--pause", type=float, default=PAUSE_S, help="seconds that the writer rests after a commit")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "kb"
@@ -194,7 +201,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for start in range(0, given.documents, 500):
                 index.write([entry(number, 1) for number in range(start, min(start + 500, given.documents))])
         figures = run(
-            folder, readers=given.readers, seconds=given.seconds, documents=given.documents, turn_s=given.turn
+            folder,
+            readers=given.readers,
+            seconds=given.seconds,
+            documents=given.documents,
+            turn_s=given.turn,
+            pause_s=given.pause,
         )
     question = "Reads a second with and without a writer, and whether any was torn"
     record = {"question": question, "readers": given.readers, "chunks": given.documents * CHUNKS, **figures}
