@@ -3,11 +3,11 @@
     python -m ragagent.eval.perf.readers --readers 8 --seconds 60
 
 The readers search all the time. The writer replaces four documents of five chunks five times a second, about as many
-chunks as the default model embeds in that time on two cores; `--pause 0` lets it write all the time. The run is cut into turns, with and without the writer, so that a drift of the machine
-meets both alike. Every text carries the number of the version of its document, and the title of the document the same:
-each hit is held against that, and its document is read and held against the hit's place in it, unless it has been
-replaced meanwhile. A hit that mixes two versions is a torn read; it and every error ends up in the line that is
-printed, and in the exit code.
+chunks as the default model embeds in that time on two cores; `--pause 0` lets it write all the time. The run is cut
+into turns, with and without the writer, so that a drift of the machine meets both alike. Every text carries the number
+of the version of its document, and the title of the document the same: each hit is held against that, and its document
+is read and held against the hit's place in it, unless it has been replaced meanwhile. A hit that mixes two versions is
+a torn read; it and every error ends up in the line that is printed, and in the exit code.
 """
 
 from __future__ import annotations
