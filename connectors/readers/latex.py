@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -184,6 +185,8 @@ def _converter() -> Any:
     """pylatexenc's conversion, but for references and citations, whose keys are kept in brackets."""
     from pylatexenc.latex2text import LatexNodes2Text, MacroTextSpec, get_default_latex_context_db
 
+    # What pylatexenc complains about goes to whoever listens to its logger, and not to the terminal.
+    logging.getLogger("pylatexenc").addHandler(logging.NullHandler())
     commands = get_default_latex_context_db()
     keyed = ("cite", "citep", "citet", "ref", "eqref", "autoref", "cref", "Cref", "pageref")
     own = [MacroTextSpec(name, simplify_repl=lambda node: f"[{_argument(node)}]") for name in keyed]

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
+from zipfile import BadZipFile
 
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line
 from ragagent.connectors.readers.spreadsheet import value_text
@@ -33,7 +34,7 @@ def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
     try:
         deck = pptx.Presentation(io.BytesIO(data))
         slides = list(deck.slides)
-    except (PythonPptxError, KeyError, ValueError, AttributeError) as error:
+    except (PythonPptxError, SyntaxError, BadZipFile, KeyError, ValueError, AttributeError) as error:
         raise ReadError(f"the presentation is damaged: {error}") from error
     if len(slides) > limits.max_pages:
         raise TooLarge(f"{len(slides)} slides; at most {limits.max_pages} are read (setting ingest.max_pages)")

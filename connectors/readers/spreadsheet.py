@@ -7,7 +7,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line
@@ -110,7 +110,7 @@ def _check_xlsx(data: bytes, limits: IngestSettings) -> str:
             used.update(_REFERENCE.findall(content))
         elif b"sst" in content[:2000]:
             starts = [match.start() for match in _STRING.finditer(content)]
-            lengths = [end - start for start, end in zip(starts, [*starts[1:], len(content)], strict=True)]
+            lengths = [end - start for start, end in pairwise([*starts, len(content)])]
         if cells > MAX_CELLS:
             _refuse(cells)
     chars = sum(count * lengths[int(place)] for place, count in used.items() if int(place) < len(lengths))

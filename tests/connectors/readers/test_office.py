@@ -81,6 +81,12 @@ def test_a_sheet_that_spans_all_cells_is_refused_before_it_is_held(old: bytes, n
         _read(_changed(data, "xl/worksheets/sheet1.xml", old, new), "a.xlsx")
 
 
+def test_a_list_of_shared_texts_may_be_empty() -> None:
+    data = _changed(_xlsx({"A": {(0, 0): 7, (1, 1): "x"}}), "xl/sharedStrings.xml", b"<si><t>x</t></si>", b"")
+    data = _changed(data, "xl/worksheets/sheet1.xml", b'<c r="B2" t="s"><v>0</v></c>', b"")
+    assert "7" in _read(data, "a.xlsx").text
+
+
 def test_a_declared_size_that_the_cells_do_not_fill_is_harmless() -> None:
     data = _xlsx({"A": {(0, 0): "here", (1, 1): 2}})
     data = _changed(data, "xl/worksheets/sheet1.xml", b'ref="A1:B2"', b'ref="A1:XFD1048576"')
