@@ -50,7 +50,7 @@ def test_the_wheel_installs_one_top_level_name(wheel_names: list[str]) -> None:
 
 def test_the_wheel_holds_every_module_prompt_and_data_file(wheel_names: list[str]) -> None:
     for folder, inside in FOLDERS.items():
-        for pattern in ("*.py", "*.md", "*.toml", "*.json", "*.c", "py.typed"):
+        for pattern in ("*.py", "*.md", "*.toml", "*.json", "*.npz", "*.c", "py.typed"):
             for file in (ROOT / folder).rglob(pattern):
                 assert f"{inside}/{file.relative_to(ROOT / folder).as_posix()}" in wheel_names
 
