@@ -62,7 +62,7 @@ def read_entries(data: bytes, names: Iterable[str]) -> Iterator[tuple[str, bytes
                 yield name, archive.read(name)
     except KeyError as error:
         raise ReadError(f"the container lacks a part: {error}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
         raise ReadError(f"a part of the container is damaged: {error}") from error
 
 

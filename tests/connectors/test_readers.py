@@ -223,7 +223,7 @@ def test_plain_text_is_cut_into_paragraphs_and_cleaned() -> None:
 
 
 def test_code_and_tables_are_known_by_their_names() -> None:
-    assert {kind for kind, _ in _blocks(_read("def f():\n    return 1\n\n\nx = 2\n", "a.py"))} == {"code"}
+    assert {kind for kind, _ in _blocks(_read("def f():\n    return 1\n\n\nx = 2\n", "a.py"))} == {"heading", "code"}
     assert _blocks(_read("a,b\n1,2\n", "a.csv")) == [("table", "a | b\n1 | 2")]
 
 
