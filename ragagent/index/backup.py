@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import os
 import re
 import shutil
 import sqlite3
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -32,6 +34,12 @@ _FORMAT = 1
 _PAGES = 1024
 _PIECE = 1 << 20
 _LEVEL = 1
+# What zipfile raises, depending on where the damage is: a flipped bit may name another compression, ask for a password
+# or point before the beginning of the file.
+_UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, KeyError, RuntimeError, ValueError, OverflowError, OSError),
+)
 _MEMBER = re.compile(rf"{re.escape(FILE_NAME)}|{segments.FOLDER}/[0-9a-f]+\.[a-z]+")
 
 
@@ -185,7 +193,7 @@ def _unpack(file: Path, into: Path, progress: Progress | None) -> dict[str, int]
 def _reading(file: Path) -> Iterator[None]:
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError) as error:
+    except _UNREADABLE as error:
         raise Corrupt(f"{file}: not a whole backup of a knowledge base ({error}); use another one") from error
 
 
