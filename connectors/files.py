@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ragagent.connectors.ignore import Ignore, matcher
-from ragagent.connectors.readers import read_document
 from ragagent.errors import ConfigError, ConnectorError, ReadError, TooLarge
-from ragagent.protocols import SourceItem
+from ragagent.protocols import Fetched, SourceItem
 from ragagent.settings import IngestSettings
-from ragagent.types import Document, Failure
+from ragagent.types import Failure
 
 _READS = 3
 _KINDS = (
@@ -76,18 +75,17 @@ class FilesConnector:
         else:
             yield _item(self._root, found)
 
-    def load(self, item: SourceItem) -> Document:
-        """The document of a file below the root. Raises ReadError, TooLarge, UnsupportedFormat, EmptyDocument, ..."""
+    def fetch(self, item: SourceItem) -> Fetched:
+        """The bytes of a file below the root. Raises ReadError, or TooLarge."""
         path = file_path(item.uri)
         real = os.path.realpath(path)
         if real != self._root and not real.startswith(self._root.rstrip(os.sep) + os.sep):
             raise ReadError("it leads out of the folder that was given")
         data, modified = _read(real, self._settings.max_file_bytes)
-        return read_document(
-            data,
+        return Fetched(
             uri=item.uri,
             name=os.path.basename(path),
-            settings=self._settings,
+            content=data,
             metadata={"modified": datetime.fromtimestamp(modified, UTC).date().isoformat()},
         )
 

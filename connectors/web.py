@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from ragagent.connectors.readers import read_document
 from ragagent.errors import ConnectorError, ReadError, TooLarge
-from ragagent.protocols import SourceItem
+from ragagent.protocols import Fetched, SourceItem
 from ragagent.settings import IngestSettings
-from ragagent.types import Document, Failure
+from ragagent.types import Failure
 
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -38,7 +37,8 @@ class WebPageConnector:
         allow_private: bool = False,
         timeout_s: float = 30.0,
     ) -> None:
-        self._url = url.partition("#")[0]
+        # What is inside a document is named after `!/`, so no address of an item may hold that.
+        self._url = url.partition("#")[0].replace("!/", "%21/")
         self._settings = settings or IngestSettings()
         self._allow_private = allow_private
         self._timeout_s = timeout_s
@@ -54,21 +54,21 @@ class WebPageConnector:
         """The one page; it is not fetched yet."""
         yield SourceItem(uri=self._url, stamp="")
 
-    def load(self, item: SourceItem) -> Document:
-        """Fetches the page and reads it. Raises ReadError with what the server, or the network, said."""
-        url, media_type, data = self._fetch(item.uri)
+    def fetch(self, item: SourceItem) -> Fetched:
+        """The page as it is now. Raises ReadError with what the server, or the network, said."""
+        url, media_type, data = self._follow(item.uri)
         name = urlsplit(url).path.rstrip("/").rpartition("/")[2]
         if not name.endswith(_EXTENSIONS.get(media_type, "")):
             name += _EXTENSIONS[media_type]
-        return read_document(
-            data,
+        return Fetched(
             uri=item.uri,
             name=name or urlsplit(url).hostname or url,
-            settings=self._settings,
+            content=data,
+            media_type=media_type,
             metadata={"url": url},
         )
 
-    def _fetch(self, url: str) -> tuple[str, str, bytes]:
+    def _follow(self, url: str) -> tuple[str, str, bytes]:
         """The final address, the stated media type and the body."""
         import httpx
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -39,8 +40,28 @@ class SourceItem:
     size_bytes: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """What a source holds for one item, not read yet.
+
+    `content` is the bytes, or a local file that need not be copied. `name` tells the format where the bytes do not;
+    `media_type` is what the source says it is, `title` and `metadata` what it knows beside the content.
+    """
+
+    uri: str
+    name: str
+    content: bytes | Path
+    media_type: str = ""
+    title: str = ""
+    metadata: Metadata = field(default_factory=dict, hash=False)
+    acl: tuple[str, ...] = ()
+
+
 class Connector(Protocol):
-    """A place documents come from: enumerate cheaply, then load one by one."""
+    """A place documents come from: enumerate cheaply, then fetch one by one; reading is done elsewhere.
+
+    The uri of an item holds no `!/`, which parts what is inside an item from it (`ragagent.types.inner_uri`).
+    """
 
     @property
     def source(self) -> str:
@@ -54,8 +75,11 @@ class Connector(Protocol):
         """
         ...
 
-    def load(self, item: SourceItem) -> Document:
-        """The document of one item. Raises ReadError (or a kind of it) when it cannot be read."""
+    def fetch(self, item: SourceItem) -> Fetched | Document:
+        """The content of one item, or its document where the source holds texts and no files.
+
+        Raises ReadError (or a kind of it) when it cannot be had.
+        """
         ...
 
 
@@ -283,6 +307,7 @@ __all__ = [
     "Connector",
     "Embedder",
     "Entry",
+    "Fetched",
     "Index",
     "IndexStatus",
     "KnownDocument",

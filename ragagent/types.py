@@ -37,6 +37,19 @@ def digest(*parts: str | bytes) -> str:
     return state.hexdigest()
 
 
+_INSIDE = "!/"
+
+
+def inner_uri(uri: str, path: str) -> str:
+    """The uri of what stands at `path` inside the document of `uri`: an attachment, a member of an archive."""
+    return uri + _INSIDE + path
+
+
+def root_uri(uri: str) -> str:
+    """The uri of the item at its source that the document of `uri` came in with: its own, unless it was inside."""
+    return uri.partition(_INSIDE)[0]
+
+
 class Span(NamedTuple):
     """A half-open range of character offsets into a document's text: `text[span.start:span.end]`."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -40,8 +41,9 @@ from ragagent.connectors.readers import (
 from ragagent.connectors.readers.detect import PLAIN, media_type
 from ragagent.connectors.readers.parsed import Parsed, readable
 from ragagent.errors import EmptyDocument, ReadError, TooLarge, UnsupportedFormat
+from ragagent.protocols import Fetched
 from ragagent.settings import IngestSettings
-from ragagent.types import Document, Metadata
+from ragagent.types import Document, Failure, Metadata
 
 FINGERPRINT = "readers-2"
 """Changes when the same bytes may give another text."""
@@ -87,6 +89,28 @@ _FORMATS = (
     "text, Markdown, HTML, PDF, Word, Excel, PowerPoint and OpenDocument files, e-mail, EPUB, RTF, CSV, JSON, XML, "
     "notebooks, subtitles, reStructuredText, AsciiDoc, LaTeX and source code"
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What became of one item: its document, the documents inside it, and what was left out of them.
+
+    `children` have uris made by `ragagent.types.inner_uri`; `failures` name parts that could not be read, by such
+    uris; `notes` say in words what was done in an unusual way, or left out.
+    """
+
+    document: Document
+    children: tuple[Document, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def read(fetched: Fetched, *, settings: IngestSettings) -> Reading:
+    """The documents in what a connector fetched. Raises ReadError or a kind of it, whatever the bytes are."""
+    document = read_document(
+        fetched.content, uri=fetched.uri, name=fetched.name, settings=settings, metadata=fetched.metadata
+    )
+    return Reading(document=replace(document, title=fetched.title or document.title, acl=fetched.acl, revision=""))
 
 
 def read_document(

@@ -16,18 +16,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from ragagent.connectors import open_connector
+from ragagent.connectors.readers import Reading
 from ragagent.errors import ConnectorError, FingerprintMismatch
 from ragagent.index import fingerprint as fingerprints
 from ragagent.index.editions import Edition, Shadow, Unbuilt
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.index.fingerprint import Change, Work
-from ragagent.ingest import chunking, parts
+from ragagent.ingest import chunking, loading, parts
 from ragagent.ingest.pipeline import DOCUMENTS_SOURCE, MAX_BATCH_DOCUMENTS
 from ragagent.protocols import Connector, Embedder, Entry, KnownDocument, Progress, SourceItem
 from ragagent.settings import Settings
 from ragagent.text.analyser import Analyser
 from ragagent.trace import Trace
-from ragagent.types import Chunk, Document, Failure, Vector
+from ragagent.types import Chunk, Document, Failure, Vector, root_uri
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +226,8 @@ class _Sources:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._listed: dict[str, tuple[Connector, Mapping[str, SourceItem]] | ConnectorError] = {}
+        # Documents inside one item come one after another, in the order of uri; the item is read once for them.
+        self._read: tuple[SourceItem, Reading] | None = None
 
     def load(self, known: KnownDocument) -> tuple[Document, str]:
         """The document and its stamp. Raises ConnectorError when it, or its whole source, cannot be reached."""
@@ -234,9 +237,16 @@ class _Sources:
         if isinstance(listed, ConnectorError):
             raise listed
         connector, items = listed
-        if known.uri not in items:
+        item = items.get(root_uri(known.uri))
+        if item is None:
             raise ConnectorError("it is no longer at its source")
-        return connector.load(items[known.uri]), items[known.uri].stamp
+        if self._read is None or self._read[0] != item:
+            self._read = item, loading.load(connector, item, self._settings.ingest)
+        reading = self._read[1]
+        for document in (reading.document, *reading.children):
+            if document.uri == known.uri:
+                return document, item.stamp
+        raise ConnectorError("it is no longer inside its source")
 
     def _list(self, source: str) -> tuple[Connector, Mapping[str, SourceItem]] | ConnectorError:
         try:

@@ -14,12 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from ragagent.errors import ReadError
-from ragagent.ingest import chunking, parts
+from ragagent.ingest import chunking, loading, parts
 from ragagent.ingest.plan import plan
 from ragagent.protocols import Connector, Embedder, Entry, Index, KnownDocument, Progress, SourceItem
 from ragagent.settings import Settings
 from ragagent.trace import Trace
-from ragagent.types import Chunk, Document, Failure, IngestReport, Vector
+from ragagent.types import Chunk, Document, Failure, IngestReport, Vector, digest, root_uri
 
 DOCUMENTS_SOURCE = "documents:"
 MAX_BATCH_DOCUMENTS = 256
@@ -27,11 +27,12 @@ MAX_BATCH_DOCUMENTS = 256
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Loaded:
-    """A document as it came from its source, before any work on it."""
+    """A document as it came from its source, before any work on it; `stale` are ids that go when it comes."""
 
     document: Document
     source: str
     stamp: str
+    stale: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,7 @@ class Pipeline:
             steps = plan(connector, known)
             event.update(fresh=len(steps.fresh), unchanged=steps.unchanged, gone=len(steps.gone))
         looked_at = IngestReport(unchanged=steps.unchanged, failed=len(steps.failures), failures=steps.failures)
-        brought = list(self._commit_all(self._load(connector, steps.fresh), known))
+        brought = list(self._commit_all(self._load(connector, steps.fresh, known), known))
         removed = len(steps.gone) if prune else 0
         if removed:
             self._index.write(remove=steps.gone)
@@ -85,15 +86,24 @@ class Pipeline:
         parts.require(self._index.status().fingerprint, self._built_with)
         return _total(self._commit_all(self._given(documents), self._index.known()), removed=0, begin=begin)
 
-    def _load(self, connector: Connector, items: Sequence[SourceItem]) -> Iterator[_Loaded | Failure]:
+    def _load(
+        self, connector: Connector, items: Sequence[SourceItem], known: Mapping[str, KnownDocument]
+    ) -> Iterator[_Loaded | Failure]:
+        inside = _inside(known.values())
         for done, item in enumerate(items):
             self._report("read", done, len(items), item.uri)
             try:
-                document = connector.load(item)
+                reading = loading.load(connector, item, self._settings.ingest)
             except ReadError as error:
                 yield Failure(uri=item.uri, reason=str(error), kind=type(error).__name__)
                 continue
-            yield _Loaded(document=document, source=connector.source, stamp=item.stamp)
+            yield from reading.failures
+            # What was inside and is not any more goes; a part that could not be read now keeps its old version.
+            kept = {one.id for one in reading.children} | {digest(failure.uri) for failure in reading.failures}
+            stale = tuple(sorted(inside.get(item.uri, set()) - kept))
+            yield _Loaded(document=reading.document, source=connector.source, stamp=item.stamp, stale=stale)
+            for child in reading.children:
+                yield _Loaded(document=child, source=connector.source, stamp=item.stamp)
         self._report("read", len(items), len(items))
 
     def _given(self, documents: Iterable[Document]) -> Iterator[_Loaded | Failure]:
@@ -108,6 +118,7 @@ class Pipeline:
         """Yields the report of each batch after it is committed."""
         revisions = {document.id: document.revision for document in known.values()}
         batch: dict[str, _Chunked] = {}
+        stale: list[str] = []
         touched: dict[str, str] = {}
         for item in loaded:
             if isinstance(item, Failure):
@@ -115,7 +126,8 @@ class Pipeline:
                 continue
             if item.document.id in batch:
                 # One transaction brings one version of a document; the next version has to see this one.
-                yield self._commit(batch, revisions)
+                yield self._commit(batch, stale, revisions)
+            stale.extend(item.stale)
             work = self._work(item, revisions)
             if work is None:
                 touched[item.document.id] = item.stamp
@@ -125,9 +137,9 @@ class Pipeline:
             else:
                 batch[item.document.id] = work
                 if self._is_full(batch):
-                    yield self._commit(batch, revisions)
-        if batch:
-            yield self._commit(batch, revisions)
+                    yield self._commit(batch, stale, revisions)
+        if batch or stale:
+            yield self._commit(batch, stale, revisions)
         if touched:
             self._index.touch(touched)
 
@@ -156,20 +168,23 @@ class Pipeline:
         texts = tuple(chunking.embedding_text(document.title, chunk) for chunk in chunks)
         return _Chunked(loaded=loaded, chunks=chunks, texts=texts)
 
-    def _commit(self, batch: dict[str, _Chunked], revisions: dict[str, str]) -> IngestReport:
-        """Embeds and writes the batch, and empties it; `revisions` is brought up to date."""
-        items = list(batch.values())
+    def _commit(self, batch: dict[str, _Chunked], stale: list[str], revisions: dict[str, str]) -> IngestReport:
+        """Embeds and writes the batch without what is stale, and empties both; `revisions` is brought up to date."""
+        items, gone = list(batch.values()), tuple(stale)
         batch.clear()
+        stale.clear()
         texts = [text for item in items for text in item.texts]
         with self._trace.span("ingest.embed", chunks=len(texts)) as event:
             vectors, embedded = self._embed(texts)
             event["embedded"] = embedded
         with self._trace.span("ingest.commit", documents=len(items), chunks=len(texts)):
-            self._index.write(_entries(items, vectors), built_with=self._built_with)
+            self._index.write(_entries(items, vectors), remove=gone, built_with=self._built_with)
         documents = [item.loaded.document for item in items]
         updated = sum(document.id in revisions for document in documents)
         revisions.update((document.id, document.revision) for document in documents)
-        return IngestReport(added=len(items) - updated, updated=updated, chunks=len(texts), embedded=embedded)
+        return IngestReport(
+            added=len(items) - updated, updated=updated, removed=len(gone), chunks=len(texts), embedded=embedded
+        )
 
     def _embed(self, texts: Sequence[str]) -> tuple[Vector, int]:
         """The vectors of `texts`, and how many distinct texts needed the model."""
@@ -177,11 +192,22 @@ class Pipeline:
         missing = list(dict.fromkeys(text for text in texts if text not in stored))
         fresh = dict(zip(missing, self._embedder.embed_documents(missing), strict=True)) if missing else {}
         rows = [stored[text] if text in stored else fresh[text] for text in texts]
-        return np.ascontiguousarray(np.stack(rows), dtype=np.float32), len(missing)
+        vectors = np.array(rows, np.float32).reshape(len(rows), self._embedder.dimension)
+        return vectors, len(missing)
 
     def _report(self, stage: str, done: int, total: int | None, detail: str = "") -> None:
         if self._progress is not None:
             self._progress.update(stage, done, total, detail)
+
+
+def _inside(known: Iterable[KnownDocument]) -> dict[str, set[str]]:
+    """The ids of the documents that came in inside another item, by the uri of that item."""
+    found: dict[str, set[str]] = {}
+    for document in known:
+        root = root_uri(document.uri)
+        if root != document.uri:
+            found.setdefault(root, set()).add(document.id)
+    return found
 
 
 def _entries(batch: Sequence[_Chunked], vectors: Vector) -> list[Entry]:
@@ -205,7 +231,7 @@ def _total(reports: Iterable[IngestReport], *, removed: int, begin: float) -> In
         added=sum(part.added for part in parts),
         updated=sum(part.updated for part in parts),
         unchanged=sum(part.unchanged for part in parts),
-        removed=removed,
+        removed=removed + sum(part.removed for part in parts),
         failed=sum(part.failed for part in parts),
         chunks=sum(part.chunks for part in parts),
         embedded=sum(part.embedded for part in parts),

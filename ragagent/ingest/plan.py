@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ragagent.protocols import Connector, KnownDocument, SourceItem
-from ragagent.types import Failure, digest
+from ragagent.types import Failure, digest, root_uri
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`fresh` items are loaded; `unchanged` are passed over by their stamp; `gone` are ids no longer in the source."""
+    """`fresh` items are loaded; `unchanged` are passed over by their stamp; `gone` are ids no longer in the source.
+
+    What is inside an item goes with it, and is not counted among the unchanged.
+    """
 
     fresh: tuple[SourceItem, ...]
     unchanged: int
@@ -50,5 +53,6 @@ def _gone(source: str, known: Mapping[str, KnownDocument], seen: set[str]) -> tu
     return tuple(
         document.id
         for document in known.values()
-        if document.id not in seen and (document.source == source or document.uri.startswith(below))
+        if digest(root_uri(document.uri)) not in seen
+        and (document.source == source or document.uri.startswith(below))
     )

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ragagent.connectors import open_connector
+from ragagent.connectors import open_connector, readers
 from ragagent.connectors.files import FilesConnector, file_path, file_uri
 from ragagent.errors import ConfigError, ConnectorError, EmptyDocument, ReadError, TooLarge, UnsupportedFormat
 from ragagent.protocols import SourceItem
 from ragagent.settings import IngestSettings
-from ragagent.types import Failure
+from ragagent.types import Document, Failure
 
 
 def _names(connector: FilesConnector, root: Path) -> list[str]:
@@ -27,6 +27,10 @@ def _write(root: Path, *names: str) -> None:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(f"The text of {name}.")
+
+
+def _load(connector: FilesConnector, item: SourceItem) -> Document:
+    return readers.read(connector.fetch(item), settings=IngestSettings()).document
 
 
 def _item(connector: FilesConnector) -> SourceItem:
@@ -70,7 +74,7 @@ def test_a_pattern_that_cannot_be_used_is_a_wrong_setting(tmp_path: Path) -> Non
 def test_a_single_file_is_taken_whatever_its_name(tmp_path: Path) -> None:
     _write(tmp_path, ".notes.txt")
     connector = FilesConnector(tmp_path / ".notes.txt")
-    document = connector.load(_item(connector))
+    document = _load(connector, _item(connector))
     assert document.text == "The text of .notes.txt."
     assert document.uri == connector.source == (tmp_path / ".notes.txt").as_uri()
 
@@ -92,7 +96,7 @@ def test_links_are_followed_once_inside_the_folder_and_never_out_of_it(tmp_path:
     assert set(_failures(connector)) == {"leak.txt", "leaks", "dangling", "self"}
     for uri in (file_uri(str(root / "leak.txt")), file_uri(str(root / "../secret.txt")), file_uri("/etc/hostname")):
         with pytest.raises(ReadError):
-            connector.load(SourceItem(uri=uri, stamp=""))
+            _load(connector, SourceItem(uri=uri, stamp=""))
 
 
 def test_what_is_no_file_is_reported_and_not_opened(tmp_path: Path) -> None:
@@ -103,7 +107,7 @@ def test_what_is_no_file_is_reported_and_not_opened(tmp_path: Path) -> None:
     assert "pipe" in failures["pipe"].reason
     assert "socket" in failures["sock"].reason
     with pytest.raises(ReadError, match="not a regular file"):
-        FilesConnector(tmp_path).load(SourceItem(uri=file_uri(str(tmp_path / "pipe")), stamp=""))
+        _load(FilesConnector(tmp_path), SourceItem(uri=file_uri(str(tmp_path / "pipe")), stamp=""))
 
 
 def test_a_name_that_is_not_utf8_is_read(tmp_path: Path) -> None:
@@ -111,7 +115,7 @@ def test_a_name_that_is_not_utf8_is_read(tmp_path: Path) -> None:
     with open(path, "wb") as file:
         file.write(b"Coffee is served.")
     connector = FilesConnector(tmp_path)
-    document = connector.load(_item(connector))
+    document = _load(connector, _item(connector))
     assert document.uri.isascii()
     assert os.fsencode(file_path(document.uri)) == path
     assert document.title.encode()
@@ -136,7 +140,7 @@ def test_what_may_not_be_read_is_reported_by_name(tmp_path: Path) -> None:
     try:
         assert "ermission" in _failures(connector)["closed"].reason
         with pytest.raises(ReadError, match="ermission"):
-            connector.load(SourceItem(uri=file_uri(str(tmp_path / "c.txt")), stamp=""))
+            _load(connector, SourceItem(uri=file_uri(str(tmp_path / "c.txt")), stamp=""))
     finally:
         (tmp_path / "closed").chmod(0o700)
 
@@ -146,7 +150,7 @@ def test_a_huge_sparse_file_is_refused_before_it_is_read(tmp_path: Path) -> None
         file.truncate(2 * 1024**3)
     connector = FilesConnector(tmp_path)
     with pytest.raises(TooLarge, match="max_file_bytes"):
-        connector.load(_item(connector))
+        _load(connector, _item(connector))
 
 
 def test_an_empty_file_and_a_binary_one_are_refused_with_the_reason(tmp_path: Path) -> None:
@@ -155,9 +159,9 @@ def test_an_empty_file_and_a_binary_one_are_refused_with_the_reason(tmp_path: Pa
     connector = FilesConnector(tmp_path)
     empty, binary = (item for item in connector.items() if isinstance(item, SourceItem))
     with pytest.raises(EmptyDocument):
-        connector.load(empty)
+        _load(connector, empty)
     with pytest.raises(UnsupportedFormat, match="binary"):
-        connector.load(binary)
+        _load(connector, binary)
 
 
 def test_the_stamp_changes_with_the_content(tmp_path: Path) -> None:
@@ -177,7 +181,7 @@ def test_a_file_that_vanished_is_reported(tmp_path: Path) -> None:
     item = _item(connector)
     (tmp_path / "a.txt").unlink()
     with pytest.raises(ReadError, match="No such file"):
-        connector.load(item)
+        _load(connector, item)
 
 
 def test_a_file_that_keeps_changing_is_not_ingested_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,8 +200,8 @@ def test_a_file_that_keeps_changing_is_not_ingested_half(tmp_path: Path, monkeyp
     with monkeypatch.context() as patched:
         patched.setattr(os, "fstat", writing_meanwhile)
         with pytest.raises(ReadError, match="changing"):
-            connector.load(item)
-    assert connector.load(item).text.startswith("growing and growing")
+            _load(connector, item)
+    assert _load(connector, item).text.startswith("growing and growing")
 
 
 def test_metadata_says_what_the_file_is(tmp_path: Path) -> None:
@@ -205,7 +209,7 @@ def test_metadata_says_what_the_file_is(tmp_path: Path) -> None:
     path.write_text("Trains first.")
     os.utime(path, (1_700_000_000, 1_700_000_000))
     connector = FilesConnector(tmp_path)
-    document = connector.load(_item(connector))
+    document = _load(connector, _item(connector))
     assert document.title == "travel policy 2024"
     assert dict(document.metadata) == {
         "file_name": "travel_policy-2024.txt",
@@ -221,7 +225,7 @@ def test_the_size_limit_is_a_setting(tmp_path: Path) -> None:
     (item,) = connector.items()
     assert isinstance(item, SourceItem)
     with pytest.raises(TooLarge, match="100 bytes"):
-        connector.load(item)
+        _load(connector, item)
 
 
 def test_sources_are_told_apart_by_their_address(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from ragagent.connectors import readers
 from ragagent.connectors.web import WebPageConnector, is_public
 from ragagent.errors import ConnectorError, ReadError, TooLarge
 from ragagent.protocols import SourceItem
@@ -70,7 +71,7 @@ def _load(url: str, *, allow_private: bool = True, max_bytes: int = 1_000_000) -
     connector = WebPageConnector(url, settings=settings, allow_private=allow_private, timeout_s=20)
     (item,) = connector.items()
     assert isinstance(item, SourceItem)
-    return connector.load(item)
+    return readers.read(connector.fetch(item), settings=IngestSettings()).document
 
 
 def test_a_page_becomes_a_document(site: str) -> None:
