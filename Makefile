@@ -27,7 +27,16 @@ $(VENV)/test.done: $(VENV)/base.done
 
 setup: $(VENV)/base.done
 
-setup-test: $(VENV)/test.done
+$(VENV)/debian.done: tests/debian-packages.txt
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  wanted="$$(sed '/^#/d' $<)"; \
+	  dpkg --status $$wanted >/dev/null 2>&1 || { echo "installing Debian packages for tests: $$wanted"; \
+	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends --yes $$wanted >/dev/null; } \
+	  || echo "they could not be installed; tests that need them are skipped"; \
+	else echo "not root, or no apt-get: tests that need one of these are skipped:"; sed '/^#/d' $<; fi
+	@mkdir -p $(VENV) && touch $@
+
+setup-test: $(VENV)/test.done $(VENV)/debian.done
 	@$(BIN)/ragagent models pull --quiet $(MODELS_FOR_TESTS)
 
 demo: setup
