@@ -53,6 +53,5 @@ def _gone(source: str, known: Mapping[str, KnownDocument], seen: set[str]) -> tu
     return tuple(
         document.id
         for document in known.values()
-        if digest(root_uri(document.uri)) not in seen
-        and (document.source == source or document.uri.startswith(below))
+        if digest(root_uri(document.uri)) not in seen and (document.source == source or document.uri.startswith(below))
     )
