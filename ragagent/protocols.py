@@ -219,7 +219,19 @@ class Index(Protocol):
     """Documents, chunks and vectors, written in batches that are all or nothing, searched as one snapshot."""
 
     def known(self, source: str | None = None) -> Mapping[str, KnownDocument]:
-        """Every document by id, of one source or of all."""
+        """Every document by id, of one source or of all; takes memory for all of them."""
+        ...
+
+    def known_of(self, ids: Sequence[str]) -> Mapping[str, KnownDocument]:
+        """Those of the documents of these ids that are there, by id."""
+        ...
+
+    def known_inside(self, uri: str) -> Sequence[KnownDocument]:
+        """The documents that came in inside the one of `uri` (`ragagent.types.inner_uri`), in the order of uri."""
+        ...
+
+    def each_known(self) -> Iterator[KnownDocument]:
+        """Every document in the order of uri, read some at a time, so that memory stays bounded."""
         ...
 
     def cached_vectors(self, texts: Sequence[str]) -> Mapping[str, Vector]:

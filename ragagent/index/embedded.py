@@ -27,6 +27,7 @@ from ragagent.types import Chunk, Document, Hit, Metadata, SearchMode, Vector
 from ragagent.where import Where
 
 _PAGE_DOCUMENTS = 32
+_PAGE_KNOWN = 1000
 
 
 class EmbeddedIndex:
@@ -182,6 +183,27 @@ class EmbeddedIndex:
         """Every document by id, of one source or of all."""
         with self._readers.snapshot() as connection:
             return records.known(connection, source)
+
+    def known_of(self, ids: Sequence[str]) -> Mapping[str, KnownDocument]:
+        """Those of the documents of these ids that are there, by id."""
+        with self._readers.snapshot() as connection:
+            return records.known_of(connection, ids)
+
+    def known_inside(self, uri: str) -> Sequence[KnownDocument]:
+        """The documents that came in inside the one of `uri`, in the order of uri."""
+        with self._readers.snapshot() as connection:
+            return records.known_inside(connection, uri)
+
+    def each_known(self) -> Iterator[KnownDocument]:
+        """Every document in the order of uri. Reads some at a time, so writing goes on meanwhile."""
+        uri = document_id = ""
+        while True:
+            with self._readers.snapshot() as connection:
+                page = records.known_after(connection, uri, document_id, _PAGE_KNOWN)
+            if not page:
+                return
+            yield from page
+            uri, document_id = page[-1].uri, page[-1].id
 
     def cached_vectors(self, texts: Sequence[str], *, embedder: str | None = None) -> Mapping[str, Vector]:
         """The stored vectors of those texts, float32[d], normalised; a cosine with them is off by 0.0005 at most.

@@ -14,7 +14,7 @@ from typing import Any
 from ragagent.errors import Corrupt
 from ragagent.index import checksums
 from ragagent.protocols import KnownDocument
-from ragagent.types import Block, Chunk, Document, Span
+from ragagent.types import Block, Chunk, Document, Span, inner_uri
 
 PIECE_BYTES = 1_990
 """Texts are stored in pieces of at most so many bytes of UTF-8: four fill a page of the database to 98 %, where one of
@@ -142,11 +142,44 @@ def documents_after(connection: sqlite3.Connection, uri: str, document_id: str, 
     return [_document(connection, row) for row in rows]
 
 
+_KNOWN = "SELECT id, uri, source, stamp, revision FROM documents"
+_BOUND = 500
+"""So many values are bound to one statement."""
+
+
 def known(connection: sqlite3.Connection, source: str | None) -> dict[str, KnownDocument]:
     """What is remembered of each document, by id."""
-    query = "SELECT id, uri, source, stamp, revision FROM documents"
-    rows = connection.execute(query) if source is None else connection.execute(f"{query} WHERE source = ?", (source,))
-    return {row[0]: KnownDocument(id=row[0], uri=row[1], source=row[2], stamp=row[3], revision=row[4]) for row in rows}
+    rows = connection.execute(_KNOWN) if source is None else connection.execute(f"{_KNOWN} WHERE source = ?", (source,))
+    return {one.id: one for one in map(_known, rows)}
+
+
+def known_of(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, KnownDocument]:
+    """What is remembered of the documents of those ids, by id."""
+    found: dict[str, KnownDocument] = {}
+    for start in range(0, len(ids), _BOUND):
+        group = ids[start : start + _BOUND]
+        rows = connection.execute(f"{_KNOWN} WHERE id IN ({', '.join('?' * len(group))})", group)
+        found.update((one.id, one) for one in map(_known, rows))
+    return found
+
+
+def known_inside(connection: sqlite3.Connection, uri: str) -> list[KnownDocument]:
+    """What is remembered of the documents inside the one of `uri`, in the order of uri."""
+    first = inner_uri(uri, "")
+    # The uris that begin with `first` are those from it up to the first that ends in the next character.
+    last = first[:-1] + chr(ord(first[-1]) + 1)
+    rows = connection.execute(f"{_KNOWN} WHERE uri >= ? AND uri < ? ORDER BY uri, id", (first, last))
+    return [_known(row) for row in rows]
+
+
+def known_after(connection: sqlite3.Connection, uri: str, document_id: str, count: int) -> list[KnownDocument]:
+    """The next `count` in the order of uri, after the one given; begin with two empty strings."""
+    rows = connection.execute(f"{_KNOWN} WHERE (uri, id) > (?, ?) ORDER BY uri, id LIMIT ?", (uri, document_id, count))
+    return [_known(row) for row in rows]
+
+
+def _known(row: Sequence[Any]) -> KnownDocument:
+    return KnownDocument(id=row[0], uri=row[1], source=row[2], stamp=row[3], revision=row[4])
 
 
 def chunks(connection: sqlite3.Connection, document_id: str) -> list[Chunk]:

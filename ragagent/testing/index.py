@@ -389,6 +389,22 @@ def sources_and_stamps_are_remembered(factory: Factory) -> None:
         assert index.document(one.document.id) == one.document
 
 
+def what_is_known_can_be_asked_for_in_parts(factory: Factory) -> None:
+    uris = ("b", "a", "a!/x", "a!/y!/z", "a!0", "a!", "ab!/x", "A!/x")
+    with _filled(factory, [entry(uri, [f"About {uri}."], source="s", stamp="1") for uri in uris]) as index:
+        every = index.known()
+        assert [one.uri for one in index.each_known()] == sorted(uris)
+        assert {one.id: one for one in index.each_known()} == every
+        assert [one.uri for one in index.known_inside("a")] == ["a!/x", "a!/y!/z"]
+        assert [one.uri for one in index.known_inside("a!/y")] == ["a!/y!/z"]
+        assert list(index.known_inside("b")) == list(index.known_inside("no such uri")) == []
+        some = [digest("a!/x"), digest("no such uri"), digest("b")]
+        assert index.known_of(some) == {key: every[key] for key in some if key in every}
+        many = [digest(str(number)) for number in range(2000)]
+        assert set(index.known_of([*many, *every])) == set(every)
+        assert index.known_of([]) == {}
+
+
 def an_empty_index_and_empty_questions_give_nothing(factory: Factory) -> None:
     with _filled(factory) as index:
         for mode in _MODES:
@@ -488,6 +504,7 @@ RULES: tuple[Callable[[Factory], None], ...] = (
     each_write_is_found_by_the_next_search,
     vectors_are_remembered_by_the_embedded_text,
     sources_and_stamps_are_remembered,
+    what_is_known_can_be_asked_for_in_parts,
     an_empty_index_and_empty_questions_give_nothing,
     status_counts_what_is_there,
     a_search_without_its_vector_is_an_error,
