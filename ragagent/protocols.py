@@ -33,7 +33,10 @@ from ragagent.where import Where
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceItem:
-    """One thing a connector found. `stamp` is a cheap mark that changes when the content may have changed."""
+    """One thing a connector found. `stamp` is a cheap mark that changes when the content may have changed.
+
+    Where a source gives no such mark it is empty, and the item is fetched at each ingest.
+    """
 
     uri: str
     stamp: str
@@ -71,7 +74,8 @@ class Connector(Protocol):
     def items(self) -> Iterator[SourceItem | Failure]:
         """Everything there is, in a stable order; what cannot even be looked at comes as a Failure.
 
-        Raises ConnectorError when the source as a whole is out of reach.
+        A Failure hides all that lies below its uri, and one whose uri is `source` hides everything that does not come:
+        nothing of it counts as gone. Raises ConnectorError when the source as a whole is out of reach.
         """
         ...
 
@@ -80,6 +84,16 @@ class Connector(Protocol):
 
         Raises ReadError (or a kind of it) when it cannot be had.
         """
+        ...
+
+
+@runtime_checkable
+class Narrowed(Connector, Protocol):
+    """A connector that looks at some places of its source alone; what is gone is decided within these."""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The addresses that `items` looks at, each with all that lies below it."""
         ...
 
 
@@ -324,6 +338,7 @@ __all__ = [
     "IndexStatus",
     "KnownDocument",
     "Metadata",
+    "Narrowed",
     "Progress",
     "Sink",
     "SourceItem",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ragagent.protocols import Connector, KnownDocument, SourceItem
+from ragagent.protocols import Connector, KnownDocument, Narrowed, SourceItem
 from ragagent.types import Failure, digest, root_uri
 
 
@@ -25,9 +25,10 @@ class Plan:
 def plan(connector: Connector, known: Mapping[str, KnownDocument]) -> Plan:
     """Compares a source with what is `known` (by id), by stamps alone: nothing is read.
 
-    What cannot be looked at counts as still there. Where the source yields nothing at all, nothing counts as gone:
-    an unmounted disk must not empty a knowledge base.
+    What cannot be looked at counts as still there, and so does all that lies below it. Where a source yields nothing
+    at all, nothing counts as gone: an unmounted disk must not empty a knowledge base. An item without a stamp is fresh.
     """
+    places = connector.places if isinstance(connector, Narrowed) else (connector.source,)
     fresh: list[SourceItem] = []
     failures: list[Failure] = []
     seen: set[str] = set()
@@ -39,19 +40,47 @@ def plan(connector: Connector, known: Mapping[str, KnownDocument]) -> Plan:
         seen.add(document_id)
         if isinstance(item, Failure):
             failures.append(item)
-        elif (old := known.get(document_id)) is not None and old.stamp == item.stamp:
+        elif (old := known.get(document_id)) is not None and old.stamp == item.stamp != "":
             unchanged += 1
         else:
             fresh.append(item)
-    gone = _gone(connector.source, known, seen) if seen else ()
+    may_shrink = bool(seen) or isinstance(connector, Narrowed)
+    gone = _gone(connector.source, places, known, seen, failures) if may_shrink else ()
     return Plan(fresh=tuple(fresh), unchanged=unchanged, gone=gone, failures=tuple(failures))
 
 
-def _gone(source: str, known: Mapping[str, KnownDocument], seen: set[str]) -> tuple[str, ...]:
-    # A document may have come in as a single file before its folder did, so its place decides, not only its source.
-    below = source.rstrip("/") + "/"
+def _gone(
+    source: str,
+    places: Sequence[str],
+    known: Mapping[str, KnownDocument],
+    seen: set[str],
+    failures: Sequence[Failure],
+) -> tuple[str, ...]:
+    hidden = {failure.uri for failure in failures}
     return tuple(
         document.id
         for document in known.values()
-        if digest(root_uri(document.uri)) not in seen and (document.source == source or document.uri.startswith(below))
+        if digest(root_uri(document.uri)) not in seen
+        and any(_within(document, place, source) for place in places)
+        and not any(place in hidden for place in _above(document, source))
     )
+
+
+def _within(document: KnownDocument, place: str, source: str) -> bool:
+    # A document may have come in as a single file before its folder did, so its place decides, not only its source.
+    if place == source and document.source == source:
+        return True
+    return root_uri(document.uri) == place or document.uri.startswith(place.rstrip("/") + "/")
+
+
+def _above(document: KnownDocument, source: str) -> Iterator[str]:
+    """The addresses whose failure hides the document: its source, and each folder above it, with and without its `/`.
+
+    The addresses of a site's pages do not begin with the name of the source, so that name is told apart.
+    """
+    yield source
+    address = root_uri(document.uri)
+    while "/" in address:
+        address = address.rpartition("/")[0]
+        yield address
+        yield address + "/"
