@@ -1,93 +1,46 @@
 """Bytes to documents, one format a module.
 
-A reader is a function `read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed`. To add one: a module here,
-a line in `READERS`, and, where the bytes show the format, a line in `detect`. Another distribution adds one by an
-entry point in the group `ragagent.readers` whose name is the media type.
+A reader is a function `read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed`. To add one: a module here
+whose `FORMATS` say what it reads and how that is known, and its name in `registry`. Another distribution adds one by
+an entry point in the group `ragagent.readers` whose name is the media type.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
-from typing import Protocol
+from pathlib import Path, PurePosixPath
 
-from ragagent.connectors.readers import (
-    asciidoc,
-    delimited,
-    docx,
-    epub,
-    html,
-    latex,
-    mail,
-    markdown,
-    notebook,
-    opendocument,
-    outlook,
-    pdf,
-    plain,
-    pptx,
-    rst,
-    rtf,
-    source,
-    spreadsheet,
-    structured,
-    subtitles,
-    xml,
-)
-from ragagent.connectors.readers.detect import PLAIN, media_type
-from ragagent.connectors.readers.parsed import Parsed, readable
+from ragagent.connectors.readers.detect import media_type
+from ragagent.connectors.readers.format import Format, Reader
+from ragagent.connectors.readers.inside import Inside
+from ragagent.connectors.readers.parsed import Member, Parsed, readable
+from ragagent.connectors.readers.registry import ENTRY_POINTS, READERS, reader_of
 from ragagent.errors import EmptyDocument, ReadError, TooLarge, UnsupportedFormat
 from ragagent.protocols import Fetched
 from ragagent.settings import IngestSettings
 from ragagent.types import Document, Failure, Metadata
 
-FINGERPRINT = "readers-2"
+__all__ = [
+    "ENTRY_POINTS",
+    "FINGERPRINT",
+    "READERS",
+    "Format",
+    "Member",
+    "Parsed",
+    "Reader",
+    "Reading",
+    "parse",
+    "read",
+    "read_document",
+]
+
+FINGERPRINT = "readers-3"
 """Changes when the same bytes may give another text."""
 
-ENTRY_POINTS = "ragagent.readers"
-
-
-class Reader(Protocol):
-    """Takes one file's bytes to its text; raises ReadError or a kind of it."""
-
-    def __call__(self, data: bytes, *, name: str, limits: IngestSettings) -> Parsed: ...
-
-
-READERS: Mapping[str, Reader] = {
-    PLAIN: plain.read,
-    markdown.MEDIA_TYPE: markdown.read,
-    html.MEDIA_TYPE: html.read,
-    pdf.MEDIA_TYPE: pdf.read,
-    docx.MEDIA_TYPE: docx.read,
-    pptx.MEDIA_TYPE: pptx.read,
-    spreadsheet.MEDIA_TYPE: spreadsheet.read,
-    spreadsheet.XLS_MEDIA_TYPE: spreadsheet.read,
-    mail.MEDIA_TYPE: mail.read,
-    mail.MBOX_MEDIA_TYPE: mail.read_mbox,
-    outlook.MEDIA_TYPE: outlook.read,
-    delimited.MEDIA_TYPE: delimited.read,
-    delimited.TSV_MEDIA_TYPE: delimited.read,
-    structured.MEDIA_TYPE: structured.read,
-    structured.LINES_MEDIA_TYPE: structured.read_lines,
-    xml.MEDIA_TYPE: xml.read,
-    epub.MEDIA_TYPE: epub.read,
-    notebook.MEDIA_TYPE: notebook.read,
-    subtitles.MEDIA_TYPE: subtitles.read,
-    subtitles.SRT_MEDIA_TYPE: subtitles.read,
-    rtf.MEDIA_TYPE: rtf.read,
-    rst.MEDIA_TYPE: rst.read,
-    latex.MEDIA_TYPE: latex.read,
-    asciidoc.MEDIA_TYPE: asciidoc.read,
-    **dict.fromkeys(opendocument.MEDIA_TYPES, opendocument.read),
-    **dict.fromkeys(source.MEDIA_TYPES.values(), source.read),
-}
 _FORMATS = (
     "text, Markdown, HTML, PDF, Word, Excel, PowerPoint and OpenDocument files, e-mail, EPUB, RTF, CSV, JSON, XML, "
-    "notebooks, subtitles, reStructuredText, AsciiDoc, LaTeX and source code"
+    "notebooks, subtitles, reStructuredText, AsciiDoc, LaTeX, source code and ZIP and TAR archives"
 )
 
 
@@ -106,11 +59,31 @@ class Reading:
 
 
 def read(fetched: Fetched, *, settings: IngestSettings) -> Reading:
-    """The documents in what a connector fetched. Raises ReadError or a kind of it, whatever the bytes are."""
-    document = read_document(
-        fetched.content, uri=fetched.uri, name=fetched.name, settings=settings, metadata=fetched.metadata
+    """The documents in what a connector fetched. Raises ReadError or a kind of it, whatever the bytes are.
+
+    What is inside (attachments, members of archives, messages of mailboxes) comes as children, which inherit the
+    metadata and the readers (`acl`) of the item; a part that cannot be read is a failure and stops nothing.
+    """
+    content = _bytes_of(fetched.content, settings) if isinstance(fetched.content, Path) else fetched.content
+    parsed = parse(content, name=fetched.name, limits=settings, stated=fetched.media_type)
+    document = _document(parsed, content, uri=fetched.uri, name=fetched.name, metadata=fetched.metadata)
+    document = replace(document, title=fetched.title or document.title, acl=fetched.acl, revision="")
+
+    def read_inner(member: Member, inner: bytes, uri: str, parent: Document) -> tuple[Document, Parsed]:
+        name = PurePosixPath(member.path.replace("\\", "/")).name or member.path
+        parsed = parse(inner, name=name, limits=settings, stated=member.media_type)
+        within: Metadata = {**fetched.metadata, **member.metadata, "inside": parent.title}
+        child = _document(parsed, inner, uri=uri, name=name, metadata=within)
+        return replace(child, acl=fetched.acl, revision=""), parsed
+
+    inside = Inside(settings, read_inner)
+    inside.gather(document, parsed)
+    return Reading(
+        document=document,
+        children=tuple(inside.documents),
+        failures=tuple(inside.failures),
+        notes=(*parsed.notes, *inside.notes),
     )
-    return Reading(document=replace(document, title=fetched.title or document.title, acl=fetched.acl, revision=""))
 
 
 def read_document(
@@ -124,35 +97,38 @@ def read_document(
     """The document in `source`, by the reader of its format; `uri` and `name` default to those of a path.
 
     The title is the format's own, else the first heading, else made from the name. Metadata: file_name, media_type,
-    size, what the format knows (pages, author, ...), and `metadata` over these. Raises ReadError or a kind of it,
-    whatever the bytes are.
+    size, what the format knows (pages, author, ...), and `metadata` over these. What is inside it is left out: `read`
+    has that. Raises ReadError or a kind of it, whatever the bytes are.
     """
     limits = settings or IngestSettings()
     if isinstance(source, Path):
         uri = uri or source.absolute().as_uri()
         name = name or source.name
         source = _bytes_of(source, limits)
-    parsed = parse(source, name=name, limits=limits)
+    return _document(parse(source, name=name, limits=limits), source, uri=uri, name=name, metadata=metadata or {})
+
+
+def _document(parsed: Parsed, data: bytes, *, uri: str, name: str, metadata: Metadata) -> Document:
     shown = os.fsencode(name).decode("utf-8", "replace")
-    own: dict[str, object] = {"file_name": shown, "media_type": parsed.media_type, "size": len(source)}
+    own: dict[str, object] = {"file_name": shown, "media_type": parsed.media_type, "size": len(data)}
     return Document(
         text=parsed.text,
         uri=uri,
         title=parsed.title or readable(shown),
         blocks=parsed.blocks,
         media_type=parsed.media_type,
-        metadata={**own, **parsed.metadata, **(metadata or {})},  # type: ignore[dict-item]
+        metadata={**own, **parsed.metadata, **metadata},  # type: ignore[dict-item]
     )
 
 
-def parse(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
+def parse(data: bytes, *, name: str, limits: IngestSettings, stated: str = "") -> Parsed:
     """The text and blocks of `data` by the reader of its media type. Raises ReadError or a kind of it."""
     if not data.strip(b"\0 \t\r\n\f\v"):
         raise EmptyDocument("the file is empty" if not data else "the file holds nothing but blanks")
     if len(data) > limits.max_file_bytes:
         raise TooLarge(f"{len(data)} bytes; at most {limits.max_file_bytes} are read (setting ingest.max_file_bytes)")
-    kind = media_type(data, name)
-    reader = READERS.get(kind) or _plugged_in().get(kind)
+    kind = media_type(data, name, stated)
+    reader = reader_of(kind)
     if reader is None:
         raise UnsupportedFormat(f"{kind} files are not read yet; {_FORMATS} are")
     try:
@@ -162,12 +138,6 @@ def parse(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
     except Exception as error:  # hostile bytes make a parser raise anything; the run must go on
         reason = " ".join(str(error).split())[:200]
         raise ReadError(f"damaged, or beyond the {kind} reader: {type(error).__name__}: {reason}") from error
-
-
-@cache
-def _plugged_in() -> Mapping[str, Reader]:
-    """Readers of other distributions by media type; loaded when a file first needs one."""
-    return {entry.name: entry.load() for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)}
 
 
 def _bytes_of(path: Path, limits: IngestSettings) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, clean, one_line
 from ragagent.settings import IngestSettings
 from ragagent.text.decode import decode
@@ -178,3 +179,6 @@ def _plain(text: str) -> str:
     for pattern in (_MONO, _STRONG, _EMPHASIS, _MARKED):
         text = pattern.sub(r"\1", text)
     return text.removesuffix(" +").strip()
+
+
+FORMATS = (Format(media_type=MEDIA_TYPE, read=read, suffixes=(".adoc", ".asciidoc", ".asc")),)

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator
 from itertools import groupby
 
+from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line
 from ragagent.errors import ReadError
 from ragagent.settings import IngestSettings
@@ -57,3 +58,9 @@ def _delimiter(text: str) -> str:
         if score > best_score:
             best, best_score = delimiter, score
     return best
+
+
+FORMATS = (
+    Format(media_type=MEDIA_TYPE, read=read, suffixes=(".csv",)),
+    Format(media_type=TSV_MEDIA_TYPE, read=read, suffixes=(".tsv", ".tab")),
+)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ragagent.connectors.readers.docx_numbering import read_numbering
+from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line, row
 from ragagent.connectors.readers.zipped import check_zip
 from ragagent.settings import IngestSettings
@@ -204,3 +205,6 @@ def _notes(document: Any) -> Iterator[str]:
         for note in parse_xml(relation.target_part.blob):
             if note.get(f"{_W}type") is None:
                 yield " ".join(filter(None, (one_line(paragraph_text(one)) for one in note.iter(f"{_W}p"))))
+
+
+FORMATS = (Format(media_type=MEDIA_TYPE, read=read, suffixes=(".docx",), zipped=(("[Content_Types].xml", "word/"),)),)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ragagent.connectors.readers import html
+from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line
 from ragagent.connectors.readers.xml_tree import local, parse_xml, text_of
 from ragagent.connectors.readers.zipped import check_zip, read_entries, read_entry
@@ -74,3 +75,6 @@ def _said(package: Any) -> dict[str, str]:
         if isinstance(node.tag, str) and "purl.org/dc" in node.tag:
             found.setdefault(local(node), one_line(text_of(node)))
     return found
+
+
+FORMATS = (Format(media_type=MEDIA_TYPE, read=read, zipped=((CONTAINER,),)),)

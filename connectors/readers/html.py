@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line, row
 from ragagent.settings import IngestSettings
 from ragagent.text.decode import decode
@@ -265,3 +266,6 @@ def _hang(cells: list[str], hanging: dict[int, tuple[str, int]]) -> None:
 def _times(cell: Any, attribute: str) -> int:
     stated = cell.attributes.get(attribute) or "1"
     return min(max(int(stated), 1), _MAX_SPAN) if stated.isascii() and stated.isdigit() and len(stated) < 6 else 1
+
+
+FORMATS = (Format(media_type=MEDIA_TYPE, read=read, suffixes=(".html", ".htm", ".xhtml")),)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, clean, one_line
 from ragagent.errors import ReadError, TooLarge
 from ragagent.settings import IngestSettings
@@ -195,3 +196,6 @@ def _converter() -> Any:
     own += [MacroTextSpec("href", simplify_repl=lambda node: _argument(node))]
     commands.add_context_category("readable", prepend=True, macros=own)
     return LatexNodes2Text(latex_context=commands, math_mode="verbatim", keep_comments=False)
+
+
+FORMATS = (Format(media_type=MEDIA_TYPE, read=read, suffixes=(".tex", ".latex")),)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from html import unescape
 from typing import Any
 
+from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, clean, one_line, row
 from ragagent.settings import IngestSettings
 from ragagent.text.decode import decode
@@ -143,3 +144,6 @@ def inline(tokens: Sequence[Any]) -> str:
         elif token.type == "hardbreak" or (token.type == "html_inline" and token.content.lower().startswith("<br")):
             parts.append("\n")
     return "".join(parts)
+
+
+FORMATS = (Format(media_type=MEDIA_TYPE, read=read, suffixes=(".md", ".markdown", ".mkd", ".mdown")),)

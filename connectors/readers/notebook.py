@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ragagent.connectors.readers import markdown
+from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder
 from ragagent.connectors.readers.structured import load_json
 from ragagent.errors import EmptyDocument, ReadError
@@ -78,3 +79,6 @@ def _metadata(notebook: dict[str, Any]) -> dict[str, Scalar]:
     kernel = metadata.get("kernelspec") if isinstance(metadata, dict) else None
     language = kernel.get("language") if isinstance(kernel, dict) else None
     return {"language": language if isinstance(language, str) else None}
+
+
+FORMATS = (Format(media_type=MEDIA_TYPE, read=read, suffixes=(".ipynb",)),)

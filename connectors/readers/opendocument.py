@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line
 from ragagent.connectors.readers.spreadsheet import add_sheet, value_text
 from ragagent.connectors.readers.xml_tree import local, own_text, parse_xml
@@ -209,3 +210,6 @@ def _value(cell: Any) -> str:
 def _count(text: str | None) -> int:
     """A positive whole number of an attribute; 1 for anything else."""
     return max(1, int(text)) if text and text.isascii() and text.isdigit() and len(text) < 10 else 1
+
+
+FORMATS = tuple(Format(media_type=kind, read=read) for kind in MEDIA_TYPES)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 from ragagent.connectors.readers import html, mail
-from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line
-from ragagent.errors import EmptyDocument, ReadError
+from ragagent.connectors.readers.format import Format
+from ragagent.connectors.readers.parsed import Member, Parsed, TextBuilder, one_line
+from ragagent.errors import EmptyDocument, ReadError, TooLarge, UnsupportedFormat
 from ragagent.settings import IngestSettings
 
 MEDIA_TYPE = "application/vnd.ms-outlook"
@@ -26,7 +30,7 @@ def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
         subject = one_line(message.subject or headers.get("Subject", ""))
         sender = one_line(message.sender or "")
         recipients = ", ".join(_person(one.name, one.email_address) for one in message.recipients)
-        attachments = [one_line(one.file_name or "unnamed") for one in message.attachments]
+        attached = [(one_line(one.file_name or "unnamed"), one) for one in message.attachments]
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, AssertionError) as error:
         raise ReadError(f"the message is damaged: {error}") from error
     own = {"From": sender, "To": recipients, "Date": sent, "Subject": subject}
@@ -38,12 +42,32 @@ def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
     elif page.strip():
         with contextlib.suppress(EmptyDocument):
             builder.extend(html.read(page.encode("utf-8", "replace"), name="", limits=limits), deeper=1)
+    attachments = [name for name, _ in attached]
     mail.add_attachments(builder, attachments)
-    metadata = {key.lower(): shown[key] for key in ("From", "To", "Cc", "Date")}
+    metadata = {key.lower(): shown[key] for key in _SHOWN}
+    metadata |= {key.lower().replace("-", "_"): headers.get(key, "") for key in ("Message-Id", "In-Reply-To")}
     metadata |= {"sent": sent, "attachments": ", ".join(attachments)}
-    return builder.parsed(media_type=MEDIA_TYPE, title=subject, metadata={**metadata})
+    inside = partial(_members, attached)
+    return builder.parsed(media_type=MEDIA_TYPE, title=subject, metadata={**metadata}, inside=inside)
+
+
+def _members(attached: list[tuple[str, Any]]) -> Iterator[Member]:
+    for name, one in attached:
+        yield Member(path=name, open=partial(_content, one), media_type=one.mime_type or "")
+
+
+def _content(attachment: Any, most: int) -> bytes:
+    content = attachment.file_bytes
+    if content is None:
+        raise UnsupportedFormat("a message attached as an Outlook item is not opened; save it as a file of its own")
+    if len(content) > most:
+        raise TooLarge(f"{len(content)} bytes; at most {most} more are read")
+    return bytes(content)
 
 
 def _person(name: str | None, address: str | None) -> str:
     name, address = one_line(name or ""), one_line(address or "")
     return f"{name} <{address}>" if name and address and name != address else name or address
+
+
+FORMATS = (Format(media_type=MEDIA_TYPE, read=read, ole=("__substg1.0_",)),)

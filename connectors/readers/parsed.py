@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -26,14 +26,34 @@ _SPACES = re.compile(r"\s+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A file inside a file: an attachment, a member of an archive, a message of a mailbox.
+
+    `path` is where it stands inside, as it is written there; it is only a name, nothing is ever written to it. `open`
+    takes the most bytes wanted and returns the content; it raises TooLarge when there is more, and ReadError when it
+    cannot be had, and is called before the next member is asked for. `metadata` is what its container says of it.
+    """
+
+    path: str
+    open: Callable[[int], bytes]
+    media_type: str = ""
+    metadata: Metadata = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """The text of a file, its blocks as spans over that text, and what the format says about itself."""
+    """The text of a file, its blocks as spans over that text, and what the format says about itself.
+
+    `inside` gives the files inside, one at a time; `notes` say what was left out or done in an unusual way.
+    """
 
     text: str
     media_type: str
     blocks: tuple[Block, ...] = ()
     title: str = ""
     metadata: Metadata = field(default_factory=dict, hash=False)
+    inside: Callable[[], Iterable[Member]] = tuple
+    notes: tuple[str, ...] = ()
 
 
 def clean(text: str) -> str:
@@ -117,7 +137,15 @@ class TextBuilder:
             span = Span(added[0].span.start, added[-1].span.end)
             self._blocks.append(Block(kind="page", span=span, number=number))
 
-    def parsed(self, *, media_type: str, title: str = "", metadata: dict[str, Scalar] | None = None) -> Parsed:
+    def parsed(
+        self,
+        *,
+        media_type: str,
+        title: str = "",
+        metadata: dict[str, Scalar] | None = None,
+        inside: Callable[[], Iterable[Member]] = tuple,
+        notes: Iterable[str] = (),
+    ) -> Parsed:
         """Everything added so far. Raises EmptyDocument when that is nothing."""
         if not self._parts:
             raise EmptyDocument("there is no text in it")
@@ -127,6 +155,8 @@ class TextBuilder:
             title=one_line(title)[:300] or self.first_heading[:300],
             media_type=media_type,
             metadata={key: value for key, value in (metadata or {}).items() if value not in (None, "")},
+            inside=inside,
+            notes=tuple(notes),
         )
 
     def _append(self, text: str) -> int:

@@ -11,6 +11,7 @@ from pathlib import PurePath
 from typing import Any
 
 from ragagent.connectors.readers import pdf_layout
+from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line, readable
 from ragagent.connectors.readers.pdf_layout import Line, Word
 from ragagent.errors import EmptyDocument, EncryptedDocument, ReadError, TooLarge
@@ -181,3 +182,6 @@ def _text(text_page: Any) -> str:
         codes = (raw.FPDFText_GetUnicode(text_page.raw, index) for index in range(count))
         text = "".join(chr(code) if code < 0x110000 else " " for code in codes)
     return text.translate(_UNSEEN)
+
+
+FORMATS = (Format(media_type=MEDIA_TYPE, read=read, suffixes=(".pdf",)),)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
+from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, clean
 from ragagent.settings import IngestSettings
 from ragagent.text.decode import decode
 from ragagent.types import BlockKind, Scalar
 
+MEDIA_TYPE = "text/plain"
 _EMPTY_LINE = re.compile(r"\n\s*\n")
 _PROSE = frozenset(
     {"", ".txt", ".text", ".log", ".rst", ".org", ".adoc", ".asciidoc", ".tex", ".srt", ".vtt", ".eml", ".me", ".1st"}
@@ -39,10 +41,13 @@ def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
     metadata: dict[str, Scalar] = {"encoding": decoded.encoding if decoded.encoding != "utf-8" else None}
     if decoded.replaced:
         metadata["undecodable"] = decoded.replaced
-    return builder.parsed(media_type=_MEDIA_TYPES.get(suffix, "text/plain"), metadata=metadata)
+    return builder.parsed(media_type=_MEDIA_TYPES.get(suffix, MEDIA_TYPE), metadata=metadata)
 
 
 def _kind(suffix: str) -> BlockKind:
     if suffix in _TABLES:
         return "table"
     return "paragraph" if suffix in _PROSE else "code"
+
+
+FORMATS = (Format(media_type=MEDIA_TYPE, read=read),)

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 from zipfile import BadZipFile
 
+from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line
 from ragagent.connectors.readers.spreadsheet import value_text
 from ragagent.connectors.readers.zipped import check_zip
@@ -194,3 +195,6 @@ def _description(shape: Any) -> str:
     """The text that describes a picture to those who cannot see it."""
     properties = next(iter(shape.element.xpath(".//p:cNvPr")), None)
     return one_line(properties.get("descr") or "") if properties is not None else ""
+
+
+FORMATS = (Format(media_type=MEDIA_TYPE, read=read, zipped=(("[Content_Types].xml", "ppt/"),)),)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from textwrap import dedent
 from typing import Any
 
+from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, clean, one_line
 from ragagent.settings import IngestSettings
 from ragagent.text.decode import decode
@@ -141,3 +142,6 @@ def _lines(node: Any, depth: int) -> Iterator[str]:
             elif text := one_line(_text(part)):
                 yield "  " * depth + mark + text
                 mark = "  "
+
+
+FORMATS = (Format(media_type=MEDIA_TYPE, read=read, suffixes=(".rst", ".rest")),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from itertools import groupby
 
+from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, clean, one_line
 from ragagent.settings import IngestSettings
 
@@ -29,3 +30,6 @@ def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
     title, author = _TITLE.search(source[:20_000]), _AUTHOR.search(source[:20_000])
     metadata = {"author": one_line(author[1]) if author else None}
     return builder.parsed(media_type=MEDIA_TYPE, title=title[1] if title else "", metadata={**metadata})
+
+
+FORMATS = (Format(media_type=MEDIA_TYPE, read=read, magic=(b"{\\rtf",)),)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePath
 
+from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, clean
 from ragagent.settings import IngestSettings
 from ragagent.text.decode import decode
@@ -115,3 +116,9 @@ def _parts(lines: list[str], pattern: re.Pattern[str]) -> Iterator[tuple[list[st
         stack.append((indent, next(group for group in match.groups()[1:] if group)))
         names, start = [name for _, name in stack], above
     yield names, "\n".join(lines[start:])
+
+
+FORMATS = tuple(
+    Format(media_type=kind, read=read, suffixes=tuple(end for end, one in MEDIA_TYPES.items() if one == kind))
+    for kind in dict.fromkeys(MEDIA_TYPES.values())
+)

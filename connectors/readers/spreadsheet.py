@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby, pairwise
 from typing import Any
 
+from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line
 from ragagent.connectors.readers.zipped import check_zip, read_entries
 from ragagent.errors import EncryptedDocument, ReadError, TooLarge
@@ -17,6 +18,7 @@ from ragagent.settings import IngestSettings
 
 MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 XLS_MEDIA_TYPE = "application/vnd.ms-excel"
+XLSB_MEDIA_TYPE = "application/vnd.ms-excel.sheet.binary.macroenabled.12"
 MAX_CELLS = 20_000_000
 """Cells between the first and the last used one, over all sheets: the parser holds 24 bytes for each, used or not."""
 
@@ -186,3 +188,10 @@ def _records(stream: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _refuse(cells: int) -> None:
     raise TooLarge(f"its sheets span {cells} cells; at most {MAX_CELLS} are read")
+
+
+FORMATS = (
+    Format(media_type=XLSB_MEDIA_TYPE, read=read, zipped=(("[Content_Types].xml", "xl/workbook.bin"),)),
+    Format(media_type=MEDIA_TYPE, read=read, zipped=(("[Content_Types].xml", "xl/"),)),
+    Format(media_type=XLS_MEDIA_TYPE, read=read, ole=("Workbook", "Book")),
+)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line
 from ragagent.errors import ReadError
 from ragagent.settings import IngestSettings
@@ -114,3 +115,9 @@ def _scalar(value: Any) -> str:
     if value is None or value is True or value is False:
         return json.dumps(value)
     return one_line(str(value))
+
+
+FORMATS = (
+    Format(media_type=MEDIA_TYPE, read=read, suffixes=(".json",)),
+    Format(media_type=LINES_MEDIA_TYPE, read=read_lines, suffixes=(".jsonl", ".ndjson")),
+)

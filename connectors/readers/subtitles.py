@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from html import unescape
 from typing import NamedTuple
 
+from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, clean, one_line
 from ragagent.errors import ReadError
 from ragagent.settings import IngestSettings
@@ -86,3 +87,9 @@ def _seconds(text: str) -> float:
     for part in text.replace(",", ".").split(":"):
         total = total * 60 + float(part)
     return total
+
+
+FORMATS = (
+    Format(media_type=MEDIA_TYPE, read=read, suffixes=(".vtt",), magic=(b"WEBVTT", b"\xef\xbb\xbfWEBVTT")),
+    Format(media_type=SRT_MEDIA_TYPE, read=read, suffixes=(".srt",)),
+)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line, row
 from ragagent.connectors.readers.xml_tree import local, own_text, parse_xml, text_of
 from ragagent.settings import IngestSettings
@@ -163,3 +164,6 @@ def _rows(table: Any) -> Iterator[list[str]]:
             cells = [one_line(text_of(cell, skip=_SKIPPED)) for cell in line if local(cell).lower() in _CELLS]
             if row(cells):
                 yield cells
+
+
+FORMATS = (Format(media_type=MEDIA_TYPE, read=read, suffixes=(".xml", ".nxml", ".dbk")),)

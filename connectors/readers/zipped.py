@@ -37,6 +37,11 @@ def check_zip(data: bytes) -> tuple[str, ...]:
     return tuple(entry.filename for entry in entries)
 
 
+def entry_names(data: bytes) -> tuple[str, ...]:
+    """The names in the container, whatever it would unpack to. Raises ReadError for a damaged one."""
+    return tuple(entry.filename for entry in _entries(data))
+
+
 def _entries(data: bytes) -> list[zipfile.ZipInfo]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

@@ -7,13 +7,20 @@ from email.message import EmailMessage
 
 import pytest
 
-from ragagent.connectors.readers import mail, read_document
+from ragagent.connectors import readers
+from ragagent.connectors.readers import Reading, mail, read_document
 from ragagent.errors import ReadError, TooLarge
+from ragagent.protocols import Fetched
+from ragagent.settings import IngestSettings
 from ragagent.types import Document
 
 
 def _read(data: bytes, name: str = "a.eml") -> Document:
     return read_document(data, uri="test:1", name=name)
+
+
+def _inside(data: bytes, name: str = "a.eml") -> Reading:
+    return readers.read(Fetched(uri="test:1", name=name, content=data), settings=IngestSettings())
 
 
 def _blocks(document: Document) -> list[tuple[str, str]]:
@@ -69,10 +76,56 @@ def test_a_forwarded_message_is_read_below_its_subject() -> None:
 def test_a_mailbox_keeps_the_order_of_its_messages() -> None:
     entry = b"From a@b Wed May  1 09:00:00 2024\n"
     box = entry + b"Subject: One\n\nfirst\nFrom here on it is text\n\n" + entry + b"Subject: Two\n\nsecond\n"
-    document = _read(box, "a.mbox")
-    assert [text for kind, text in _blocks(document) if kind == "heading"] == ["One", "Two"]
-    assert "From here on it is text" in document.text
-    assert document.metadata["messages"] == 2
+    found = _inside(box, "a.mbox")
+    assert found.document.metadata["messages"] == 2
+    assert [(one.title, one.uri) for one in found.children] == [
+        ("One", "test:1!/message-1"),
+        ("Two", "test:1!/message-2"),
+    ]
+    assert "From here on it is text" in found.children[0].text
+
+
+def test_a_message_of_a_mailbox_keeps_its_uri_when_another_one_goes() -> None:
+    first, second = (
+        f"From a@b Wed May  1 09:00:00 2024\nMessage-ID: <{name}@b>\nSubject: {name}\n\ntext\n\n".encode()
+        for name in ("one", "two")
+    )
+    assert {one.uri for one in _inside(second, "a.mbox").children} < {
+        one.uri for one in _inside(first + second, "a.mbox").children
+    }
+
+
+def test_what_is_attached_becomes_documents_of_their_own_with_the_uri_of_their_message() -> None:
+    outer, inner = EmailMessage(), _message()
+    outer["Subject"] = "Fwd"
+    outer.set_content("see below")
+    inner.add_attachment(b"a,b\n1,2\n", maintype="text", subtype="csv", filename="../plan.csv")
+    outer.add_attachment(b"\0\1\2" * 100, maintype="application", subtype="octet-stream", filename="x.bin")
+    outer.add_attachment(inner)
+    found = _inside(outer.as_bytes())
+    assert [(one.uri, one.text) for one in found.children] == [("test:1!/plan.csv", "a | b\n1 | 2")]
+    assert found.children[0].metadata["inside"] == "Fwd"
+    assert [(one.uri, one.kind) for one in found.failures] == [("test:1!/x.bin", "UnsupportedFormat")]
+
+
+def test_headers_are_metadata_to_filter_by() -> None:
+    message = _message()
+    message["Cc"], message["Message-ID"], message["In-Reply-To"] = "b@example.org", "<2@x>", "<1@x>"
+    metadata = _read(message.as_bytes()).metadata
+    assert metadata["from"] == "Zoë Müller <zoe@example.org>"
+    assert (metadata["to"], metadata["cc"]) == ("team@example.org", "b@example.org")
+    assert (metadata["message_id"], metadata["in_reply_to"]) == ("<2@x>", "<1@x>")
+    assert (metadata["subject"], metadata["sent"]) == ("Gärten im Mai", "2024-05-01T09:00:00+02:00")
+
+
+def test_a_page_saved_as_one_file_is_read_as_its_page() -> None:
+    page = EmailMessage()
+    page["Subject"], page["Snapshot-Content-Location"] = "The page", "https://example.org/x"
+    page.set_content("<h1>Top</h1><p>text</p>", subtype="html")
+    page.add_related(b"x", maintype="image", subtype="png", cid="<a>")
+    document = _read(page.as_bytes(), "a.mhtml")
+    assert _blocks(document) == [("heading", "Top"), ("paragraph", "text")]
+    assert document.metadata["address"] == "https://example.org/x"
 
 
 def test_messages_within_messages_and_parts_without_end_are_bounded() -> None:
