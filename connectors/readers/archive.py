@@ -14,7 +14,7 @@ import lzma
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import PurePath
 from typing import IO, Any, cast
@@ -94,7 +94,10 @@ def _read_tar(kind: str, stream: Callable[[], IO[bytes]], limits: IngestSettings
 
 
 def _listing(
-    kind: str, listed: list[tuple[str, int | None, str]], limits: IngestSettings, inside: Callable[[], Iterator[Member]]
+    kind: str,
+    listed: Sequence[tuple[str, int | None, str]],
+    limits: IngestSettings,
+    inside: Callable[[], Iterator[Member]],
 ) -> Parsed:
     builder = TextBuilder(max_chars=limits.max_text_chars)
     shown = [[one_line(path), "" if size is None else str(size), date] for path, size, date in listed[:MAX_LISTED]]
