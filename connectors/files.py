@@ -6,11 +6,14 @@ import errno
 import os
 import stat
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from ragagent.connectors.ignore import Ignore, matcher
+from ragagent.connectors.options import read_options
 from ragagent.errors import ConfigError, ConnectorError, ReadError, TooLarge
 from ragagent.protocols import Fetched, SourceItem
 from ragagent.settings import IngestSettings
@@ -33,6 +36,14 @@ def file_uri(path: str) -> str:
 def file_path(uri: str) -> str:
     """The path of a `file://` URI, the exact bytes that `file_uri` was given."""
     return os.fsdecode(urllib.parse.unquote_to_bytes(uri.removeprefix("file://")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesOptions:
+    """What a folder can be told: patterns as in .gitignore, against the path within the folder."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
 
 class FilesConnector:
@@ -144,6 +155,15 @@ class FilesConnector:
         if ignore.matches(path, folder=folder) or (self._exclude and self._exclude.match_file(inside)):
             return False
         return folder or self._include is None or self._include.match_file(inside)
+
+
+def open_source(
+    address: str, *, options: Mapping[str, Any], settings: IngestSettings, cache: Path | None
+) -> FilesConnector:
+    """The file or folder at a path, or at a `file://` address."""
+    chosen = read_options(FilesOptions, options, source=address)
+    path = file_path(address) if address.lower().startswith("file://") else address
+    return FilesConnector(path, settings=settings, include=chosen.include, exclude=chosen.exclude)
 
 
 def _item(path: str, found: os.stat_result) -> SourceItem | Failure:

@@ -1,153 +1,115 @@
-"""One web page, fetched with bounds: size, time, redirects, and no private address unless it is allowed."""
+"""One web page."""
 
 from __future__ import annotations
 
-import ipaddress
-import socket
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
-from ragagent.errors import ConnectorError, ReadError, TooLarge
+from ragagent.connectors.addresses import Credentials, outside, public, split_credentials
+from ragagent.connectors.http import Web, wanted_url
+from ragagent.connectors.network import Limits
+from ragagent.connectors.options import SECRET, read_options
+from ragagent.connectors.pages import Page, Pages
+from ragagent.errors import ReadError
 from ragagent.protocols import Fetched, SourceItem
-from ragagent.settings import IngestSettings
+from ragagent.settings import IngestSettings, at_least
 from ragagent.types import Failure
 
-MAX_REDIRECTS = 5
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_SCHEMES = {"http": 80, "https": 443}
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_EXTENSIONS = {"text/markdown": ".md", "text/html": ".html", "application/xhtml+xml": ".html", "text/csv": ".csv"}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebOptions:
+    """What every kind of web source can be told."""
+
+    allow_private: bool = False
+    """Whether addresses of this machine and of private networks may be asked."""
+    allow_networks: tuple[str, ...] = ()
+    """Private networks that may be asked, as 10.1.0.0/16, where others may not."""
+    timeout_s: float = field(default=30.0, metadata=at_least(0.1))
+    """How long one page may take, redirects and pauses included."""
+    user: str = ""
+    password: str = field(default="", repr=False, metadata=SECRET)
 
 
 class WebPageConnector:
-    """The page at one http(s) address, as it is now: a page has no stamp, so each ingest fetches it once.
-
-    Each address, also one that a redirect leads to, is looked up first and the connection goes to the address that
-    was checked, so that a name cannot lead to a private one between the check and the use. Proxies of the
-    environment are not used.
-    """
+    """The page at one http(s) address, as it is now: each enumeration asks whether it changed."""
 
     def __init__(
         self,
         url: str,
         *,
+        options: WebOptions | None = None,
         settings: IngestSettings | None = None,
-        allow_private: bool = False,
-        timeout_s: float = 30.0,
+        cache: Path | None = None,
     ) -> None:
-        # What is inside a document is named after `!/`, so no address of an item may hold that.
-        self._url = url.partition("#")[0].replace("!/", "%21/")
-        self._settings = settings or IngestSettings()
-        self._allow_private = allow_private
-        self._timeout_s = timeout_s
-        if urlsplit(self._url).scheme.lower() not in _SCHEMES or not urlsplit(self._url).hostname:
-            raise ConnectorError(f"{url}: not an http(s) address with a host")
+        self._address = split_credentials(wanted_url(url))[0]
+        self._pages = open_pages(url, options or WebOptions(), settings or IngestSettings(), cache)
+        self._uri = outside(public(self._address))
+        self._found: Page | None = None
 
     @property
     def source(self) -> str:
-        """The address, without its fragment."""
-        return self._url
+        """The address, without its fragment and without what is secret in it."""
+        return self._uri
 
     def items(self) -> Iterator[SourceItem | Failure]:
-        """The one page; it is not fetched yet."""
-        yield SourceItem(uri=self._url, stamp="")
+        """The one page, or why it cannot be had."""
+        try:
+            self._found = self._pages.look(self._address)
+        except ReadError as error:
+            yield Failure(uri=self._uri, reason=str(error), kind=kind_of(error))
+            return
+        yield SourceItem(uri=self._uri, stamp=self._found.digest, size_bytes=self._found.size)
 
     def fetch(self, item: SourceItem) -> Fetched:
-        """The page as it is now. Raises ReadError with what the server, or the network, said."""
-        url, media_type, data = self._follow(item.uri)
-        name = urlsplit(url).path.rstrip("/").rpartition("/")[2]
-        if not name.endswith(_EXTENSIONS.get(media_type, "")):
-            name += _EXTENSIONS[media_type]
-        return Fetched(
-            uri=item.uri,
-            name=name or urlsplit(url).hostname or url,
-            content=data,
-            media_type=media_type,
-            metadata={"url": url},
-        )
-
-    def _follow(self, url: str) -> tuple[str, str, bytes]:
-        """The final address, the stated media type and the body."""
-        import httpx
-
-        deadline = time.monotonic() + self._timeout_s
-        timeout = httpx.Timeout(min(10.0, self._timeout_s))
-        try:
-            with httpx.Client(timeout=timeout, trust_env=False, follow_redirects=False) as client:
-                for _ in range(MAX_REDIRECTS + 1):
-                    answer = self._get(client, url, deadline)
-                    if isinstance(answer, tuple):
-                        return url, *answer
-                    url = answer
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ReadError(f"cannot be fetched: {type(error).__name__}: {error}") from error
-        raise ReadError(f"more than {MAX_REDIRECTS} redirects")
-
-    def _get(self, client: Any, url: str, deadline: float) -> str | tuple[str, bytes]:
-        """The address that the server redirects to, or the media type and body."""
-        response = self._send(client, url)
-        try:
-            if response.status_code in _REDIRECTS and "location" in response.headers:
-                return urljoin(url, str(response.headers["location"]))
-            if response.status_code != 200:
-                raise ReadError(f"the server answered {response.status_code} {response.reason_phrase}")
-            media_type = str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
-            return media_type, self._body(response, deadline)
-        finally:
-            response.close()
-
-    def _send(self, client: Any, url: str) -> Any:
-        """The response of the first address of the host that takes the connection; its body is not read yet."""
-        import httpx
-
-        parts = urlsplit(url)
-        scheme, host = parts.scheme.lower(), parts.hostname
-        if scheme not in _SCHEMES or not host:
-            raise ReadError(f"it leads to {url[:200]!r}, which is no http(s) address")
-        addresses = self._addresses(host, parts.port or _SCHEMES[scheme])
-        for address in addresses:
-            request = client.build_request("GET", url, headers={"User-Agent": "ragagent", "Accept-Encoding": "gzip"})
-            request.url = request.url.copy_with(host=address)
-            request.extensions["sni_hostname"] = host.encode("idna").decode("ascii")
-            try:
-                return client.send(request, stream=True)
-            except httpx.ConnectError:
-                if address == addresses[-1]:
-                    raise
-        raise ReadError(f"the host {host} has no address")
-
-    def _addresses(self, host: str, port: int) -> list[str]:
-        """Every address of the host, all of them allowed."""
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise ReadError(f"the host {host} cannot be looked up: {error}") from error
-        addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
-        private = [address for address in addresses if not is_public(address)]
-        if private and not self._allow_private:
-            raise ReadError(f"{host} is at {private[0]}, which is not a public address, and that is not allowed")
-        return addresses
-
-    def _body(self, response: Any, deadline: float) -> bytes:
-        body = bytearray()
-        for piece in response.iter_bytes():
-            body += piece
-            if len(body) > self._settings.max_file_bytes:
-                raise TooLarge(f"the page has more than {self._settings.max_file_bytes} bytes")
-            if time.monotonic() > deadline:
-                raise ReadError(f"the page was not complete after {self._timeout_s:g} s")
-        return bytes(body)
+        """The page as it was when it was listed. Raises ReadError with what the server, or the network, said."""
+        if item.uri != self._uri:
+            raise ReadError(f"it is not the page {self._uri}")
+        found = self._pages.fetched(self._address, self._found)
+        return shown(found, self._uri)
 
 
-def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet, also where it wraps an IPv4 address."""
-    found = ipaddress.ip_address(address)
-    if isinstance(found, ipaddress.IPv6Address):
-        wrapped = found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None)
-        if found in _NAT64:
-            wrapped = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
-        if wrapped is not None:
-            return is_public(str(wrapped))
-    return found.is_global and not found.is_multicast
+def open_source(
+    address: str, *, options: Mapping[str, Any], settings: IngestSettings, cache: Path | None
+) -> WebPageConnector:
+    """The page at an http(s) address."""
+    chosen = read_options(WebOptions, options, source=public(address))
+    return WebPageConnector(address, options=chosen, settings=settings, cache=cache)
+
+
+def open_web(url: str, options: WebOptions, settings: IngestSettings) -> Web:
+    """Requests to the host of `url` with the credentials of the options, or of the address itself."""
+    plain, given = split_credentials(wanted_url(url))
+    if options.user or options.password:
+        given = Credentials(options.user, options.password)
+    limits = Limits(
+        timeout_s=options.timeout_s,
+        max_bytes=settings.max_file_bytes,
+        allow_private=options.allow_private,
+        allow_networks=options.allow_networks,
+    )
+    return Web(limits, host=urlsplit(plain).netloc, credentials=given)
+
+
+def open_pages(url: str, options: WebOptions, settings: IngestSettings, cache: Path | None) -> Pages:
+    """Pages of the host of `url`, remembered below the folder `cache`."""
+    return Pages(open_web(url, options, settings), None if cache is None else cache / "pages")
+
+
+def shown(fetched: Fetched, uri: str) -> Fetched:
+    """What was fetched, under the address that is stored, with nothing secret in what it says of itself."""
+    return Fetched(
+        uri=uri,
+        name=fetched.name,
+        content=fetched.content,
+        media_type=fetched.media_type,
+        metadata={"url": public(str(fetched.metadata["url"]))},
+    )
+
+
+def kind_of(error: ReadError) -> str:
+    """The name of the error for a Failure: that of the tree in `ragagent.errors`."""
+    known = next(kind for kind in type(error).__mro__ if kind.__module__ == "ragagent.errors")
+    return known.__name__

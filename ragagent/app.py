@@ -6,6 +6,7 @@ Both only put the parts together; every part can be passed in instead of being m
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ragagent.errors import ConfigError, Corrupt, EmbedderChanged, FingerprintMismatch, IndexStateError, ModelError
-from ragagent.protocols import LLM, Embedder, Index, IndexStatus, KnownDocument, Progress, Sink, Tool
+from ragagent.protocols import LLM, Connector, Embedder, Index, IndexStatus, KnownDocument, Progress, Sink, Tool
 from ragagent.settings import Settings
 from ragagent.trace import Trace
 from ragagent.types import (
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
     from ragagent.models.store import ModelStore
 
 DEFAULT_FOLDER = ".ragagent"
-Source = str | os.PathLike[str] | Iterable[Document]
+Source = str | os.PathLike[str] | Connector | Iterable[Document]
+CACHE_FOLDER = "cache"
+"""Below the knowledge base: what connectors keep between two ingests. It may be deleted at any time."""
 _SWAPS = 8
 """So many swaps may overtake one search; each is the end of a whole migration."""
 
@@ -191,11 +194,20 @@ class KnowledgeBase:
                 self._owned.append(self._llm)
             return self._llm
 
-    def ingest(self, source: Source, *, prune: bool = False, progress: Progress | None = None) -> IngestReport:
-        """Brings in a file, a folder, a URL or an iterable of Document; what is unchanged costs next to nothing.
+    def ingest(
+        self,
+        source: Source,
+        *,
+        prune: bool = False,
+        progress: Progress | None = None,
+        options: Mapping[str, object] | None = None,
+    ) -> IngestReport:
+        """Brings in a path, an address, a Connector or documents; what is unchanged costs next to nothing.
 
-        `prune` removes the documents of the same source that are gone from it. What cannot be read is in the
-        report's `failures`, by name. Raises ConnectorError when the source as a whole is out of reach, Locked while
+        The scheme of an address says what kind of source it is, and `options` are what that kind can be told
+        (docs/connectors.md). `prune` removes the documents of the same source that are gone from it. What cannot be
+        read is in the report's `failures`, by name. Raises ConnectorError when the source as a whole is out of reach,
+        ConfigError for an option that its kind does not have, MissingExtra for a package that it needs, Locked while
         another process writes, StorageFull when there is no room, FingerprintMismatch when the settings cut
         documents otherwise than the index was built, or a migration ends meanwhile; committed work stays.
         """
@@ -204,14 +216,22 @@ class KnowledgeBase:
         self._follow()
         pipeline = Pipeline(self._index, self.embedder, self.settings, trace=self._trace, progress=progress)
         if isinstance(source, str | os.PathLike):
-            from ragagent.connectors import open_connector
-
-            return pipeline.ingest_connector(open_connector(os.fspath(source), self.settings.ingest), prune=prune)
+            return pipeline.ingest_connector(self._connector(source, options), prune=prune)
+        if options:
+            raise ConfigError("options go with a path or an address")
+        if isinstance(source, Connector):
+            return pipeline.ingest_connector(source, prune=prune)
         if isinstance(source, Document):
             raise ConfigError("ingest takes an iterable of documents; put the single one into a list")
         if prune:
             raise ConfigError("prune needs a source that can be listed; remove documents by id instead")
         return pipeline.ingest_documents(source)
+
+    def _connector(self, source: str | os.PathLike[str], options: Mapping[str, object] | None) -> Connector:
+        from ragagent.connectors import open_connector
+
+        path = source if isinstance(source, Path) else os.fspath(source)
+        return open_connector(path, self.settings.ingest, options=options, cache=self.path / CACHE_FOLDER)
 
     def search(
         self,
@@ -340,7 +360,11 @@ class KnowledgeBase:
 
         Erasing raises IndexStateError, naming them, when snapshots hold such documents and `drop_snapshots` is false.
         """
-        return self._embedded("compact").compact(erase=erase, drop_snapshots=drop_snapshots, progress=progress)
+        report = self._embedded("compact").compact(erase=erase, drop_snapshots=drop_snapshots, progress=progress)
+        if erase:
+            # Connectors keep copies there of what they fetched.
+            shutil.rmtree(self.path / CACHE_FOLDER, ignore_errors=True)
+        return report
 
     def migration_plan(self, *, settings: Settings | None = None, embedder: Embedder | None = None) -> MigrationPlan:
         """What `migrate` with the same arguments would do and take; embeds a sample to know how long."""

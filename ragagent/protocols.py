@@ -60,6 +60,7 @@ class Fetched:
     acl: tuple[str, ...] = ()
 
 
+@runtime_checkable
 class Connector(Protocol):
     """A place documents come from: enumerate cheaply, then fetch one by one; reading is done elsewhere.
 

@@ -150,10 +150,14 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """Settings in force and, for each dotted key, where its value came from."""
+    """Settings in force, for each dotted key where its value came from, and the sources that the file names.
+
+    `sources` is, for each name, the table `[sources.NAME]`: the address and the options of its kind.
+    """
 
     settings: Settings
     origins: Mapping[str, str]
+    sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 SECRET_KEYS = frozenset({"llm.api_key"})
@@ -181,13 +185,16 @@ def load(
     Raises ConfigError for an unknown key, a wrong value, or a file that cannot be read.
     """
     chosen: dict[str, tuple[Any, str]] = {}
+    sources: dict[str, Mapping[str, Any]] = {}
     if file is not None:
-        chosen.update({key: (value, str(file)) for key, value in _from_toml(file).items()})
+        tables = _tables(file)
+        sources = _sources(tables.pop("sources", {}), file)
+        chosen.update({key: (value, str(file)) for key, value in _flat(tables).items()})
     for key, (value, variable) in _from_environment(environ or {}).items():
         chosen[key] = (value, variable)
     for key, value in (overrides or {}).items():
         chosen[key] = (value, "argument")
-    return _build(chosen)
+    return dataclasses.replace(_build(chosen), sources=sources)
 
 
 def _build(chosen: Mapping[str, tuple[Any, str]]) -> Loaded:
@@ -209,19 +216,28 @@ def _suggest(key: str, known: Mapping[str, object]) -> str:
     return f" Did you mean {' or '.join(close)}?" if close else f" Known settings: {', '.join(known)}."
 
 
-def _from_toml(file: Path) -> dict[str, Any]:
+def _tables(file: Path) -> dict[str, dict[str, Any]]:
     try:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from error
-    found: dict[str, Any] = {}
     for section, table in tables.items():
         if not isinstance(table, dict):
             raise ConfigError(f"{file}: {section!r} stands outside a section; write it under [section]")
-        found.update({f"{section}.{name}": value for name, value in table.items()})
-    return found
+    return tables
+
+
+def _flat(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {f"{section}.{name}": value for section, table in tables.items() for name, value in table.items()}
+
+
+def _sources(tables: Mapping[str, Any], file: Path) -> dict[str, Mapping[str, Any]]:
+    for name, table in tables.items():
+        if not isinstance(table, dict) or not isinstance(table.get("address"), str):
+            raise ConfigError(f'{file}: [sources.{name}] needs address = "...", a path or the address of the source')
+    return dict(tables)
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
@@ -241,7 +257,7 @@ def _checked(key: str, value: Any, origin: str) -> Any:
     section, name = key.split(".")
     hint = typing.get_type_hints(typing.get_type_hints(Settings)[section])[name]
     try:
-        converted = _convert(hint, value)
+        converted = convert(hint, value)
     except ValueError as error:
         raise ConfigError(f"{origin}: {key} = {value!r}: {error}") from None
     minimum = keys()[key].metadata.get("minimum")
@@ -250,7 +266,8 @@ def _checked(key: str, value: Any, origin: str) -> Any:
     return converted
 
 
-def _convert(hint: Any, value: Any) -> Any:
+def convert(hint: Any, value: Any) -> Any:
+    """`value`, or the text it is written as, as the type `hint`. Raises ValueError, which says what it must be."""
     origin = typing.get_origin(hint)
     if origin in (types.UnionType, typing.Union):
         return _convert_optional(hint, value)
@@ -258,7 +275,7 @@ def _convert(hint: Any, value: Any) -> Any:
         return _one_of(typing.get_args(hint), value)
     if origin is tuple:
         items = value.split(",") if isinstance(value, str) else value
-        return tuple(_convert(typing.get_args(hint)[0], item) for item in items)
+        return tuple(convert(typing.get_args(hint)[0], item) for item in items)
     if hint is str:
         if not isinstance(value, str):
             raise ValueError("must be text")
@@ -269,7 +286,7 @@ def _convert(hint: Any, value: Any) -> Any:
 def _convert_optional(hint: Any, value: Any) -> Any:
     if value is None or (isinstance(value, str) and value.lower() in {"", "none"}):
         return None
-    return _convert(next(arg for arg in typing.get_args(hint) if arg is not type(None)), value)
+    return convert(next(arg for arg in typing.get_args(hint) if arg is not type(None)), value)
 
 
 def _one_of(choices: tuple[Any, ...], value: Any) -> Any:

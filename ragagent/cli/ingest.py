@@ -10,39 +10,56 @@ import click
 from ragagent.cli.context import Context, embedder_option, json_option, kb_option
 from ragagent.cli.output import echo_json
 from ragagent.cli.progress import Bar
+from ragagent.cli.sources import chosen_sources, shown_address
 from ragagent.jsonable import jsonable
 from ragagent.types import IngestReport
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.argument("sources", nargs=-1, metavar="[SOURCE]...")
 @click.option("--prune", is_flag=True, help="Remove documents that are gone from the source.")
+@click.option(
+    "-o", "--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the source; repeatable."
+)
 @kb_option
 @embedder_option
 @json_option
 @click.pass_obj
 def ingest(
-    context: Context, sources: tuple[str, ...], prune: bool, kb: Path | None, embedder: str | None, as_json: bool
+    context: Context,
+    sources: tuple[str, ...],
+    prune: bool,
+    options: tuple[str, ...],
+    kb: Path | None,
+    embedder: str | None,
+    as_json: bool,
 ) -> None:
-    """Bring files, folders and URLs into the knowledge base.
+    """Bring files, folders and other sources into the knowledge base.
+
+    SOURCE is a path or an address: https://..., site+https://..., s3://..., git+https://..., imaps://...,
+    sql+postgresql://... and others (docs/connectors.md), or source:NAME for a table [sources.NAME] of ragagent.toml.
+    Without any, all those tables.
 
     Unchanged files are passed over, changed ones replaced; removed ones stay unless --prune is given. Files that
     cannot be read are listed with the reason and stop nothing else. Fails when nothing at all could be brought in.
 
     \b
     ragagent ingest contracts/ handbook.pdf
+    ragagent ingest 's3://bucket/prefix' -o endpoint_url=http://127.0.0.1:9000 -o secret=env:S3_SECRET
     """
     context.choose(kb=kb, embedder=embedder)
+    chosen = chosen_sources(sources, options, context.loaded.sources)
     with context.open(create=True) as knowledge_base:
         reports: list[tuple[str, IngestReport]] = []
-        for source in sources:
+        for source in chosen:
             with Bar() as bar:
-                reports.append((source, knowledge_base.ingest(source, prune=prune, progress=bar)))
+                report = knowledge_base.ingest(source.address, options=source.options, prune=prune, progress=bar)
+            reports.append((shown_address(source.address), report))
     if as_json:
         echo_json([{"source": source, **jsonable(report)} for source, report in reports])
     else:
-        for source, report in reports:
-            print_report(source, report)
+        for name, report in reports:
+            print_report(name, report)
     if not any(report.added + report.updated + report.unchanged + report.removed for _, report in reports):
         raise click.exceptions.Exit(1)
 

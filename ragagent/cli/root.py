@@ -25,7 +25,9 @@ class _Entry(NamedTuple):
 COMMANDS = {
     "ask": _Entry("ragagent.cli.ask", "ask", "Answer a question from the documents, with citations."),
     "search": _Entry("ragagent.cli.search", "search", "Find the passages that fit a query."),
-    "ingest": _Entry("ragagent.cli.ingest", "ingest", "Bring files, folders and URLs into the knowledge base."),
+    "ingest": _Entry(
+        "ragagent.cli.ingest", "ingest", "Bring files, sites, stores, mail and tables into the knowledge base."
+    ),
     "agent": _Entry("ragagent.cli.agent", "agent", "Work on a task in several steps, with search and tools."),
     "documents": _Entry("ragagent.cli.documents", "documents", "List, show and remove documents."),
     "status": _Entry("ragagent.cli.status", "status", "Count what the knowledge base holds."),

@@ -225,3 +225,36 @@ def test_migrate_takes_one_of_its_three_ways(run: Run) -> None:
     code, _, err = run("migrate", "--plan", "--rollback")
     assert code == 2
     assert "--plan, --rollback and --finish" in err
+
+
+def test_an_unknown_option_of_a_source_is_an_error_with_the_known_ones(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Text.")
+    code, _, err = run("ingest", "a.txt", "--option", "inclde=*.txt")
+    assert (code, "did you mean include" in err) == (2, True)
+    code, _, err = run("ingest", "a.txt", "b.txt", "-o", "include=*.txt")
+    assert (code, "one source" in err) == (2, True)
+    code, _, err = run("ingest", "a.txt", "-o", "include")
+    assert (code, "KEY=VALUE" in err) == (2, True)
+
+
+def test_a_secret_that_is_written_out_is_refused_and_not_shown(run: Run) -> None:
+    code, _, err = run("ingest", "s3://bucket/x", "-o", "secret=abc123")
+    assert (code, "env:NAME" in err, "abc123" in err) == (2, True, False)
+    code, _, err = run("ingest", "s3://bucket/x", "-o", "secret=env:NO_SUCH_VARIABLE")
+    assert (code, "NO_SUCH_VARIABLE" in err) == (2, True)
+
+
+def test_sources_of_the_settings_file_are_called_by_name(run: Run, tmp_path: Path, minilm: Path) -> None:
+    (tmp_path / "box").mkdir()
+    for name in ("a.md", "b.txt"):
+        (tmp_path / "box" / name).write_text(f"The text of {name}.")
+    (tmp_path / "ragagent.toml").write_text('[sources.notes]\naddress = "box"\ninclude = ["*.md"]\n')
+    code, out, _ = run("ingest", "source:notes", "--json")
+    assert (code, json.loads(out)[0]["added"]) == (0, 1)
+    code, out, _ = run("ingest", "--json")
+    assert (code, json.loads(out)[0]["unchanged"]) == (0, 1)
+    code, _, err = run("ingest", "source:other")
+    assert (code, "there are notes" in err) == (2, True)
+    (tmp_path / "ragagent.toml").write_text("[sources.notes]\ninclude = []\n")
+    code, _, err = run("ingest", "source:notes")
+    assert (code, "sources.notes" in err) == (2, True)

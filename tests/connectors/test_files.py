@@ -232,5 +232,5 @@ def test_sources_are_told_apart_by_their_address(tmp_path: Path) -> None:
     assert open_connector(str(tmp_path)).source == tmp_path.as_uri()
     assert open_connector(tmp_path.as_uri()).source == tmp_path.as_uri()
     assert open_connector("https://example.org/a#b").source == "https://example.org/a"
-    with pytest.raises(ConnectorError, match="ftp"):
-        open_connector("ftp://example.org/a")
+    with pytest.raises(ConnectorError, match="gopher"):
+        open_connector("gopher://example.org/a")

@@ -1,0 +1,51 @@
+"""Addresses of sources without what must not be seen in them: credentials never reach a uri, a log or the index."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+
+_SECRET = re.compile(
+    r"x-amz-(signature|credential|security-token)|x-goog-(signature|credential)|awsaccesskeyid|sig|signature"
+    r"|(access|auth|api)[_-]?(token|key)|token|password|passwd|pwd|secret",
+    re.IGNORECASE,
+)
+
+
+class Credentials(NamedTuple):
+    """What stood before the host of an address."""
+
+    user: str
+    password: str
+
+
+def split_credentials(address: str, *, keep_user: bool = False) -> tuple[str, Credentials | None]:
+    """The address without user and password, and these, decoded; `keep_user` leaves the user where it stands."""
+    parts = urlsplit(address)
+    before, mark, host = parts.netloc.rpartition("@")
+    if not mark:
+        return address, None
+    user, _, password = before.partition(":")
+    kept = f"{user}@{host}" if keep_user and user else host
+    return urlunsplit(parts._replace(netloc=kept)), Credentials(unquote(user), unquote(password))
+
+
+def public(address: str, *, keep_user: bool = False) -> str:
+    """The address as it may be shown and stored: without password, and without parameters that carry a secret."""
+    parts = urlsplit(split_credentials(address, keep_user=keep_user)[0])
+    if not parts.query:
+        return urlunsplit(parts)
+    kept = [piece for piece in parts.query.split("&") if not _SECRET.fullmatch(piece.partition("=")[0])]
+    return urlunsplit(parts._replace(query="&".join(kept)))
+
+
+def has_secret(address: str) -> bool:
+    """Whether something in the address must not be shown."""
+    parts = urlsplit(address)
+    return "@" in parts.netloc or any(_SECRET.fullmatch(name) for name, _ in parse_qsl(parts.query))
+
+
+def outside(address: str) -> str:
+    """The address as that of an item: what is inside one is named after `!/`, so the address itself holds no `!/`."""
+    return address.replace("!/", "%21/")
