@@ -8,7 +8,8 @@
     │       ├── UnsupportedFormat
     │       ├── EncryptedDocument
     │       ├── EmptyDocument
-    │       └── TooLarge
+    │       ├── TooLarge
+    │       └── OcrNeeded        pictures of text, and OCR is missing, turned off or over its budget
     ├── IndexStateError          the knowledge base cannot be used as asked
     │   ├── Locked               another process is writing
     │   ├── FingerprintMismatch  built with another embedder, chunker or analyser
@@ -71,6 +72,10 @@ class EmptyDocument(ReadError):
 
 class TooLarge(ReadError):
     """The document is over a size limit."""
+
+
+class OcrNeeded(ReadError):
+    """Text stands on pictures, and OCR is missing, turned off, over its budget, or gave up; the message says which."""
 
 
 class IndexStateError(RagAgentError):

@@ -91,6 +91,20 @@ class IngestSettings:
     max_file_bytes: int = field(default=256 * 1024 * 1024, metadata=at_least(1))
     max_text_chars: int = field(default=50_000_000, metadata=at_least(1))
     max_pages: int = field(default=20_000, metadata=at_least(1))
+    ocr: Literal["auto", "never"] = "auto"
+    """Whether pages and pictures without a usable text layer go through Tesseract where it is installed."""
+    ocr_languages: tuple[str, ...] = ()
+    """Tesseract's names, such as eng or deu; none means the installed ones, at most three of them."""
+    ocr_pages: int = field(default=500, metadata=at_least(0))
+    """Pages of one item, with all that is inside it, that OCR may be spent on; what is left out is reported."""
+    ocr_seconds: float = field(default=600.0, metadata=at_least(0))
+    """Seconds that OCR may take for one item, with all that is inside it."""
+    ocr_page_seconds: float = field(default=60.0, metadata=at_least(0.1))
+    ocr_dpi: int = field(default=300, metadata=at_least(72))
+    ocr_cache: str | None = None
+    """Where recognised pages are kept, so that no page is recognised twice; none means the user's cache folder."""
+    ocr_cache_bytes: int = field(default=256 * 1024 * 1024, metadata=at_least(0))
+    """The most that folder may hold; 0 keeps nothing."""
     batch_chunks: int = field(default=256, metadata=at_least(1))
     """Documents are committed together until they have this many chunks."""
     lock_timeout_s: float = field(default=10.0, metadata=at_least(0))

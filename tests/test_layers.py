@@ -49,7 +49,7 @@ OWNERS = {
     "sentence_transformers": {"ragagent.models.sentence_transformer", "ragagent.eval.perf"},
     "langgraph": {"ragagent.agent.graph", "ragagent.agent.checkpoints"},
     "mcp": {"ragagent.serve.mcp"},
-    "pypdfium2": {"ragagent.connectors.readers.pdf", "ragagent.connectors.readers.pdf_lines"},
+    "pypdfium2": {f"ragagent.connectors.readers.pdf{part}" for part in ("", "_text", "_page")},
     "docx": {"ragagent.connectors.readers.docx"},
     "pptx": {"ragagent.connectors.readers.pptx"},
     "python_calamine": {"ragagent.connectors.readers.spreadsheet"},

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from ragagent.connectors.readers.detect import media_type
 from ragagent.connectors.readers.format import Format, Reader
 from ragagent.connectors.readers.inside import Inside
+from ragagent.connectors.readers.ocr import one_budget
 from ragagent.connectors.readers.parsed import Member, Parsed, readable
 from ragagent.connectors.readers.registry import ENTRY_POINTS, READERS, reader_of
 from ragagent.errors import EmptyDocument, ReadError, TooLarge, UnsupportedFormat
@@ -35,12 +36,12 @@ __all__ = [
     "read_document",
 ]
 
-FINGERPRINT = "readers-3"
+FINGERPRINT = "readers-4"
 """Changes when the same bytes may give another text."""
 
 _FORMATS = (
     "text, Markdown, HTML, PDF, Word, Excel, PowerPoint and OpenDocument files, e-mail, EPUB, RTF, CSV, JSON, XML, "
-    "notebooks, subtitles, reStructuredText, AsciiDoc, LaTeX, source code and ZIP and TAR archives"
+    "notebooks, subtitles, reStructuredText, AsciiDoc, LaTeX, source code, pictures of text and ZIP and TAR archives"
 )
 
 
@@ -64,6 +65,11 @@ def read(fetched: Fetched, *, settings: IngestSettings) -> Reading:
     What is inside (attachments, members of archives, messages of mailboxes) comes as children, which inherit the
     metadata and the readers (`acl`) of the item; a part that cannot be read is a failure and stops nothing.
     """
+    with one_budget(settings):
+        return _read(fetched, settings)
+
+
+def _read(fetched: Fetched, settings: IngestSettings) -> Reading:
     content = _bytes_of(fetched.content, settings) if isinstance(fetched.content, Path) else fetched.content
     parsed = parse(content, name=fetched.name, limits=settings, stated=fetched.media_type)
     document = _document(parsed, content, uri=fetched.uri, name=fetched.name, metadata=fetched.metadata)

@@ -13,6 +13,7 @@ from ragagent.connectors.readers import (
     docx,
     epub,
     html,
+    image,
     latex,
     mail,
     markdown,
@@ -56,6 +57,7 @@ MODULES = (
     asciidoc,
     latex,
     source,
+    image,
     archive,
 )
 """Where two of them claim the same bytes, the earlier one reads them."""
