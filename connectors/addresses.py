@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 _SECRET = re.compile(
     r"x-amz-(signature|credential|security-token)|x-goog-(signature|credential)|awsaccesskeyid|sig|signature"
     r"|(access|auth|api)[_-]?(token|key)|token|password|passwd|pwd|secret",
     re.IGNORECASE,
 )
+_AUTHORITY = re.compile(r"://([^/?#]*)@")
 
 
 class Credentials(NamedTuple):
@@ -22,22 +23,26 @@ class Credentials(NamedTuple):
 
 def split_credentials(address: str, *, keep_user: bool = False) -> tuple[str, Credentials | None]:
     """The address without user and password, and these, decoded; `keep_user` leaves the user where it stands."""
-    parts = urlsplit(address)
-    before, mark, host = parts.netloc.rpartition("@")
-    if not mark:
+    found = _AUTHORITY.search(address)
+    if found is None:
         return address, None
-    user, _, password = before.partition(":")
-    kept = f"{user}@{host}" if keep_user and user else host
-    return urlunsplit(parts._replace(netloc=kept)), Credentials(unquote(user), unquote(password))
+    user, _, password = found[1].partition(":")
+    return _without(address, keep_user), Credentials(unquote(user), unquote(password))
 
 
 def public(address: str, *, keep_user: bool = False) -> str:
     """The address as it may be shown and stored: without password, and without parameters that carry a secret."""
-    parts = urlsplit(split_credentials(address, keep_user=keep_user)[0])
-    if not parts.query:
-        return urlunsplit(parts)
-    kept = [piece for piece in parts.query.split("&") if not _SECRET.fullmatch(piece.partition("=")[0])]
-    return urlunsplit(parts._replace(query="&".join(kept)))
+    plain = _without(address, keep_user)
+    before, mark, query = plain.partition("?")
+    if not mark:
+        return plain
+    kept = [piece for piece in query.split("&") if not _SECRET.fullmatch(piece.partition("=")[0])]
+    return before + mark * bool(kept) + "&".join(kept)
+
+
+def _without(address: str, keep_user: bool) -> str:
+    """The address, or each of a chain of addresses, without what stands before its host."""
+    return _AUTHORITY.sub(lambda found: "://" + (found[1].partition(":")[0] + "@" if keep_user else ""), address)
 
 
 def has_secret(address: str) -> bool:

@@ -206,3 +206,18 @@ def _serving(server: ThreadingHTTPServer) -> Callable[[], None]:
         thread.join()
 
     return stop
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[type[BaseHTTPRequestHandler]], str]]:
+    """Serves with a handler of the test's own: gives host and port."""
+    running: list[Callable[[], None]] = []
+
+    def start(handler: type[BaseHTTPRequestHandler]) -> str:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        running.append(_serving(server))
+        return f"127.0.0.1:{server.server_port}"
+
+    yield start
+    for stop in running:
+        stop()
