@@ -13,7 +13,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ragagent.errors import ConfigError, Corrupt, EmbedderChanged, FingerprintMismatch, IndexStateError, ModelError
+from ragagent.errors import (
+    ConfigError,
+    Corrupt,
+    EmbedderChanged,
+    FingerprintMismatch,
+    IndexStateError,
+    ModelError,
+    ReadError,
+)
 from ragagent.protocols import LLM, Connector, Embedder, Index, IndexStatus, KnownDocument, Progress, Sink, Tool
 from ragagent.settings import Settings
 from ragagent.trace import Trace
@@ -22,6 +30,7 @@ from ragagent.types import (
     AgentResult,
     Answer,
     AnswerEvent,
+    Citation,
     Document,
     Hit,
     IngestReport,
@@ -31,6 +40,7 @@ from ragagent.types import (
 from ragagent.where import Where
 
 if TYPE_CHECKING:
+    from ragagent.answer.pages import PageImage
     from ragagent.index.backup import BackupReport
     from ragagent.index.compaction import CompactReport
     from ragagent.index.embedded import EmbeddedIndex
@@ -305,6 +315,24 @@ class KnowledgeBase:
                 settings=self.settings.answer,
                 sampling=configured(self.settings.llm),
             )
+
+    def page_image(self, citation: Citation, *, content: bytes | None = None, dpi: int = 110) -> bytes:
+        """The page that `citation` is on, as PNG, with the cited words marked.
+
+        The file is read again, from its place on this machine, or from `content`, the bytes of the item at its source.
+        Raises ReadError when it is gone or has changed since it was ingested, and UnsupportedFormat for documents
+        whose pages cannot be drawn (PDF files and pictures can).
+        """
+        return self.page_view(citation, content=content, dpi=dpi).png
+
+    def page_view(self, citation: Citation, *, content: bytes | None = None, dpi: int = 110) -> PageImage:
+        """As `page_image`, with the boxes of what is marked; they also fit `Citation.boxes`."""
+        from ragagent.answer.pages import page_image
+
+        document = self.document(citation.document_id)
+        if document is None:
+            raise ReadError(f"{citation.uri} is not in the knowledge base any more")
+        return page_image(citation, document, content=content, limits=self.settings.ingest, dpi=dpi)
 
     def remove(self, document_id: str) -> bool:
         """Removes a document; false when there was none of that id."""

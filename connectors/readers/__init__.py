@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from ragagent.connectors.readers.detect import media_type
 from ragagent.connectors.readers.format import Format, Reader
-from ragagent.connectors.readers.inside import Inside
+from ragagent.connectors.readers.inside import Inside, content_of
 from ragagent.connectors.readers.ocr import one_budget
 from ragagent.connectors.readers.parsed import Member, Parsed, readable
 from ragagent.connectors.readers.registry import ENTRY_POINTS, READERS, reader_of
@@ -31,6 +31,7 @@ __all__ = [
     "Parsed",
     "Reader",
     "Reading",
+    "inner_content",
     "parse",
     "read",
     "read_document",
@@ -90,6 +91,15 @@ def _read(fetched: Fetched, settings: IngestSettings) -> Reading:
         failures=tuple(inside.failures),
         notes=(*parsed.notes, *inside.notes),
     )
+
+
+def inner_content(content: bytes, *, uri: str, name: str, limits: IngestSettings) -> bytes:
+    """The bytes of the document of `uri`, inside an item of that name and content. Raises ReadError if it is gone."""
+
+    def opened(data: bytes, name: str) -> Parsed:
+        return parse(data, name=name, limits=limits, stated="message/rfc822" if name.startswith("message-") else "")
+
+    return content_of(uri, content, opened, name)
 
 
 def read_document(

@@ -26,7 +26,7 @@ def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
     budget = ocr.budget(limits)
     costs: list[str] = []
     notes: list[str] = []
-    with _opened(data) as image:
+    with opened(data) as image:
         kind = f"image/{str(image.format).lower()}"
         frames = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
         if frames > limits.max_pages:
@@ -47,7 +47,7 @@ def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
     return builder.parsed(media_type=kind, metadata={**metadata, **pages}, notes=notes)
 
 
-def _opened(data: bytes) -> Any:
+def opened(data: bytes) -> Any:
     from PIL import Image, UnidentifiedImageError
 
     try:

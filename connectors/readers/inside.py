@@ -67,6 +67,17 @@ class Inside:
         self.gather(document, replace(parsed, text="", blocks=()), depth + 1)
 
 
+def content_of(uri: str, content: bytes, open_: Callable[[bytes, str], Parsed], name: str) -> bytes:
+    """The content of what `uri` names inside a file of that name and content. Raises ReadError when it is not there."""
+    for path in uri.split("!/")[1:]:
+        taken: set[str] = set()
+        found = next((one for one in open_(content, name).inside() if _free(neutral(one.path), taken) == path), None)
+        if found is None:
+            raise ReadError(f"{uri}: there is no {path} inside it any more")
+        content, name = found.open(MAX_UNPACKED_BYTES), PurePosixPath(path).name
+    return content
+
+
 def neutral(path: str) -> str:
     """A path inside a container as a name: relative, without steps upwards, and without `!/`, which parts levels."""
     path = _UP.sub("", path.replace("\0", "")).replace("\\", "/").encode("utf-8", "replace").decode()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import PurePath
 from typing import Any, NoReturn
 
@@ -13,6 +14,7 @@ from ragagent.connectors.readers import ocr, pdf_ladder, pdf_layout
 from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line, readable
 from ragagent.connectors.readers.pdf_ladder import PageText, Record
+from ragagent.connectors.readers.pdf_layout import Line
 from ragagent.errors import EmptyDocument, EncryptedDocument, OcrNeeded, ReadError, TooLarge
 from ragagent.settings import IngestSettings
 from ragagent.types import Scalar, digest
@@ -66,6 +68,35 @@ def _refuse(count: int, record: Record) -> NoReturn:
     raise EmptyDocument(f"it has {count} page(s) but no text")
 
 
+def page_lines(data: bytes, number: int, limits: IngestSettings) -> tuple[Sequence[Line], float, str]:
+    """The lines of one page as `read` has them, the size of running text, and the rung. Raises ReadError."""
+    with _LOCK:
+        document = _open(data)
+        try:
+            pages = _pages(document, limits)
+            first = list(itertools.islice(pages, _BODY_SAMPLE_PAGES))
+            body = pdf_layout.body_size(page.lines for page in first if page is not None)
+            page = first[number - 1] if number <= len(first) else next(_pages(document, limits, number - 1))
+        except (IndexError, StopIteration):
+            page = None
+        finally:
+            document.close()
+    if page is None:
+        raise ReadError(f"page {number} cannot be loaded")
+    return page.lines, body, page.rung
+
+
+@contextmanager
+def loaded_page(data: bytes, number: int) -> Iterator[Any]:
+    """A page of PDFium's, for as long as the block lasts; no other thread gets in meanwhile."""
+    with _LOCK:
+        document = _open(data)
+        try:
+            yield document[number - 1]
+        finally:
+            document.close()
+
+
 def _open(data: bytes) -> Any:
     import pypdfium2
 
@@ -105,12 +136,12 @@ def _add_pages(document: Any, builder: TextBuilder, record: Record, limits: Inge
     return unreadable
 
 
-def _pages(document: Any, limits: IngestSettings) -> Iterator[PageText | None]:
+def _pages(document: Any, limits: IngestSettings, begin: int = 0) -> Iterator[PageText | None]:
     """The text of each page; None for a page that PDFium cannot load."""
     import pypdfium2
 
     budget = ocr.budget(limits)
-    for index in range(len(document)):
+    for index in range(begin, len(document)):
         page = None
         try:
             page = document[index]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ragagent.connectors.readers.parsed import row
@@ -35,6 +35,7 @@ class Cell:
     text: str
     left: float
     right: float
+    words: list[Word] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -67,11 +68,12 @@ class Line:
 
 
 class Part(NamedTuple):
-    """A block of a page."""
+    """A block of a page; its letters are those of the words of its `cells`, in this order."""
 
     kind: BlockKind
     text: str
     level: int = 0
+    cells: Sequence[Cell] = ()
 
 
 HYPHEN = "\ufffe"
@@ -120,6 +122,7 @@ def _runs(words: Iterable[Word]) -> Iterator[Line]:
         if line is not None and _continues(line, word, texts[-1]):
             texts.append(word.text)
             cell = line.cells[0]
+            cell.words.append(word)
             cell.left, cell.right = min(cell.left, word.left), max(cell.right, word.right)
             line.last = word.last
             continue
@@ -127,7 +130,9 @@ def _runs(words: Iterable[Word]) -> Iterator[Line]:
             line.cells[0].text = " ".join(texts)
             yield line
         texts = [word.text]
-        line = Line([Cell("", word.left, word.right)], word.bottom, word.size, word.vertical, word.first, word.last)
+        line = Line(
+            [Cell("", word.left, word.right, [word])], word.bottom, word.size, word.vertical, word.first, word.last
+        )
     if line is not None:
         line.cells[0].text = " ".join(texts)
         yield line
@@ -276,9 +281,14 @@ def _heading_level(line: Line, body: float) -> int:
 def _prose(group: Sequence[Line], body: float) -> Part:
     text = _flowing([line.text for line in group])
     level = _heading_level(group[0], body)
+    cells = _cells(group)
     if level and len(group) <= 3 and len(text) <= 2 * MAX_HEADING:
-        return Part("heading", text, level)
-    return Part("list" if _BULLET.match(text) else "paragraph", text)
+        return Part("heading", text, level, cells)
+    return Part("list" if _BULLET.match(text) else "paragraph", text, 0, cells)
+
+
+def _cells(group: Iterable[Line]) -> list[Cell]:
+    return [cell for line in group for cell in line.cells]
 
 
 def _flowing(texts: Sequence[str]) -> str:
@@ -289,7 +299,8 @@ def _flowing(texts: Sequence[str]) -> str:
 def _table(group: Sequence[Line]) -> Iterator[Part]:
     if _is_columns(group):
         for side in (0, 1):
-            yield Part("paragraph", _flowing([line.cells[side].text for line in group if side < len(line.cells)]))
+            cells = [line.cells[side] for line in group if side < len(line.cells)]
+            yield Part("paragraph", _flowing([cell.text for cell in cells]), 0, cells)
         return
     texts: list[str] = []
     label = False
@@ -300,7 +311,7 @@ def _table(group: Sequence[Line]) -> Iterator[Part]:
         else:
             texts.append(line.text.replace(HYPHEN, "-"))
         label = not line.is_row
-    yield Part("table" if len(texts) > 1 else "paragraph", "\n".join(texts))
+    yield Part("table" if len(texts) > 1 else "paragraph", "\n".join(texts), 0, _cells(group))
 
 
 def _is_columns(group: Sequence[Line]) -> bool:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 from typing import Any
 
 from ragagent.connectors.readers import ocr
+from ragagent.types import Box
 
 _MAX_OBJECTS = 500
 _LETTER_SHAPES = 20
+_FINE = 100
+"""PDFium gives places on a picture as whole numbers: this many a point."""
 _THUMBNAIL_PIXELS = 240
 
 
@@ -55,3 +59,36 @@ def shows_more(page: Any) -> bool:
             return True
         shapes += one.type in {raw.FPDF_PAGEOBJ_PATH, raw.FPDF_PAGEOBJ_SHADING}
     return shapes >= _LETTER_SHAPES
+
+
+def in_colour(page: Any, scale: float) -> Any:
+    """The page as people see it."""
+    bitmap = page.render(scale=scale)
+    try:
+        return bitmap.to_pil().convert("RGB")
+    finally:
+        bitmap.close()
+
+
+def as_shown(page: Any, box: Box) -> Box:
+    """A box in the coordinates of `pdf_text.turned` as points from the lower left corner of the page as it is shown."""
+    rotation = page.get_rotation()
+    corners = [_shown(page, *_unturned(x, y, rotation)) for x, y in ((box.left, box.bottom), (box.right, box.top))]
+    (left, bottom), (right, top) = corners
+    return Box(
+        page=box.page, left=min(left, right), bottom=min(bottom, top), right=max(left, right), top=max(bottom, top)
+    )
+
+
+def _unturned(x: float, y: float, rotation: int) -> tuple[float, float]:
+    return {90: (-y, x), 180: (-x, -y), 270: (y, -x)}.get(rotation, (x, y))
+
+
+def _shown(page: Any, x: float, y: float) -> tuple[float, float]:
+    from pypdfium2 import raw
+
+    width, height = page.get_size()
+    right, down = ctypes.c_int(), ctypes.c_int()
+    size = (round(width * _FINE), round(height * _FINE))
+    raw.FPDF_PageToDevice(page.raw, 0, 0, *size, 0, x, y, ctypes.byref(right), ctypes.byref(down))
+    return right.value / _FINE, height - down.value / _FINE

@@ -12,6 +12,7 @@ from ragagent.cli.ingest import print_report
 from ragagent.cli.output import console, echo_json
 from ragagent.cli.progress import Bar
 from ragagent.cli.search import parse_filters
+from ragagent.errors import ReadError
 from ragagent.types import Answer
 
 if TYPE_CHECKING:
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
 @kb_option
 @model_option
 @embedder_option
+@click.option(
+    "--images",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write the page of each citation there as PNG, the cited words marked (PDF files and pictures).",
+)
 @json_option
 @click.pass_obj
 def ask(
@@ -41,6 +48,7 @@ def ask(
     kb: Path | None,
     model: str | None,
     embedder: str | None,
+    images: Path | None,
     as_json: bool,
 ) -> None:
     """Answer a question from the documents, each claim with the document's own words.
@@ -56,13 +64,31 @@ def ask(
             _bring_in(knowledge_base, source)
         where = parse_filters(filters)
         if as_json:
-            echo_json(knowledge_base.ask(question, where=where))
+            answer = knowledge_base.ask(question, where=where)
+            _write_images(knowledge_base, answer, images)
+            echo_json(answer)
             return
         for event in knowledge_base.ask_stream(question, where=where):
             if event.kind == "text":
                 click.echo(event.text, nl=False)
             if event.answer is not None:
                 print_answer(event.answer, streamed=True)
+                _write_images(knowledge_base, event.answer, images)
+
+
+def _write_images(knowledge_base: KnowledgeBase, answer: Answer, folder: Path | None) -> None:
+    """One PNG a citation, by its number; a citation without a page is named with the reason."""
+    if folder is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, citation in enumerate(answer.citations, start=1):
+        file = folder / f"citation-{number}.png"
+        try:
+            file.write_bytes(knowledge_base.page_image(citation))
+        except ReadError as error:
+            click.echo(f"[{number}] no picture: {error}", err=True)
+        else:
+            click.echo(f"[{number}] {file}", err=True)
 
 
 def _bring_in(knowledge_base: KnowledgeBase, source: str) -> None:
