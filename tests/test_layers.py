@@ -66,7 +66,7 @@ OWNERS = {
     "protego": {"ragagent.connectors.sitemap"},
     "fsspec": {"ragagent.connectors.remote"},
     "webdav4": {"ragagent.connectors.remote"},
-    "sqlalchemy": {"ragagent.connectors.sql"},
+    "sqlalchemy": {"ragagent.connectors.sql_session"},
     "watchfiles": {"ragagent.connectors.watch"},
     "httpx": {"ragagent.models", "ragagent.connectors"},
     "rank_bm25": {"ragagent.eval.perf"},
