@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ragagent.connectors.ignore import FILES as IGNORE_FILES
 from ragagent.connectors.ignore import Ignore, matcher
 from ragagent.connectors.options import read_options
 from ragagent.errors import ConfigError, ConnectorError, ReadError, TooLarge
@@ -75,6 +76,15 @@ class FilesConnector:
         """The file URI of the file or folder."""
         return file_uri(self._root)
 
+    @property
+    def path(self) -> str:
+        """The real path of the file or folder."""
+        return self._root
+
+    def narrowed(self, places: Sequence[str]) -> NarrowedFiles:
+        """The same source with an eye on some paths in it alone."""
+        return NarrowedFiles(self, places)
+
     def items(self) -> Iterator[SourceItem | Failure]:
         """Every file, sorted by name within its folder. Raises ConnectorError for a path that is not there."""
         try:
@@ -82,7 +92,7 @@ class FilesConnector:
         except OSError as error:
             raise ConnectorError(f"{self._given}: {error.strerror or error}; give a file or a folder") from error
         if stat.S_ISDIR(found.st_mode):
-            yield from self._folder()
+            yield from self.walk()
         else:
             yield _item(self._root, found)
 
@@ -100,11 +110,14 @@ class FilesConnector:
             metadata={"modified": datetime.fromtimestamp(modified, UTC).date().isoformat()},
         )
 
-    def _folder(self) -> Iterator[SourceItem | Failure]:
-        """A walk with a stack of its own, so that depth is bounded by the file system alone."""
+    def walk(self, places: Sequence[str] | None = None) -> Iterator[SourceItem | Failure]:
+        """The files below the folder, or those at and below `places` in it.
+
+        A walk with a stack of its own, so that depth is bounded by the file system alone.
+        """
         seen = {self._root}
         stack: list[tuple[Iterator[str], Ignore]] = []
-        yield from self._open(self._root, Ignore(), stack)
+        yield from self._open(self._root, Ignore(), stack, places)
         while stack:
             names, ignore = stack[-1]
             path = next(names, None)
@@ -114,7 +127,8 @@ class FilesConnector:
             try:
                 target, found = self._look(path)
             except OSError as error:
-                yield Failure(uri=file_uri(path), reason=_reason(error))
+                if places is None or not isinstance(error, FileNotFoundError):
+                    yield Failure(uri=file_uri(path), reason=_reason(error))
                 continue
             if target is None:
                 yield Failure(uri=file_uri(path), reason="a symbolic link out of the folder", kind="ConnectorError")
@@ -123,16 +137,19 @@ class FilesConnector:
             else:
                 seen.add(target)
                 if stat.S_ISDIR(found.st_mode):
-                    yield from self._open(target, ignore, stack)
+                    yield from self._open(target, ignore, stack, places)
                 else:
                     yield _item(target, found)
 
     def _open(
-        self, folder: str, ignore: Ignore, stack: list[tuple[Iterator[str], Ignore]]
+        self,
+        folder: str,
+        ignore: Ignore,
+        stack: list[tuple[Iterator[str], Ignore]],
+        places: Sequence[str] | None,
     ) -> Iterator[SourceItem | Failure]:
         try:
-            with os.scandir(folder) as entries:
-                names = sorted(entry.name for entry in entries)
+            names = _names(folder, places)
             inner, broken = ignore.entered(folder, names)
         except OSError as error:
             yield Failure(uri=file_uri(folder), reason=_reason(error))
@@ -155,6 +172,60 @@ class FilesConnector:
         if ignore.matches(path, folder=folder) or (self._exclude and self._exclude.match_file(inside)):
             return False
         return folder or self._include is None or self._include.match_file(inside)
+
+
+class NarrowedFiles:
+    """Some paths of a folder: what is there now, and, as nothing else is looked at, what is there no more."""
+
+    def __init__(self, files: FilesConnector, places: Sequence[str]) -> None:
+        self._files = files
+        self._places = tuple(dict.fromkeys(places))
+
+    @property
+    def source(self) -> str:
+        """That of the whole folder."""
+        return self._files.source
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The addresses of the paths."""
+        return tuple(map(file_uri, self._places))
+
+    def items(self) -> Iterator[SourceItem | Failure]:
+        """The files at and below the paths; only the folders on the way to them are looked into.
+
+        Raises ConnectorError where the folder is gone or empty: an unmounted disk must not empty a knowledge base.
+        """
+        root = self._files.path
+        if os.path.isfile(root):
+            yield from self._files.items()
+            return
+        try:
+            with os.scandir(root) as entries:
+                is_empty = all(entry.name.startswith(".") for entry in entries)
+        except OSError as error:
+            raise ConnectorError(f"{root}: {error.strerror or error}; nothing was removed") from error
+        if is_empty:
+            raise ConnectorError(f"{root}: the folder is empty; nothing was removed")
+        yield from self._files.walk(self._places)
+
+    def fetch(self, item: SourceItem) -> Fetched:
+        """As the whole folder's connector does."""
+        return self._files.fetch(item)
+
+
+def _names(folder: str, places: Sequence[str] | None) -> list[str]:
+    """The names in a folder, sorted; those that lead to `places` where the folder is above these."""
+    if places is None or any(_is_within(folder, place) for place in places):
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries)
+    start = folder.rstrip(os.sep) + os.sep
+    leading = {place[len(start) :].partition(os.sep)[0] for place in places if place.startswith(start)}
+    return sorted({*leading, *(name for name in IGNORE_FILES if os.path.lexists(start + name))})
+
+
+def _is_within(path: str, place: str) -> bool:
+    return path == place or path.startswith(place.rstrip(os.sep) + os.sep)
 
 
 def open_source(

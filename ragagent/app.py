@@ -237,6 +237,40 @@ class KnowledgeBase:
             raise ConfigError("prune needs a source that can be listed; remove documents by id instead")
         return pipeline.ingest_documents(source)
 
+    def watch(
+        self,
+        *sources: str | os.PathLike[str],
+        settle_s: float = 1.0,
+        polling: bool = False,
+        stop: threading.Event | None = None,
+        progress: Progress | None = None,
+        options: Mapping[str, object] | None = None,
+    ) -> Iterator[tuple[str, IngestReport]]:
+        """Keeps up with files and folders while these change: the path and the report of each ingest, as it is done.
+
+        First each source is ingested as a whole, then each change once it is at rest: a file is read when its size and
+        time have stayed the same for `settle_s`. What is deleted is removed, except where a source is gone or empty as
+        a whole. It ends when `stop` is set, which takes half a second; leaving the iterator ends it as well.
+        `polling` walks the folders every two seconds where the kernel tells nothing, as on network drives. Raises
+        ConfigError for what is no path, ConnectorError for a path that is not there.
+        """
+        from ragagent.connectors.files import FilesConnector
+        from ragagent.ingest.pipeline import Pipeline
+        from ragagent.ingest.watching import watch
+
+        connectors = [self._connector(source, options) for source in sources]
+        files = [one for one in connectors if isinstance(one, FilesConnector)]
+        for one in connectors:
+            if not isinstance(one, FilesConnector):
+                raise ConfigError(f"{one.source}: only files and folders can be watched; ingest it again now and then")
+            next(iter(one.items()), None)
+        self._follow()
+        pipeline = Pipeline(self._index, self.embedder, self.settings, trace=self._trace, progress=progress)
+        stop = stop or threading.Event()
+        yield from watch(
+            pipeline, files, settle_s=settle_s, polling=polling, stop=stop, ignore=os.path.realpath(self.path)
+        )
+
     def _connector(self, source: str | os.PathLike[str], options: Mapping[str, object] | None) -> Connector:
         from ragagent.connectors import open_connector
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -10,7 +12,8 @@ import click
 from ragagent.cli.context import Context, embedder_option, json_option, kb_option
 from ragagent.cli.output import echo_json
 from ragagent.cli.progress import Bar
-from ragagent.cli.sources import chosen_sources, shown_address
+from ragagent.cli.sources import Chosen, chosen_sources, shown_address
+from ragagent.errors import ConfigError
 from ragagent.jsonable import jsonable
 from ragagent.types import IngestReport
 
@@ -21,6 +24,11 @@ from ragagent.types import IngestReport
 @click.option(
     "-o", "--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the source; repeatable."
 )
+@click.option("--watch", is_flag=True, help="Go on: follow changes of files and folders until interrupted.")
+@click.option(
+    "--settle", "settle_s", type=float, default=1.0, show_default=True, help="Rest before a change counts, s."
+)
+@click.option("--poll", is_flag=True, help="Look for changes every 2 s, where the system tells none (network drives).")
 @kb_option
 @embedder_option
 @json_option
@@ -30,6 +38,9 @@ def ingest(
     sources: tuple[str, ...],
     prune: bool,
     options: tuple[str, ...],
+    watch: bool,
+    settle_s: float,
+    poll: bool,
     kb: Path | None,
     embedder: str | None,
     as_json: bool,
@@ -43,12 +54,18 @@ def ingest(
     Unchanged files are passed over, changed ones replaced; removed ones stay unless --prune is given. Files that
     cannot be read are listed with the reason and stop nothing else. Fails when nothing at all could be brought in.
 
+    With --watch, changed files are read once they have come to rest, and deleted ones are removed.
+
     \b
     ragagent ingest contracts/ handbook.pdf
+    ragagent ingest --watch notes/
     ragagent ingest 's3://bucket/prefix' -o endpoint_url=http://127.0.0.1:9000 -o secret=env:S3_SECRET
     """
     context.choose(kb=kb, embedder=embedder)
     chosen = chosen_sources(sources, options, context.loaded.sources)
+    if watch:
+        _watch(context, chosen, settle_s=settle_s, polling=poll, as_json=as_json)
+        return
     with context.open(create=True) as knowledge_base:
         reports: list[tuple[str, IngestReport]] = []
         for source in chosen:
@@ -62,6 +79,22 @@ def ingest(
             print_report(name, report)
     if not any(report.added + report.updated + report.unchanged + report.removed for _, report in reports):
         raise click.exceptions.Exit(1)
+
+
+def _watch(context: Context, chosen: list[Chosen], *, settle_s: float, polling: bool, as_json: bool) -> None:
+    """Prints a report for each change, as text or as one line of JSON, until it is interrupted."""
+    options = chosen[0].options if len(chosen) == 1 else {}
+    if len(chosen) > 1 and any(source.options for source in chosen):
+        raise ConfigError("--watch with options goes with one source; watch the others by a command of their own")
+    addresses = [source.address for source in chosen]
+    with context.open(create=True) as knowledge_base, contextlib.suppress(KeyboardInterrupt):
+        click.echo(f"watching {', '.join(addresses)}; end with Ctrl-C", err=True)
+        for name, report in knowledge_base.watch(*addresses, settle_s=settle_s, polling=polling, options=options):
+            if as_json:
+                click.echo(json.dumps({"source": name, **jsonable(report)}))
+            elif report.added + report.updated + report.removed + report.failed or report.unchanged:
+                print_report(name, report)
+    click.echo("stopped watching; all that was reported is kept", err=True)
 
 
 def print_report(source: str, report: IngestReport, *, err: bool = False) -> None:

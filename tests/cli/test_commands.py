@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -258,3 +262,23 @@ def test_sources_of_the_settings_file_are_called_by_name(run: Run, tmp_path: Pat
     (tmp_path / "ragagent.toml").write_text("[sources.notes]\ninclude = []\n")
     code, _, err = run("ingest", "source:notes")
     assert (code, "sources.notes" in err) == (2, True)
+
+
+def test_watching_follows_a_folder_until_it_is_interrupted(tmp_path: Path, minilm: Path) -> None:
+    box = tmp_path / "box"
+    box.mkdir()
+    (box / "a.txt").write_text("Bees dance.")
+    command = [sys.executable, "-m", "ragagent", "ingest", "--watch", "box", "--json", "--settle", "0.1"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent.parent)}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["added"] == 1
+        (box / "b.txt").write_text("Ants follow scent.")
+        assert json.loads(process.stdout.readline())["added"] == 1
+        (box / "a.txt").unlink()
+        assert json.loads(process.stdout.readline())["removed"] == 1
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, "stopped watching" in err, "Traceback" in err) == (0, True, False)
