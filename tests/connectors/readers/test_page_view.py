@@ -20,7 +20,7 @@ from ragagent.connectors.readers import pdf, pdf_layout
 from ragagent.errors import ReadError, UnsupportedFormat
 from ragagent.protocols import Fetched
 from ragagent.settings import IngestSettings
-from ragagent.testing import HashEmbedder
+from ragagent.testing.embedding import HashEmbedder
 from ragagent.types import Citation, Document, Span
 
 HANDBOOK = Path(__file__).parents[3] / "examples" / "documents" / "house-handbook-2025.pdf"
