@@ -37,7 +37,7 @@ __all__ = [
     "read_document",
 ]
 
-FINGERPRINT = "readers-4"
+FINGERPRINT = "readers-5"
 """Changes when the same bytes may give another text."""
 
 _FORMATS = (

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ragagent.connectors.readers import image, ocr, pdf, pdf_layout, pdf_page, picture
-from ragagent.connectors.readers.pdf_layout import Line, Word
+from ragagent.connectors.readers.pdf_line import Line, Word
 from ragagent.errors import ReadError, UnsupportedFormat
 from ragagent.settings import IngestSettings
 from ragagent.types import Box, Document, Span, digest

@@ -70,11 +70,18 @@ def one_line(text: str) -> str:
 
 
 def row(cells: list[str]) -> str:
-    """A table row as readable text: `a | b`; empty cells at the end are left out."""
+    """A table row as readable text: `a | b`; empty cells at the end are left out. `cells_of` is its inverse."""
+    cells = [cell.replace(" | ", " ¦ ") for cell in cells]
     end = len(cells)
     while end and not cells[end - 1]:
         end -= 1
     return " | ".join(cells[:end])
+
+
+def cells_of(line: str) -> list[str]:
+    """The cells of a line of a table block, without empty ones at the end: the grid a table's text was made from."""
+    line = " " + line if line.startswith("| ") else line
+    return [cell.strip() for cell in line.split(" | ")]
 
 
 def readable(name: str) -> str:

@@ -14,7 +14,7 @@ from ragagent.connectors.readers import ocr, pdf_ladder, pdf_layout
 from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line, readable
 from ragagent.connectors.readers.pdf_ladder import PageText, Record
-from ragagent.connectors.readers.pdf_layout import Line
+from ragagent.connectors.readers.pdf_line import Line
 from ragagent.errors import EmptyDocument, EncryptedDocument, OcrNeeded, ReadError, TooLarge
 from ragagent.settings import IngestSettings
 from ragagent.types import Scalar, digest
@@ -84,6 +84,16 @@ def page_lines(data: bytes, number: int, limits: IngestSettings) -> tuple[Sequen
     if page is None:
         raise ReadError(f"page {number} cannot be loaded")
     return page.lines, body, page.rung
+
+
+def page_count(data: bytes) -> int:
+    """How many pages a PDF has. Raises ReadError."""
+    with _LOCK:
+        document = _open(data)
+        try:
+            return len(document)
+        finally:
+            document.close()
 
 
 @contextmanager

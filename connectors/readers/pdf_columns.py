@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from ragagent.connectors.readers.pdf_layout import Line, Word
+from ragagent.connectors.readers.pdf_line import Line, Word
 
 _COLUMN_GAP = 0.8
 _PROSE_CHARS = 18

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ragagent.connectors.readers import ocr, pdf_columns, pdf_layout, pdf_page, pdf_quality, pdf_text, picture
-from ragagent.connectors.readers.pdf_layout import Line, Word
+from ragagent.connectors.readers import ocr, pdf_columns, pdf_line, pdf_page, pdf_quality, pdf_text, picture
+from ragagent.connectors.readers.pdf_line import Line, Word
 from ragagent.errors import OcrNeeded
 from ragagent.types import Scalar
 
@@ -45,14 +45,14 @@ def read_page(page: Any, number: int, *, budget: ocr.Budget, dpi: int) -> PageTe
     try:
         rotation = page.get_rotation()
         words = list(pdf_text.words(text_page, rotation))
-        lines = pdf_layout.lines(words)
+        lines = pdf_line.lines(words)
         problem = _problem(page, words, lines)
         if not problem:
             pdf_text.mark_bold(text_page, lines)
             return PageText(number=number, lines=lines)
         if problem in _BY_LAYOUT:
             words = words if problem == pdf_quality.GLUED_COLUMNS else pdf_text.respaced(text_page, rotation)
-            lines = [line for region in pdf_columns.reordered(words) for line in pdf_layout.lines(region)]
+            lines = [line for region in pdf_columns.reordered(words) for line in pdf_line.lines(region)]
             if not pdf_quality.problem(words):
                 return PageText(number=number, lines=lines, rung="layout", reason=problem)
     finally:
@@ -75,7 +75,7 @@ def _by_ocr(
     seen = list(picture.ocr_words(found, dpi=72 * scale, height=image.height))
     if _letters(seen) <= _letters(words) and (problem == pdf_quality.ALMOST_NO_TEXT or pdf_quality.problem(seen)):
         return PageText(number=number, lines=lines, reason=problem, seconds=seconds)
-    return PageText(number=number, lines=pdf_layout.lines(seen), rung="ocr", reason=problem, seconds=seconds)
+    return PageText(number=number, lines=pdf_line.lines(seen), rung="ocr", reason=problem, seconds=seconds)
 
 
 def _problem(page: Any, words: Sequence[Word], lines: Sequence[Line]) -> str:

@@ -1,70 +1,15 @@
-"""From words with places to lines, from lines to paragraphs, headings, lists and table rows."""
+"""From the lines of a page to paragraphs, headings, lists and tables."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ragagent.connectors.readers.parsed import row
+from ragagent.connectors.readers import pdf_table
+from ragagent.connectors.readers.pdf_line import HYPHEN, MARKER, Cell, Line, merged
 from ragagent.types import BlockKind
-
-
-class Word(NamedTuple):
-    """A word and its place; y grows upwards, `size` is the height of its line box, in points.
-
-    `first` and `last` are the indices of its characters on the page.
-    """
-
-    text: str
-    left: float
-    right: float
-    bottom: float
-    size: float
-    vertical: bool
-    first: int
-    last: int
-
-
-@dataclass(slots=True)
-class Cell:
-    """A piece of a line that a wide gap parts from the next one."""
-
-    text: str
-    left: float
-    right: float
-    words: list[Word] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Line:
-    """Words on one baseline, as one cell or several."""
-
-    cells: list[Cell]
-    bottom: float
-    size: float
-    vertical: bool
-    first: int
-    last: int
-    bold: bool = False
-
-    @property
-    def left(self) -> float:
-        return self.cells[0].left
-
-    @property
-    def right(self) -> float:
-        return self.cells[-1].right
-
-    @property
-    def text(self) -> str:
-        return self.cells[0].text if len(self.cells) == 1 else _row(self.cells)
-
-    @property
-    def is_row(self) -> bool:
-        return len(self.cells) > 1 and " | " in self.text
 
 
 class Part(NamedTuple):
@@ -76,120 +21,10 @@ class Part(NamedTuple):
     cells: Sequence[Cell] = ()
 
 
-HYPHEN = "\ufffe"
-"""PDFium's mark for a hyphen at the end of a line, where the word goes on in the next one."""
-
-# A gap of this many line heights parts two cells; word spaces are 0.2 to 0.5, in justified lines up to 1.
-_CELL_GAP = 1.25
-# Figures are often set a little lower than their label; the next line is at least 0.9 away.
-_SAME_LINE = 0.35
-_SHORT_CELL = 40
 _PROSE_COLUMN = 30
-_CURRENCIES = frozenset("$€£¥")
-_ENDS_FIGURE = frozenset("0123456789)—–-%")
-_LOOK_BACK = 8
 MAX_HEADING = 120
-_MARKER = r"[•▪◦‣●○■□➢✓–—*·\-]|\(?(?:\d{1,2}|[a-zA-Z]|[ivxIVX]{1,5})[.)]"
-_BULLET = re.compile(rf"(?:{_MARKER})(?:\s|$)")
-_ONLY_MARKER = re.compile(rf"(?:{_MARKER})$")
-_OPENING_CELL = re.compile(r"[$€£¥]?\s*\(?[$€£¥]?$")
-_CLOSING_CELL = re.compile(r"[%)]+$")
-_RIGHT_TO_LEFT = re.compile(r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
-_NUMBER = re.compile(r"[\d(—–]")
-
-
-def lines(words: Iterable[Word]) -> list[Line]:
-    """The lines of a page in the order of its content stream.
-
-    A word goes on the current line when it stands on its baseline; a short cell also joins a line shortly before, as
-    in tables that are drawn cell by cell. Columns of prose stay apart, because their lines are long.
-    """
-    found: list[Line] = []
-    for run in _runs(words):
-        target = _target(found, run)
-        if target is None:
-            found.append(run)
-        else:
-            _join(target, run)
-    return found
-
-
-def _runs(words: Iterable[Word]) -> Iterator[Line]:
-    """Neighbours in the stream that stand on one baseline, left to right, without a wide gap."""
-    line: Line | None = None
-    texts: list[str] = []
-    for word in words:
-        if line is not None and _continues(line, word, texts[-1]):
-            texts.append(word.text)
-            cell = line.cells[0]
-            cell.words.append(word)
-            cell.left, cell.right = min(cell.left, word.left), max(cell.right, word.right)
-            line.last = word.last
-            continue
-        if line is not None:
-            line.cells[0].text = " ".join(texts)
-            yield line
-        texts = [word.text]
-        line = Line(
-            [Cell("", word.left, word.right, [word])], word.bottom, word.size, word.vertical, word.first, word.last
-        )
-    if line is not None:
-        line.cells[0].text = " ".join(texts)
-        yield line
-
-
-def _continues(line: Line, word: Word, before: str) -> bool:
-    if line.vertical or word.vertical:
-        return line.vertical and word.vertical
-    gap = word.left - line.cells[0].right
-    if not -0.6 * word.size < gap < _CELL_GAP * word.size and not _RIGHT_TO_LEFT.search(word.text):
-        return False
-    if word.text in _CURRENCIES and before[-1] in _ENDS_FIGURE and gap > 0.6 * word.size:
-        return False
-    return abs(line.bottom - word.bottom) < 0.2 * word.size or _level(line, word.bottom, word.size)
-
-
-def _level(line: Line, bottom: float, size: float) -> bool:
-    """Whether something stands on the line; a raised or lowered small character does."""
-    if abs(line.bottom - bottom) < _SAME_LINE * max(line.size, size):
-        return True
-    middle, low, high = bottom + size / 2, line.bottom, line.bottom + line.size
-    return size < 0.85 * line.size and low < middle < high
-
-
-def _target(found: Sequence[Line], run: Line) -> Line | None:
-    """The line that `run` belongs to."""
-    if run.vertical:
-        return None
-    for distance, line in enumerate(reversed(found[-_LOOK_BACK:])):
-        if line.vertical or not _level(line, run.bottom, run.size):
-            continue
-        if any(run.left < cell.right - 0.5 and cell.left < run.right - 0.5 for cell in line.cells):
-            continue
-        if distance == 0 or (len(run.cells[0].text) <= _SHORT_CELL and len(line.cells[-1].text) <= _SHORT_CELL):
-            return line
-    return None
-
-
-def _join(line: Line, run: Line) -> None:
-    line.cells.extend(run.cells)
-    line.cells.sort(key=lambda cell: cell.left)
-    line.size = max(line.size, run.size)
-
-
-def _row(cells: Sequence[Cell]) -> str:
-    """The cells as `a | b`; a currency sign goes with the figure after it, a percent sign with the one before."""
-    texts: list[str] = []
-    for cell in cells:
-        text = cell.text.replace(HYPHEN, "-")
-        opened = texts and _OPENING_CELL.fullmatch(texts[-1]) and _NUMBER.match(text)
-        if opened or (texts and _CLOSING_CELL.fullmatch(text)):
-            texts[-1] += text
-        elif len(texts) == 1 and _ONLY_MARKER.match(texts[0]):
-            texts[0] += " " + text
-        else:
-            texts.append(re.sub(r"([$€£¥]) (?=[\d(])", r"\1", text))
-    return row(texts)
+_MAX_LINES_ABOVE = 3
+_BULLET = re.compile(rf"(?:{MARKER})(?:\s|$)")
 
 
 def body_size(pages: Iterable[Sequence[Line]]) -> float:
@@ -206,15 +41,33 @@ def parts(page: Sequence[Line], body: float) -> Iterator[Part]:
     margin = _right_margin(page)
     start = 0
     while start < len(page):
-        if page[start].is_row:
-            end = _table_end(page, start, body)
+        first_row = _first_row(page, start, body)
+        if first_row is not None:
+            end = _table_end(page, first_row, body)
             yield from _table(page[start:end])
         else:
             end = start + 1
             while end < len(page) and _belongs(page[end - 1], page[end], body, margin):
+                if _first_row(page, end, body) is not None:
+                    break
                 end += 1
             yield _prose(page[start:end], body)
         start = end
+
+
+def _first_row(page: Sequence[Line], start: int, body: float) -> int | None:
+    """The first row of the table that begins at `start`, with lines above it that head its columns, or None."""
+    row = start
+    while row < len(page) and row - start <= _MAX_LINES_ABOVE and not page[row].is_row:
+        below = page[row].bottom - page[row + 1].bottom if row + 1 < len(page) else 0.0
+        if page[row].vertical or not 0 < below < 2.5 * page[row].size:
+            return None
+        row += 1
+    if row >= len(page) or not page[row].is_row or row == start:
+        return start if row == start and row < len(page) and page[row].is_row else None
+    group = page[row : _table_end(page, row, body)]
+    columns = pdf_table.columns_of([merged(line.cells) for line in group])
+    return row if all(pdf_table.is_header_line(line, columns) for line in page[start:row]) else None
 
 
 def _right_margin(page: Sequence[Line]) -> float:
@@ -235,7 +88,7 @@ def _table_end(page: Sequence[Line], start: int, body: float) -> int:
             break
         if line.is_row:
             end = index + 1
-        elif index - end >= 2 or line.text.endswith((".", ";")) or _is_title(line, drop, body):
+        elif index - end >= 3 or line.text.endswith((".", ";")) or _is_title(line, drop, body):
             break
     return end
 
@@ -302,6 +155,15 @@ def _table(group: Sequence[Line]) -> Iterator[Part]:
             cells = [line.cells[side] for line in group if side < len(line.cells)]
             yield Part("paragraph", _flowing([cell.text for cell in cells]), 0, cells)
         return
+    rows = pdf_table.table(group)
+    if rows is not None and len(rows) > 1:
+        yield Part("table", "\n".join(one.text for one in rows), 0, [cell for one in rows for cell in one.cells])
+        return
+    yield _plain_table(group)
+
+
+def _plain_table(group: Sequence[Line]) -> Part:
+    """The rows as they stand, of a table whose columns cannot be told."""
     texts: list[str] = []
     label = False
     for line in group:
@@ -311,7 +173,7 @@ def _table(group: Sequence[Line]) -> Iterator[Part]:
         else:
             texts.append(line.text.replace(HYPHEN, "-"))
         label = not line.is_row
-    yield Part("table" if len(texts) > 1 else "paragraph", "\n".join(texts), 0, _cells(group))
+    return Part("table" if len(texts) > 1 else "paragraph", "\n".join(texts), 0, _cells(group))
 
 
 def _is_columns(group: Sequence[Line]) -> bool:

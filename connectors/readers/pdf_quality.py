@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ragagent.connectors.readers.pdf_layout import Word
+from ragagent.connectors.readers.pdf_line import Word
 
 _FEW_LETTERS = 25
 _FEW_BESIDE_A_PICTURE = 200

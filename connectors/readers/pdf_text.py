@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ragagent.connectors.readers import pdf_layout
-from ragagent.connectors.readers.pdf_layout import Line, Word
+from ragagent.connectors.readers import pdf_layout, pdf_line
+from ragagent.connectors.readers.pdf_line import Line, Word
 from ragagent.errors import TooLarge
 
 _MAX_PAGE_CHARS = 2_000_000
@@ -19,7 +19,7 @@ _WORD = re.compile(r"\S+")
 _BOLD = re.compile(rb"bold|black|heavy|semibold|demi", re.IGNORECASE)
 # fmt: off
 LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st",
-                            "\x02": pdf_layout.HYPHEN})
+                            "\x02": pdf_line.HYPHEN})
 # fmt: on
 _UNSEEN = dict.fromkeys([*range(0x02), *range(0x03, 0x09), *range(0x0E, 0x20), 0xFFFF], " ")
 

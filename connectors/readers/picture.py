@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from ragagent.connectors.readers.ocr import MAX_PIXELS, OcrWord
-from ragagent.connectors.readers.pdf_layout import Line, Word, lines
+from ragagent.connectors.readers.pdf_line import Line, Word, lines
 
 _MAX_TILT = 8.0
 _LEAST_TILT = 0.3

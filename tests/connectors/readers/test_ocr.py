@@ -17,7 +17,7 @@ from PIL import Image, ImageFilter
 from ragagent.connectors import readers
 from ragagent.connectors.readers import Reading, ocr, pdf_quality
 from ragagent.connectors.readers.pdf_ladder import ranges
-from ragagent.connectors.readers.pdf_layout import Word
+from ragagent.connectors.readers.pdf_line import Word
 from ragagent.errors import OcrNeeded
 from ragagent.protocols import Fetched
 from ragagent.settings import IngestSettings
