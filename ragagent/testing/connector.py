@@ -5,21 +5,27 @@
     @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
     def test_rule(rule): rule(Trial(factory, change=..., remove=...))       # one test each
 
-A factory makes a new connector of one and the same source, which holds two items or more. A rule raises
-AssertionError when it is broken.
+A factory makes a new connector of one and the same source, which holds two items or more that can be read. A rule
+raises AssertionError when it is broken. Some rules ingest the source into a knowledge base of their own, embedded by
+`HashEmbedder`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ragagent.app import KnowledgeBase
 from ragagent.errors import ConnectorError, ReadError
 from ragagent.protocols import Connector, Fetched, SourceItem
-from ragagent.types import Document
+from ragagent.settings import IngestSettings, Settings
+from ragagent.testing.embedding import HashEmbedder
+from ragagent.types import Document, Failure, root_uri
 
 Listing = dict[str, SourceItem]
 
@@ -105,6 +111,23 @@ def what_never_was_there_cannot_be_fetched(trial: Trial) -> None:
     _refuses(connector, SourceItem(uri="file:///etc/passwd", stamp="1"))
 
 
+def an_interrupted_ingest_goes_on_where_it_was(trial: Trial) -> None:
+    with _knowledge_base() as kb:
+        first = _Watched(trial.factory(), stop_after=1)
+        with contextlib.suppress(KeyboardInterrupt):
+            kb.ingest(first)
+        kept = _uris(kb)
+        second = _Watched(trial.factory())
+        kb.ingest(second)
+        assert not kept & set(second.fetched), "what was committed before the interruption is fetched again"
+        assert _uris(kb) == set(_items(trial.factory()))
+        third = _Watched(trial.factory())
+        report = kb.ingest(third, prune=True)
+        fresh = {item.uri for item in _items(trial.factory()).values() if not item.stamp}
+        assert set(third.fetched) == fresh, "what did not change is fetched again"
+        assert (report.added, report.updated, report.removed, report.embedded) == (0, 0, 0, 0)
+
+
 def a_stamp_changes_with_the_content_and_only_then(trial: Trial) -> None:
     if trial.change is None:
         return
@@ -124,28 +147,76 @@ def a_stamp_changes_with_the_content_and_only_then(trial: Trial) -> None:
 def what_was_removed_is_gone(trial: Trial) -> None:
     if trial.remove is None:
         return
-    before = _items(trial.factory())
-    removed = trial.remove()
-    connector = trial.factory()
-    after = {item.uri: item for item in connector.items()}
-    assert removed in before
-    assert removed not in after, "what is not there any more is neither listed nor a failure"
-    assert {uri: item for uri, item in before.items() if uri != removed} == after
-    _refuses(connector, before[removed])
+    with _knowledge_base() as kb:
+        kb.ingest(trial.factory())
+        before = _items(trial.factory())
+        removed = trial.remove()
+        connector = trial.factory()
+        after = {item.uri: item for item in connector.items()}
+        assert removed in before
+        assert removed not in after, "what is not there any more is neither listed nor a failure"
+        assert {uri: item for uri, item in before.items() if uri != removed} == after
+        _refuses(connector, before[removed])
+        kb.ingest(trial.factory())
+        assert _uris(kb) == set(before), "what is gone stays until it is pruned"
+        assert kb.ingest(trial.factory(), prune=True).removed >= 1
+        assert _uris(kb) == set(after), "pruning removes what is gone, and nothing else"
 
 
 def a_source_out_of_reach_is_one_error(trial: Trial) -> None:
     if trial.unreachable is None:
         return
-    trial.unreachable()
-    said: Exception | None = None
-    try:
-        found = list(trial.factory().items())
-    except ConnectorError as error:
-        said = error
-    assert said is not None, f"the source is out of reach, and still gave {found}"
-    assert not isinstance(said, ReadError), "a ReadError is about one item"
-    _shows_no_secret(trial, str(said))
+    with _knowledge_base() as kb:
+        kb.ingest(trial.factory())
+        before = _uris(kb)
+        trial.unreachable()
+        said: Exception | None = None
+        try:
+            kb.ingest(trial.factory(), prune=True)
+        except ConnectorError as error:
+            said = error
+        assert said is not None, f"the source is out of reach, and still gave {list(trial.factory().items())}"
+        assert not isinstance(said, ReadError), "a ReadError is about one item"
+        _shows_no_secret(trial, str(said))
+        assert _uris(kb) == before, "a source out of reach changes nothing"
+
+
+class _Watched:
+    """A connector that notes what is fetched, and is interrupted after some of it."""
+
+    def __init__(self, connector: Connector, *, stop_after: int | None = None) -> None:
+        self.fetched: list[str] = []
+        self._connector = connector
+        self._stop_after = stop_after
+
+    @property
+    def source(self) -> str:
+        return self._connector.source
+
+    def items(self) -> Iterator[SourceItem | Failure]:
+        return self._connector.items()
+
+    def fetch(self, item: SourceItem) -> Fetched | Document:
+        if len(self.fetched) == self._stop_after:
+            raise KeyboardInterrupt
+        self.fetched.append(item.uri)
+        return self._connector.fetch(item)
+
+
+@contextlib.contextmanager
+def _knowledge_base() -> Iterator[KnowledgeBase]:
+    """A new, empty one that commits each document at once."""
+    settings = Settings(ingest=IngestSettings(batch_chunks=1))
+    with (
+        tempfile.TemporaryDirectory(prefix="ragagent-") as folder,
+        KnowledgeBase.open(folder, embedder=HashEmbedder(16), settings=settings) as kb,
+    ):
+        yield kb
+
+
+def _uris(kb: KnowledgeBase) -> set[str]:
+    """The items that are there; what is inside them goes with them."""
+    return {root_uri(document.uri) for document in kb.known().values()}
 
 
 def _items(connector: Connector) -> Listing:
@@ -189,6 +260,7 @@ RULES: tuple[Callable[[Trial], None], ...] = (
     every_item_can_be_fetched_in_any_order,
     a_listing_may_be_left_unfinished,
     what_never_was_there_cannot_be_fetched,
+    an_interrupted_ingest_goes_on_where_it_was,
     a_stamp_changes_with_the_content_and_only_then,
     what_was_removed_is_gone,
     a_source_out_of_reach_is_one_error,

@@ -11,6 +11,7 @@ from ragagent.connectors.files import FilesConnector, file_path, file_uri
 from ragagent.errors import ConfigError, ConnectorError, EmptyDocument, ReadError, TooLarge, UnsupportedFormat
 from ragagent.protocols import SourceItem
 from ragagent.settings import IngestSettings
+from ragagent.testing.connector import check_connector
 from ragagent.types import Document, Failure
 
 
@@ -234,3 +235,21 @@ def test_sources_are_told_apart_by_their_address(tmp_path: Path) -> None:
     assert open_connector("https://example.org/a#b").source == "https://example.org/a"
     with pytest.raises(ConnectorError, match="gopher"):
         open_connector("gopher://example.org/a")
+
+
+def test_a_folder_keeps_the_rules(tmp_path: Path) -> None:
+    root = tmp_path / "box"
+    _write(root, "a.txt", "sub/b.md", "sub/deep/c.txt", "odd!/d.txt")
+
+    def change() -> str:
+        (root / "a.txt").write_text("Another text, and a longer one.")
+        return (root / "a.txt").as_uri()
+
+    def remove() -> str:
+        (root / "sub/b.md").unlink()
+        return (root / "sub/b.md").as_uri()
+
+    def unreachable() -> None:
+        root.rename(tmp_path / "away")
+
+    check_connector(lambda: open_connector(root), change=change, remove=remove, unreachable=unreachable)

@@ -153,21 +153,24 @@ def _items(connector: Any) -> list[SourceItem]:
 
 
 def test_a_folder_keeps_the_rules(account: Account) -> None:
+    account.client.create("Box")
     for number in range(1, 4):
-        account.put("INBOX", number)
+        account.put("Box", number)
 
     def remove() -> str:
-        account.client.select("INBOX")
+        account.client.select("Box")
         account.client.uid("STORE", "2", "+FLAGS", "\\Deleted")
         account.client.close()
-        return f"{account.address}/INBOX;UID=2"
+        return f"{account.address}/Box;UID=2"
 
-    check_connector(account.open, remove=remove, secrets=(PASSWORD,))
-    connector = account.open()
-    assert [item.uri for item in _items(connector)] == [f"{account.address}/INBOX;UID={uid}" for uid in (1, 3)]
+    def unreachable() -> None:
+        account.client.delete("Box")
+
+    connector = account.open("/Box")
     found = connector.fetch(_items(connector)[0])
     assert isinstance(found, Fetched)
     assert (found.media_type, b"Text 1." in bytes(found.content)) == ("message/rfc822", True)  # type: ignore[arg-type]
+    check_connector(lambda: account.open("/Box"), remove=remove, unreachable=unreachable, secrets=(PASSWORD,))
 
 
 def test_reading_marks_nothing(account: Account) -> None:
