@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+import threading
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -237,6 +238,7 @@ class _History:
     """Who changed a file last, and when: the log is read only as far back as it is asked about."""
 
     def __init__(self, git: Git, commit: str, folder: str) -> None:
+        self._turn = threading.Lock()
         self._known: dict[bytes, dict[str, Scalar]] = {}
         self._current: dict[str, Scalar] = {}
         self._records = git.records(
@@ -246,17 +248,20 @@ class _History:
 
     def last(self, path: bytes) -> dict[str, Scalar] | None:
         """The commit, author and time of the last change; None where the log does not go back that far."""
-        while path not in self._known:
-            record = next(self._records, None)
-            if record is None:
-                return None
-            record = record.lstrip(b"\n")
-            if record.startswith(b"\x01"):
-                commit, author, date = record[1:].decode("utf-8", "replace").split("\x02")
-                self._current = {"commit": commit, "author": author, "modified": date}
-            elif record:
-                self._known.setdefault(record, self._current)
-        return self._known[path]
+        with self._turn:
+            while path not in self._known:
+                record = next(self._records, None)
+                if record is None:
+                    return None
+                self._take(record.lstrip(b"\n"))
+            return self._known[path]
+
+    def _take(self, record: bytes) -> None:
+        if record.startswith(b"\x01"):
+            commit, author, date = record[1:].decode("utf-8", "replace").split("\x02")
+            self._current = {"commit": commit, "author": author, "modified": date}
+        elif record:
+            self._known.setdefault(record, self._current)
 
 
 def open_source(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import ssl
+import threading
 import time
 import weakref
 import zlib
@@ -15,7 +17,7 @@ from urllib.parse import urljoin, urlsplit
 
 from ragagent.connectors.addresses import Credentials, public, split_credentials
 from ragagent.connectors.network import GuardedNetwork, Limits
-from ragagent.errors import ConnectorError, ReadError, TooLarge
+from ragagent.errors import ConfigError, ConnectorError, ReadError, TooLarge
 
 MAX_REDIRECTS = 5
 MAX_WAIT_S = 60.0
@@ -56,7 +58,7 @@ class Refused(ReadError):
 
 
 class Web:
-    """Requests to the web, one at a time, within `Limits`. Credentials go to the host they were given for alone."""
+    """Requests to the web within `Limits`; threads take turns. Credentials go to the host they were given for alone."""
 
     def __init__(self, limits: Limits, *, host: str = "", credentials: Credentials | None = None) -> None:
         import httpcore
@@ -65,7 +67,10 @@ class Web:
         self._host = host
         self._credentials = credentials
         self._network = GuardedNetwork(limits)
-        self._pool: Any = httpcore.ConnectionPool(network_backend=cast(Any, self._network), retries=0)
+        self._turn = threading.Lock()
+        self._pool: Any = httpcore.ConnectionPool(
+            network_backend=cast(Any, self._network), ssl_context=_trusting(limits.ca_file), retries=0
+        )
         weakref.finalize(self, self._pool.close)
 
     def close(self) -> None:
@@ -85,6 +90,10 @@ class Web:
         return _good(self._request("HEAD", url, {}))
 
     def _request(self, method: str, url: str, headers: Mapping[str, str]) -> Response:
+        with self._turn:
+            return self._in_turn(method, url, headers)
+
+    def _in_turn(self, method: str, url: str, headers: Mapping[str, str]) -> Response:
         deadline = time.monotonic() + self._limits.timeout_s
         with self._network.until(deadline):
             for attempt in range(self._limits.tries):
@@ -156,6 +165,19 @@ def _pieces(headers: Mapping[str, str], response: Any) -> Iterator[bytes]:
             # A bounded step: the last byte of a gzip bomb may stand for a megabyte.
             yield unpacker.decompress(raw, 1 << 20)
             raw = unpacker.unconsumed_tail
+
+
+def _trusting(ca_file: str) -> ssl.SSLContext:
+    """The usual certificates, and those of a file."""
+    import httpcore
+
+    context: ssl.SSLContext = httpcore.default_ssl_context()
+    if ca_file:
+        try:
+            context.load_verify_locations(ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"ca_file = {ca_file}: {error}") from error
+    return context
 
 
 def wanted_url(url: str) -> str:

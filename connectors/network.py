@@ -30,6 +30,7 @@ class Limits:
     max_bytes: int = 256 * 1024 * 1024
     allow_private: bool = False
     allow_networks: tuple[str, ...] = ()
+    ca_file: str = ""
     tries: int = 3
 
 

@@ -69,6 +69,7 @@ class SqlConnector:
         self._address = f"{plain.rstrip('/')}/{quote(name, safe='')}"
         self._session = Session(address, user=options.user, password=options.password, timeout_s=options.timeout_s)
         self._keys: dict[str, tuple[Any, ...]] = {}
+        self._listed: list[str] = []
         self._order: dict[str, int] = {}
         self._ahead: dict[str, Mapping[str, Any]] = {}
         self._lock = threading.Lock()
@@ -87,6 +88,7 @@ class SqlConnector:
         with self._lock:
             self._keys.clear()
             self._ahead.clear()
+            self._listed.clear()
         if self._options.rows == "table":
             mark, count = self._digest()
             if count:
@@ -143,10 +145,11 @@ class SqlConnector:
 
     def _some(self, uri: str) -> dict[str, Mapping[str, Any]]:
         """The rows of `uri` and of the keys after it in the listing."""
-        if len(self._order) != len(self._keys):
-            self._order = {key: place for place, key in enumerate(self._keys)}
+        if not self._listed:
+            self._listed = list(self._keys)
+            self._order = {key: place for place, key in enumerate(self._listed)}
         begin = self._order[uri]
-        uris = list(self._keys)[begin : begin + _AHEAD]
+        uris = self._listed[begin : begin + _AHEAD]
         found: dict[tuple[str, ...], Mapping[str, Any]] = {}
         statement, values = self._session.matching(self._query, self._options.id, [self._keys[key] for key in uris])
         for row in self._session.stream(statement, values, limit=len(uris) + 1):

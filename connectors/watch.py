@@ -20,6 +20,7 @@ from ragagent.protocols import SourceItem
 MAX_WAIT_S = 60.0
 """What has come to rest waits no longer than this for what has not."""
 _MAX_EXPANDED = 10_000
+_MAX_PLACES = 500
 
 Signature = tuple[int, int, int] | None
 Changes = list[tuple[FilesConnector, tuple[str, ...]]]
@@ -75,7 +76,8 @@ class Settling:
         restless = {path for path, (_, since) in self._waiting.items() if now - since < self._settle_s}
         if restless and now - self._since < self._max_wait_s:
             return []
-        given = [path for path in self._waiting if not any(_is_in(other, path) for other in restless)]
+        held = {above for path in restless for above in _at_and_above(path)}
+        given = [path for path in self._waiting if path not in held]
         for path in given:
             del self._waiting[path]
         self._since = now if self._waiting else None
@@ -90,16 +92,19 @@ class Watch:
         connectors: Sequence[FilesConnector],
         *,
         settle_s: float = 1.0,
-        poll_s: float = 2.0,
+        poll_s: float | None = None,
         polling: bool = False,
         ignore: str | None = None,
         stop: threading.Event | None = None,
     ) -> None:
-        """`ignore` is a folder whose changes do not count: that of the knowledge base itself."""
+        """`poll_s` is the pause between two walks, by default twice `settle_s`.
+
+        `ignore` is a folder whose changes do not count: that of the knowledge base itself.
+        """
         self._connectors = connectors
         self._settling = Settling(settle_s)
         self._tick_s = min(0.5, max(0.02, settle_s / 4))
-        self._poll_s = poll_s
+        self._poll_s = 2 * settle_s if poll_s is None else poll_s
         self._ignore = os.path.realpath(ignore) if ignore else None
         self._stop = stop or threading.Event()
         self._roots = {connector.path: signature_of_root(connector.path) for connector in connectors}
@@ -116,7 +121,9 @@ class Watch:
         while not self._stop.is_set():
             self._settling.note({place for path in self._next() for place in self._places(path)})
             ready = _topmost(self._settling.ready())
-            batch = [(one, tuple(path for path in ready if _is_in(path, one.path))) for one in self._connectors]
+            batch = [
+                (one, _few([path for path in ready if _is_in(path, one.path)], one.path)) for one in self._connectors
+            ]
             yield [(one, places) for one, places in batch if places]
 
     def again(self, places: Iterable[str]) -> None:
@@ -230,6 +237,22 @@ def _topmost(paths: Sequence[str]) -> list[str]:
         if not kept or not _is_in(path, kept[-1]):
             kept.append(path)
     return kept
+
+
+def _few(places: Sequence[str], root: str) -> tuple[str, ...]:
+    """The places, or where they are many the folders they stand in: to walk these costs less than to find the way."""
+    for _ in range(3):
+        if len(places) <= _MAX_PLACES:
+            return tuple(places)
+        places = _topmost(sorted({os.path.dirname(path) if path != root else root for path in places}))
+    return (root,)
+
+
+def _at_and_above(path: str) -> Iterator[str]:
+    yield path
+    while (above := os.path.dirname(path)) != path:
+        yield above
+        path = above
 
 
 def _is_in(path: str, folder: str) -> bool:

@@ -29,6 +29,8 @@ class WebOptions:
     """Private networks that may be asked, as 10.1.0.0/16, where others may not."""
     timeout_s: float = field(default=30.0, metadata=at_least(0.1))
     """How long one page may take, redirects and pauses included."""
+    ca_file: str = ""
+    """A file of certificates to trust beside the usual ones, as an intranet has them."""
     user: str = ""
     password: str = field(default="", repr=False, metadata=SECRET)
 
@@ -89,6 +91,7 @@ def open_web(url: str, options: WebOptions, settings: IngestSettings) -> Web:
         max_bytes=settings.max_file_bytes,
         allow_private=options.allow_private,
         allow_networks=options.allow_networks,
+        ca_file=options.ca_file,
     )
     return Web(limits, host=urlsplit(plain).netloc, credentials=given)
 

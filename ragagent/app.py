@@ -251,7 +251,7 @@ class KnowledgeBase:
         First each source is ingested as a whole, then each change once it is at rest: a file is read when its size and
         time have stayed the same for `settle_s`. What is deleted is removed, except where a source is gone or empty as
         a whole. It ends when `stop` is set, which takes half a second; leaving the iterator ends it as well.
-        `polling` walks the folders every two seconds where the kernel tells nothing, as on network drives. Raises
+        `polling` walks the folders every two `settle_s` where the kernel tells nothing, as on network drives. Raises
         ConfigError for what is no path, ConnectorError for a path that is not there.
         """
         from ragagent.connectors.files import FilesConnector

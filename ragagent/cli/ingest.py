@@ -28,7 +28,7 @@ from ragagent.types import IngestReport
 @click.option(
     "--settle", "settle_s", type=float, default=1.0, show_default=True, help="Rest before a change counts, s."
 )
-@click.option("--poll", is_flag=True, help="Look for changes every 2 s, where the system tells none (network drives).")
+@click.option("--poll", is_flag=True, help="Look for changes by walking, where the system tells none (network drives).")
 @kb_option
 @embedder_option
 @json_option

@@ -57,20 +57,21 @@ def _gone(
     failures: Sequence[Failure],
 ) -> tuple[str, ...]:
     hidden = {failure.uri for failure in failures}
+    inside = {place.rstrip("/") for place in places}
     return tuple(
         document.id
         for document in known.values()
         if digest(root_uri(document.uri)) not in seen
-        and any(_within(document, place, source) for place in places)
-        and not any(place in hidden for place in _above(document, source))
+        and _within(document, source, inside)
+        and hidden.isdisjoint(_above(document, source))
     )
 
 
-def _within(document: KnownDocument, place: str, source: str) -> bool:
+def _within(document: KnownDocument, source: str, places: set[str]) -> bool:
     # A document may have come in as a single file before its folder did, so its place decides, not only its source.
-    if place == source and document.source == source:
+    if document.source == source and source.rstrip("/") in places:
         return True
-    return root_uri(document.uri) == place or document.uri.startswith(place.rstrip("/") + "/")
+    return root_uri(document.uri) in places or not places.isdisjoint(_above(document, source=""))
 
 
 def _above(document: KnownDocument, source: str) -> Iterator[str]:

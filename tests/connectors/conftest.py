@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import shutil
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -151,6 +154,20 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
 
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The files of a certificate for localhost that nobody else has signed, and of its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl: apt-get install openssl")
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost", "-keyout", folder / "key", "-out", folder / "cert"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return folder / "cert", folder / "key"
+
+
 @pytest.fixture
 def site() -> Iterator[WebServer]:
     """A web server that serves what a test gives it, and traps below /trap/, at `http://localhost:PORT`."""
@@ -158,8 +175,12 @@ def site() -> Iterator[WebServer]:
     handler = type("Handler", (_Handler,), {"site": site})
     stops: list[Callable[[], None]] = []
 
-    def listen(host: str, port: int = 0) -> int:
+    def listen(host: str, port: int = 0, tls: tuple[Path, Path] | None = None) -> int:
         server = ThreadingHTTPServer((host, port), handler)
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         stops.append(_serving(server))
         return server.server_port
 

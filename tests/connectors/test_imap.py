@@ -39,7 +39,7 @@ class Account:
 
     @property
     def address(self) -> str:
-        return f"imap://{self.name}@127.0.0.1:{self.port}"
+        return f"imap://{self.name}@localhost:{self.port}"
 
     def put(self, folder: str, number: int, text: str = "") -> None:
         body = f"From: a@example.org\r\nSubject: Letter {number}\r\n\r\n{text or f'Text {number}.'}\r\n"
@@ -51,7 +51,7 @@ class Account:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[tuple[int, int, str]]:
+def server(certificate: tuple[Path, Path]) -> Iterator[tuple[int, int, str]]:
     """Dovecot on loopback, which lets everyone in who has the password: its ports, and the file of its certificate."""
     program = shutil.which("dovecot") or "/usr/sbin/dovecot"
     if not os.path.exists(program):
@@ -62,11 +62,7 @@ def server() -> Iterator[tuple[int, int, str]]:
     user = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
     (home / "mail").mkdir()
     os.chown(home / "mail", user.pw_uid, user.pw_gid)
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", home / "key", "-out", home / "cert"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    cert, key = certificate
     plain, tls = _free_port(), _free_port()
     here = pwd.getpwuid(os.geteuid()).pw_name
     inner = "dovecot" if os.geteuid() == 0 else here
@@ -79,8 +75,8 @@ def server() -> Iterator[tuple[int, int, str]]:
         protocols = imap
         listen = 127.0.0.1
         ssl = yes
-        ssl_cert = <{home}/cert
-        ssl_key = <{home}/key
+        ssl_cert = <{cert}
+        ssl_key = <{key}
         mail_location = maildir:{home}/mail/%u
         first_valid_uid = 1
         auth_failure_delay = 0
@@ -116,7 +112,7 @@ def server() -> Iterator[tuple[int, int, str]]:
     process = subprocess.Popen([program, "-F", "-c", str(home / "dovecot.conf")], stderr=subprocess.DEVNULL)
     try:
         _wait_for(plain, home / "log")
-        yield plain, tls, str(home / "cert")
+        yield plain, tls, str(cert)
     finally:
         process.terminate()
         process.wait()

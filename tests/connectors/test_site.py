@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from ragagent.app import KnowledgeBase
 from ragagent.connectors import open_connector
 from ragagent.connectors.links import links_of, normalised
 from ragagent.connectors.site import SiteConnector
 from ragagent.errors import ConfigError, ConnectorError
 from ragagent.protocols import Fetched, SourceItem
 from ragagent.testing.connector import check_connector
+from ragagent.testing.embedding import HashEmbedder
 from ragagent.types import Failure
 
 
@@ -250,3 +252,17 @@ def test_links_are_taken_as_a_browser_takes_them() -> None:
 def test_one_page_has_one_spelling(spelt: str, plain: str | None) -> None:
     assert normalised(spelt) == plain
     assert plain is None or normalised(plain) == plain
+
+
+def test_erasing_leaves_no_copy_of_a_page(site: Any, tmp_path: Path) -> None:
+    _small_site(site)
+    with KnowledgeBase.open(tmp_path / "kb", embedder=HashEmbedder(16)) as kb:
+        options = {"allow_private": True, "delay_s": 0}
+        assert kb.ingest(f"site+{site.url}/", options=options).added == 5
+        kept = [path for path in (tmp_path / "kb").rglob("*") if path.is_file() and b"hives" in path.read_bytes()]
+        assert any(path.suffix == ".body" for path in kept)
+        for document_id in kb.known():
+            kb.remove(document_id)
+        kb.compact(erase=True)
+        assert kb.check() == ()
+    assert not [path for path in (tmp_path / "kb").rglob("*") if path.is_file() and b"hives" in path.read_bytes()]

@@ -229,3 +229,14 @@ def test_options_are_checked(site: Any) -> None:
         open_connector(site.url, options={"password": 17})
     with pytest.raises(ConfigError, match="allow_networks"):
         open_connector(site.url, options={"allow_networks": "somewhere"})
+
+
+def test_certificates_are_checked_and_those_of_an_intranet_can_be_trusted(site: Any, certificate: Any) -> None:
+    port = site.listen("127.0.0.1", 0, tls=certificate)
+    site.page("/page", "Over TLS.")
+    assert "CERTIFICATE_VERIFY_FAILED" in _failure(f"https://localhost:{port}/page").reason
+    assert "Over TLS." in _load(f"https://localhost:{port}/page", ca_file=str(certificate[0])).text
+    other = _failure(f"https://127.0.0.1:{port}/page", ca_file=str(certificate[0]))
+    assert "CERTIFICATE_VERIFY_FAILED" in other.reason, "the certificate is that of localhost alone"
+    with pytest.raises(ConfigError, match="ca_file"):
+        _open(f"https://localhost:{port}/page", ca_file="/nowhere")
