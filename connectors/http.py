@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import cache
 from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import urljoin, urlsplit
@@ -167,8 +168,9 @@ def _pieces(headers: Mapping[str, str], response: Any) -> Iterator[bytes]:
             raw = unpacker.unconsumed_tail
 
 
+@cache
 def _trusting(ca_file: str) -> ssl.SSLContext:
-    """The usual certificates, and those of a file."""
+    """The usual certificates, and those of a file; to load them takes longer than a page."""
     import httpcore
 
     context: ssl.SSLContext = httpcore.default_ssl_context()

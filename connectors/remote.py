@@ -47,6 +47,8 @@ EXTRAS: Mapping[str, str] = {
 """The extra of ours that brings what a scheme needs; of some it brings fsspec alone, which names the rest."""
 
 _NOT_FOR_US = frozenset({"file", "local", "http", "https", "git", "python", "jlab", "jupyter", "data", "generic"})
+_SHARED = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"})
+"""Making one takes long, and it holds no connection that could be lost for good, nor a file that could change."""
 _WEBDAV = frozenset({"webdav", "webdavs", "dav", "davs"})
 _CHUNK = 1 << 20
 _MARKS = ("ETag", "etag", "md5Hash", "content_md5", "checksum", "generation", "mtime", "LastModified", "last_modified")
@@ -228,7 +230,7 @@ def _open(address: str, storage: Mapping[str, Any]) -> tuple[Any, str]:
         fsspec = importlib.import_module("fsspec")
         if scheme not in _WEBDAV:
             _check_options(address, fsspec.get_filesystem_class(scheme), storage)
-        given = {"skip_instance_cache": True, **storage}
+        given = {"skip_instance_cache": scheme not in _SHARED, **storage}
         if scheme in _WEBDAV:
             return _webdav(address, storage)
         return fsspec.core.url_to_fs(address, **given)  # type: ignore[no-any-return]

@@ -103,6 +103,9 @@ def server(certificate: tuple[Path, Path]) -> Iterator[tuple[int, int, str]]:
         }}
         service anvil {{
           chroot =
+          unix_listener anvil-auth-penalty {{
+            mode = 0
+          }}
         }}
         service stats {{
           chroot =
