@@ -101,9 +101,9 @@ class GuardedNetwork:
         addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
         private = [address for address in addresses if not (is_public(address) or self._is_allowed(address))]
         if private and not self._limits.allow_private:
+            at = "" if host == private[0] else f" is at {private[0]}, which"
             raise ReadError(
-                f"{host} is at {private[0]}, which is not a public address, and that is not allowed "
-                "(options allow_private, allow_networks)"
+                f"{host}{at} is not a public address, and that is not allowed (options allow_private, allow_networks)"
             )
         return list(dict.fromkeys(addresses))
 

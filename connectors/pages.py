@@ -156,10 +156,10 @@ def _drop(path: str) -> None:
 
 def file_name(url: str, media_type: str) -> str:
     """A name for the content of an address, with the ending that the media type asks for."""
-    name = urlsplit(url).path.rstrip("/").rpartition("/")[2]
+    name = urlsplit(url).path.rstrip("/").rpartition("/")[2] or "index"
     if not name.endswith(_EXTENSIONS.get(media_type, "")):
         name += _EXTENSIONS[media_type]
-    return name or urlsplit(url).hostname or url
+    return name
 
 
 def _validators(known: Page | None) -> dict[str, str]:

@@ -13,9 +13,9 @@ from ragagent.cli.context import Context, embedder_option, json_option, kb_optio
 from ragagent.cli.output import echo_json
 from ragagent.cli.progress import Bar
 from ragagent.cli.sources import Chosen, chosen_sources, shown_address
-from ragagent.errors import ConfigError
+from ragagent.errors import ConfigError, ConnectorError
 from ragagent.jsonable import jsonable
-from ragagent.types import IngestReport
+from ragagent.types import Failure, IngestReport
 
 
 @click.command()
@@ -52,7 +52,8 @@ def ingest(
     Without any, all those tables.
 
     Unchanged files are passed over, changed ones replaced; removed ones stay unless --prune is given. Files that
-    cannot be read are listed with the reason and stop nothing else. Fails when nothing at all could be brought in.
+    cannot be read are listed with the reason and stop nothing else. Fails when a source is out of reach, and when
+    nothing at all could be brought in.
 
     With --watch, changed files are read once they have come to rest, and deleted ones are removed.
 
@@ -68,16 +69,26 @@ def ingest(
         return
     with context.open(create=True) as knowledge_base:
         reports: list[tuple[str, IngestReport]] = []
+        out_of_reach: list[str] = []
         for source in chosen:
-            with Bar() as bar:
-                report = knowledge_base.ingest(source.address, options=source.options, prune=prune, progress=bar)
-            reports.append((shown_address(source.address), report))
+            name = shown_address(source.address)
+            try:
+                with Bar() as bar:
+                    report = knowledge_base.ingest(source.address, options=source.options, prune=prune, progress=bar)
+            except ConnectorError as error:
+                if len(chosen) == 1:
+                    raise
+                # One source out of reach keeps none of the others waiting.
+                report = IngestReport(failed=1, failures=(Failure(uri=name, reason=str(error), kind="ConnectorError"),))
+                out_of_reach.append(name)
+            reports.append((name, report))
     if as_json:
         echo_json([{"source": source, **jsonable(report)} for source, report in reports])
     else:
         for name, report in reports:
             print_report(name, report)
-    if not any(report.added + report.updated + report.unchanged + report.removed for _, report in reports):
+    brought = any(report.added + report.updated + report.unchanged + report.removed for _, report in reports)
+    if out_of_reach or not brought:
         raise click.exceptions.Exit(1)
 
 

@@ -282,3 +282,11 @@ def test_watching_follows_a_folder_until_it_is_interrupted(tmp_path: Path, minil
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert (process.returncode, "stopped watching" in err, "Traceback" in err) == (0, True, False)
+
+
+def test_a_source_out_of_reach_keeps_none_of_the_others_waiting(run: Run, tmp_path: Path, minilm: Path) -> None:
+    (tmp_path / "a.txt").write_text("Bees dance.")
+    code, out, _ = run("ingest", "missing", "a.txt", "--json")
+    first, second = json.loads(out)
+    assert (code, first["failed"], second["added"]) == (1, 1, 1)
+    assert "missing" in first["failures"][0]["reason"]
