@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from functools import cache
 from http import HTTPStatus
 from typing import Any, cast
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from ragagent.connectors.addresses import Credentials, public, split_credentials
 from ragagent.connectors.network import GuardedNetwork, Limits
@@ -110,7 +110,7 @@ class Web:
             found = self._once(method, url, headers)
             if found.status not in _REDIRECTS or "location" not in found.headers:
                 return found
-            url = urljoin(url, found.headers["location"]).partition("#")[0]
+            url = _target(url, found.headers["location"])
         raise ReadError(f"more than {MAX_REDIRECTS} redirects")
 
     def _once(self, method: str, url: str, headers: Mapping[str, str]) -> Response:
@@ -118,7 +118,7 @@ class Web:
         import httpx
 
         plain, given = split_credentials(url)
-        parts = urlsplit(plain)
+        parts = _taken_apart(plain)
         if parts.scheme.lower() not in _SCHEMES or not parts.hostname:
             raise ReadError(f"it leads to {public_or_cut(url)[:200]!r}, which is no http(s) address")
         sent = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "gzip", **headers}
@@ -192,6 +192,22 @@ def wanted_url(url: str) -> str:
     except ValueError:
         pass
     raise ConnectorError(f"{public_or_cut(url)}: not an http(s) address with a host")
+
+
+def _target(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location).partition("#")[0]
+    except ValueError as error:
+        raise ReadError(f"it leads to {location[:200]!r}, which is no address: {error}") from error
+
+
+def _taken_apart(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise ReadError(f"it leads to {public_or_cut(url)[:200]!r}, which is no address: {error}") from error
+    return parts
 
 
 def public_or_cut(url: str) -> str:

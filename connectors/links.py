@@ -9,6 +9,7 @@ from posixpath import normpath
 from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit, urlunsplit
 
 from ragagent.connectors.readers.html import shallow
+from ragagent.errors import ReadError
 from ragagent.text.decode import decode
 
 MAX_LINKS = 5000
@@ -34,10 +35,13 @@ class Found:
 
 
 def links_of(data: bytes, base: str) -> Found:
-    """The http(s) addresses in an HTML page at `base`, normalised, each once, at most MAX_LINKS of them."""
+    """The http(s) addresses in an HTML page at `base`, normalised, each once, at most MAX_LINKS."""
     from selectolax.lexbor import LexborHTMLParser
 
-    tree = LexborHTMLParser(shallow(decode(data).text))
+    try:
+        tree = LexborHTMLParser(shallow(decode(data).text))
+    except ReadError:
+        return Found((), None)
     stated = tree.css_first("base[href]")
     if stated is not None:
         base = _joined(base, stated.attributes.get("href") or "") or base
@@ -63,13 +67,17 @@ def _joined(base: str, href: str) -> str | None:
 
 def normalised(url: str) -> str | None:
     """One spelling for all the addresses of one page: no fragment, no default port, no tracking; None for no page."""
-    parts = urlsplit(url)
-    scheme = parts.scheme.lower()
-    if scheme not in _PORTS or not parts.hostname or len(url) > MAX_URL_CHARS:
+    try:
+        parts = urlsplit(url)
+        scheme, name, port = parts.scheme.lower(), parts.hostname, parts.port
+    except ValueError:
         return None
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname.rstrip(".")
-    if parts.port not in {None, _PORTS[scheme]}:
-        host += f":{parts.port}"
+    name = (name or "").rstrip(".")
+    if scheme not in _PORTS or not name or len(url) > MAX_URL_CHARS:
+        return None
+    host = f"[{name}]" if ":" in name else name
+    if port not in {None, _PORTS[scheme]}:
+        host += f":{port}"
     query = "&".join(piece for piece in parts.query.split("&") if not _TRACKING.fullmatch(piece.partition("=")[0]))
     return urlunsplit((scheme, host, _path(parts.path), query, ""))
 

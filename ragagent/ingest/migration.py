@@ -17,7 +17,7 @@ import numpy as np
 
 from ragagent.connectors import open_connector
 from ragagent.connectors.readers import Reading
-from ragagent.errors import ConfigError, ConnectorError, FingerprintMismatch
+from ragagent.errors import ConfigError, ConnectorError, FingerprintMismatch, MissingExtra
 from ragagent.index import fingerprint as fingerprints
 from ragagent.index.editions import Edition, Shadow, Unbuilt
 from ragagent.index.embedded import EmbeddedIndex
@@ -254,7 +254,7 @@ class _Sources:
             return connector, {item.uri: item for item in connector.items() if isinstance(item, SourceItem)}
         except ConnectorError as error:
             return error
-        except ConfigError as error:
+        except (ConfigError, MissingExtra) as error:
             # It was opened with options, which are not kept.
             return ConnectorError(f"{error}; ingest it again with the same options")
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import mailbox
 import os
+import tempfile
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -179,3 +180,22 @@ def test_a_large_message_is_refused(tmp_path: Path) -> None:
         (item,) = _items(connector)
         with pytest.raises(TooLarge):
             connector.fetch(item)
+
+
+@given(
+    st.binary(max_size=300)
+    | st.lists(st.sampled_from([b"From a 12:34\n", b"\n", b"Message-ID:", b" <x>\r\n", b"\0", b"a"])).map(b"".join)
+)
+@settings(max_examples=60)
+def test_any_bytes_are_a_mailbox_or_one_error(data: bytes) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        connector = open_connector(f"mbox://{file.name}")
+        try:
+            items = _items(connector)
+        except ConnectorError:
+            return
+        assert len({item.uri for item in items}) == len(items)
+        for item in items:
+            _content(connector, item)

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ragagent.app import KnowledgeBase
 from ragagent.connectors import open_connector
 from ragagent.connectors.links import links_of, normalised
 from ragagent.connectors.site import SiteConnector
+from ragagent.connectors.sitemap import Rules
 from ragagent.errors import ConfigError, ConnectorError
 from ragagent.protocols import Fetched, SourceItem
 from ragagent.testing.connector import check_connector
@@ -266,3 +269,41 @@ def test_erasing_leaves_no_copy_of_a_page(site: Any, tmp_path: Path) -> None:
         kb.compact(erase=True)
         assert kb.check() == ()
     assert not [path for path in (tmp_path / "kb").rglob("*") if path.is_file() and b"hives" in path.read_bytes()]
+
+
+@given(
+    page=st.binary() | st.text("<>ahrefs='\"/:.[]?#%&;base \n").map(str.encode),
+    base=st.sampled_from(["http://h/", "http://h"]),
+)
+def test_links_are_found_in_any_bytes(page: bytes, base: str) -> None:
+    found = links_of(b"<base href=" + page + b"><a href=" + page + b">" + page, base)
+    assert all(normalised(link) == link for link in found.links)
+
+
+@given(st.text(max_size=60) | st.text(":/[]@?#%.a0", max_size=30))
+def test_an_address_has_one_spelling_or_none(rest: str) -> None:
+    plain = normalised("http://" + rest)
+    assert plain is None or normalised(plain) == plain
+
+
+@given(
+    rules=st.binary()
+    | st.lists(st.sampled_from([b"user-agent:", b"*", b"disallow: /%", b"crawl-delay: x", b"$", b"\n"])).map(b"".join)
+)
+@settings(max_examples=50)
+def test_any_robots_txt_can_be_asked(rules: bytes) -> None:
+    from protego import Protego
+
+    found = Rules(Protego.parse(rules.decode("utf-8", "replace")))
+    assert isinstance(found.allow("http://h/a?b=%20"), bool)
+    assert found.delay_s >= 0
+    assert all(isinstance(one, str) for one in found.sitemaps)
+
+
+def test_a_sitemap_that_names_nonsense_names_no_page(site: Any) -> None:
+    site.page("/", "Home.")
+    site.put(
+        "/sitemap.xml", _sitemap("urlset", "http://[bad", "http://a:x/", "", "x" * 9999, f"{site.url}/a"), "text/xml"
+    )
+    site.page("/a", "A.")
+    assert _paths(site, _open(site)) == ["/", "/a"]

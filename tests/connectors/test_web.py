@@ -240,3 +240,13 @@ def test_certificates_are_checked_and_those_of_an_intranet_can_be_trusted(site: 
     assert "CERTIFICATE_VERIFY_FAILED" in other.reason, "the certificate is that of localhost alone"
     with pytest.raises(ConfigError, match="ca_file"):
         _open(f"https://localhost:{port}/page", ca_file="/nowhere")
+
+
+ODD = """http://[bad http://a:99999/ http://a:x/ // http: ?? http://%00/ http://\u00ad/ https://-a-/ http://a..b/ http://xn--/
+http://user:pass@/ http:///x javascript:alert(1) data:text/html,x http://\ud800/ http://127.0.0.1:1/"""
+
+
+@pytest.mark.parametrize("target", ODD.split())
+def test_no_address_that_a_server_names_does_harm(site: Any, target: str) -> None:
+    site.redirect("/away", target.encode("utf-8", "surrogatepass").decode("latin-1"))
+    assert _failure(f"{site.url}/away").kind == "ReadError"
