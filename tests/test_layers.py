@@ -53,7 +53,7 @@ OWNERS = {
     "docx": {"ragagent.connectors.readers.docx", "ragagent.testing.samples"},
     "pptx": {"ragagent.connectors.readers.pptx", "ragagent.testing.samples"},
     "python_calamine": {"ragagent.connectors.readers.spreadsheet"},
-    "olefile": {"ragagent.connectors.readers.spreadsheet"},
+    "olefile": {"ragagent.connectors.readers.ole"},
     "oxmsg": {"ragagent.connectors.readers.outlook"},
     "lxml": {"ragagent.connectors.readers.xml_tree"},
     "striprtf": {"ragagent.connectors.readers.rtf"},

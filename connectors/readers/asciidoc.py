@@ -157,18 +157,28 @@ def _end(lines: list[str], start: int, sign: str) -> int:
 def _rows(lines: list[str]) -> list[list[str]]:
     """The rows of a table: the first line with cells says how many a row has, when later ones hold one each."""
     rows: list[list[str]] = []
+    more: list[str] = []
     for line in lines:
         start = _CELL.match(line.lstrip()[:_MAX_LINE_CHARS])
         if start:
             cells = _CELL.split(line.strip()[:_MAX_LINE_CHARS])[1:]
+            _close(rows, more)
             rows.append([one_line(_plain(cell)) for cell in cells])
         elif line.strip() and rows:
-            rows[-1][-1] = one_line(f"{rows[-1][-1]} {_plain(line)}")
+            more.append(_plain(line))
+    _close(rows, more)
     width = len(rows[0]) if rows else 0
     if width > 1 and rows[1:] and all(len(cells) == 1 for cells in rows[1:]):
         rest = [cells[0] for cells in rows[1:]]
         rows[1:] = [rest[at : at + width] for at in range(0, len(rest), width)]
     return rows
+
+
+def _close(rows: list[list[str]], more: list[str]) -> None:
+    """Adds the lines that go on from the last cell to it."""
+    if more:
+        rows[-1][-1] = one_line(" ".join((rows[-1][-1], *more)))
+        more.clear()
 
 
 def _plain(text: str) -> str:

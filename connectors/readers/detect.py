@@ -30,7 +30,6 @@ _ZIPPED = tuple((parts, one.media_type) for one in FORMATS for parts in one.zipp
 _STATED = frozenset(one.media_type for one in FORMATS if not (one.magic or one.zipped or one.ole))
 _STATED -= {plain.MEDIA_TYPE, pdf.MEDIA_TYPE, archive.MEDIA_TYPE, archive.TAR_MEDIA_TYPE, *opendocument.MEDIA_TYPES}
 _OLE_NAMES = tuple((name, one.media_type) for one in FORMATS for name in one.ole)
-_OLE_UNREAD = (("WordDocument", "application/msword"), ("PowerPoint Document", "application/vnd.ms-powerpoint"))
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav"}
@@ -91,7 +90,7 @@ def _ole_type(data: bytes) -> str:
     """The kind of an OLE container, by the names in its directory, which are UTF-16."""
     if "EncryptedPackage".encode("utf-16-le") in data:
         raise EncryptedDocument("it is an encrypted Office file and wants a password")
-    for stream, found in (*_OLE_UNREAD, *_OLE_NAMES):
+    for stream, found in _OLE_NAMES:
         if stream.encode("utf-16-le") in data:
             return found
     return "application/x-ole-storage"

@@ -22,6 +22,12 @@ _UNKNOWN_DPI = 200
 
 def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
     """What Tesseract reads on it, a page for each frame of a TIFF. Raises OcrNeeded where it cannot be asked."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of every oddity in a header
+        return _read(data, limits)
+
+
+def _read(data: bytes, limits: IngestSettings) -> Parsed:
     builder = TextBuilder(max_chars=limits.max_text_chars)
     budget = ocr.budget(limits)
     costs: list[str] = []

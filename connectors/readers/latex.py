@@ -17,6 +17,7 @@ from ragagent.text.decode import decode
 MEDIA_TYPE = "text/x-tex"
 MAX_CHARS = 2_000_000
 MAX_DEPTH = 100
+_TOKENS_A_CHAR = 4
 
 _SECTIONS = {"part": 1, "chapter": 1, "section": 1, "subsection": 2, "subsubsection": 3, "paragraph": 4}
 _SECTIONS |= {"subparagraph": 5, "frametitle": 2}
@@ -39,14 +40,15 @@ _NESTING = re.compile(r"\\[\\{}]|\\(?:begin|end)\b|[{}]|\$\$?|\\[(\[]|\\[)\]]")
 
 def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
     """What stands in the document's body, or all of a file that has none; formulas stay in LaTeX."""
-    from pylatexenc.latexwalker import LatexWalker
-
     text = clean(decode(data).text)
     if len(text) > MAX_CHARS:
         raise TooLarge(f"{len(text)} characters of LaTeX; at most {MAX_CHARS} are read")
     _check_depth(text)
-    nodes, _, _ = LatexWalker(text, tolerant_parsing=True).get_latex_nodes()
     builder = TextBuilder(max_chars=limits.max_text_chars)
+    try:
+        nodes = _nodes(text)
+    except _TooMuchWork:
+        return _as_it_stands(text, builder)
     title = next((one_line(_argument(node)) for node in nodes if _is(node, "macro", "title")), "")
     builder.add("heading", title, level=1)
     body = next((node.nodelist for node in nodes if _is(node, "environment", "document")), nodes)
@@ -54,6 +56,34 @@ def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
     walk.run(body, 0)
     walk.flush()
     return builder.parsed(media_type=MEDIA_TYPE, title=title)
+
+
+class _TooMuchWork(Exception):
+    """The parser goes over the same text again and again."""
+
+
+def _nodes(text: str) -> Sequence[Any]:
+    """The parsed text. Raises _TooMuchWork: the parser reads a group again for each way in which it might be meant."""
+    from pylatexenc.latexwalker import LatexWalker
+
+    class Bounded(LatexWalker):  # type: ignore[misc]
+        tokens_left = _TOKENS_A_CHAR * len(text) + 10_000
+
+        def get_token(self, *arguments: Any, **options: Any) -> Any:
+            self.tokens_left -= 1
+            if self.tokens_left < 0:
+                raise _TooMuchWork
+            return super().get_token(*arguments, **options)
+
+    nodes, _, _ = Bounded(text, tolerant_parsing=True).get_latex_nodes()
+    return nodes  # type: ignore[no-any-return]
+
+
+def _as_it_stands(text: str, builder: TextBuilder) -> Parsed:
+    for part in _EMPTY_LINE.split(text):
+        builder.add("paragraph", part)
+    note = "read as plain text: its groups are nested so that parsing them would take too long"
+    return builder.parsed(media_type=MEDIA_TYPE, notes=[note])
 
 
 def _check_depth(text: str) -> None:

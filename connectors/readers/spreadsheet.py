@@ -11,6 +11,7 @@ from itertools import groupby, pairwise
 from typing import Any
 
 from ragagent.connectors.readers.format import Format
+from ragagent.connectors.readers.ole import container
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line
 from ragagent.connectors.readers.zipped import check_zip, read_entries
 from ragagent.errors import EncryptedDocument, ReadError, TooLarge
@@ -166,16 +167,8 @@ def _size(corner: list[int] | None) -> int:
 
 
 def _workbook_stream(data: bytes) -> bytes:
-    import olefile
-
-    try:
-        with olefile.OleFileIO(io.BytesIO(data)) as container:
-            name = next((name for name in ("Workbook", "Book") if container.exists(name)), None)
-            if name is None:
-                raise ReadError("the container holds no workbook")
-            return bytes(container.openstream(name).read())
-    except (OSError, ValueError, IndexError, TypeError) as error:
-        raise ReadError(f"the workbook's container is damaged: {error}") from error
+    with container(data) as opened:
+        return opened.stream("Workbook", "Book")
 
 
 def _records(stream: bytes) -> Iterator[tuple[int, bytes]]:

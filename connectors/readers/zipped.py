@@ -55,7 +55,7 @@ def first_entry(data: bytes) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open(archive.infolist()[0]) as entry:
             return entry.read(200)
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise ReadError(f"the ZIP container is damaged: {error}") from error
 
 
