@@ -12,18 +12,29 @@ from ragagent.settings import AnswerSettings
 from ragagent.types import Document, Evidence, Hit, Passage, Span, digest
 
 _MAX_HEADER_CHARS = 120
-# Five sentences keep the gold string of 200 questions each in 0.97 (XQuAD English), 0.96 (SQuAD 2.0), 0.91 (German) and
-# 0.95 (Chinese) with these, 0.95, 0.95, 0.86 and 0.93 without, with a tenth fewer characters.
-_SHARE_BEFORE, _SHARE_AFTER, _RANK_BONUS = 0.2, 0.1, 0.4
+# Shares of the neighbours and a bonus keep the gold string in five sentences more often than without (200 questions of
+# XQuAD English: 0.97 against 0.95). A bonus by chunk rather than by passage, of 0.8 rather than 0.4, with titles read:
+# 0.972 against 0.960 of 250 questions (SQuAD 2.0), 0.968 against 0.960 (XQuAD English), 0.816 against 0.808 (German).
+_SHARE_BEFORE, _SHARE_AFTER, _RANK_BONUS = 0.2, 0.1, 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Region:
-    """Adjoining chunks of one document, as one span; `hit` is the best of them."""
+    """Adjoining chunks of one document, as one span; `hits` are theirs, the best first."""
 
     document: Document
     span: Span
-    hit: Hit
+    hits: tuple[Hit, ...]
+
+    @property
+    def hit(self) -> Hit:
+        """The best of the hits."""
+        return self.hits[0]
+
+    def rank(self, span: Span) -> int:
+        """The rank of the best hit that `span` touches; of the worst where it touches none."""
+        ranks = [hit.rank for hit in self.hits if hit.chunk.span.start < span.end and span.start < hit.chunk.span.end]
+        return min(ranks, default=self.hits[-1].rank)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,10 +108,11 @@ def _regions(hits: Sequence[Hit], document: Callable[[str], Document | None]) ->
         ]
         if near:
             whole = Span(min(span.start, *(r.span.start for r in near)), max(span.end, *(r.span.end for r in near)))
-            found[found.index(near[0])] = replace(near[0], span=whole)
+            hits_there = sorted([*(hit for r in near for hit in r.hits), hit], key=lambda hit: hit.rank)
+            found[found.index(near[0])] = replace(near[0], span=whole, hits=tuple(hits_there))
             found = [region for region in found if region not in near[1:]]
         else:
-            found.append(_Region(document=source, span=span, hit=hit))
+            found.append(_Region(document=source, span=span, hits=(hit,)))
     return found
 
 
@@ -112,20 +124,26 @@ def _adjoin(one: Span, other: Span, text: str) -> bool:
 def _ranked(question: str, regions: Sequence[_Region]) -> list[_Choice]:
     """Every unit of the regions, the best for the question first; ties by region, then reading order.
 
-    A unit's score is its own BM25, plus shares of its neighbours' (an answer often stands beside the sentence that
-    repeats the question), plus a bonus that falls with the rank of its passage.
+    A unit's score is its own BM25, read with the title of its document, plus shares of its neighbours' (an answer
+    often stands beside the sentence that repeats the question), plus a bonus that falls with the rank of the chunk it
+    stands in: adjoining chunks of one document are one passage, but not equally good.
     """
     found = [compress.units(region.document, region.span) for region in regions]
-    texts = [unit.read(region.document.text) for region, units in zip(regions, found, strict=True) for unit in units]
+    texts = [_read(unit, region) for region, units in zip(regions, found, strict=True) for unit in units]
     scored = iter(compress.scores(question, texts))
     own = [[next(scored) for _ in units] for units in found]
     bonus = _RANK_BONUS * max((score for scores in own for score in scores), default=0.0)
     choices = [
-        _Choice(region=index, unit=unit, score=score + bonus / (1 + index))
+        _Choice(region=index, unit=unit, score=score + bonus / regions[index].rank(unit.span))
         for index, (units, scores) in enumerate(zip(found, own, strict=True))
         for unit, score in zip(units, _smoothed(scores), strict=True)
     ]
     return sorted(choices, key=lambda choice: (-choice.score, choice.region, choice.unit.span))
+
+
+def _read(unit: compress.Unit, region: _Region) -> str:
+    """The unit with the title of its document: a clause of a contract need not say which contract it is of."""
+    return f"{region.document.title}\n{unit.read(region.document.text)}"
 
 
 def _best(ranked: Sequence[_Choice], settings: AnswerSettings) -> list[_Choice]:

@@ -168,3 +168,26 @@ def test_the_same_hits_give_the_same_evidence_in_any_order(budget: int, hits_of:
     hits = hits_of([(document, Span(0, len(document.text))) for document in documents])
     one = packed("crisis prices", hits, documents, evidence_tokens=budget)
     assert one == packed("crisis prices", list(reversed(hits)), documents, evidence_tokens=budget)
+
+
+@pytest.mark.parametrize("better", [0, 1])
+def test_of_equal_sentences_the_one_of_the_better_chunk_is_kept_though_they_are_one_passage(
+    better: int, hits_of: Hits
+) -> None:
+    text = "The crisis ended here. " * 2
+    halves = [Span(0, 22), Span(23, 45)]
+    document = Document(text=text)
+    hits = hits_of([(document, halves[better]), (document, halves[1 - better])])
+    (passage,) = packed("When did the crisis end?", hits, [document], sentences=1).passages
+    assert passage.pieces == (halves[better],)
+
+
+def test_a_sentence_is_read_with_the_title_of_its_document(hits_of: Hits) -> None:
+    clause = "It may be ended with three months' notice."
+    named = Document(id="named", title="Cleaning contract", text=clause)
+    other = Document(id="other", title="Filters", text='search "notice period" --where team=law')
+    whole = [(one, Span(0, len(one.text))) for one in (named, other)]
+    (passage,) = packed(
+        "What notice period does the cleaning contract have?", hits_of(whole), [named, other], sentences=1
+    ).passages
+    assert passage.text == clause
