@@ -11,6 +11,7 @@ _SECRET = re.compile(
     r"|(access|auth|api)[_-]?(token|key)|token|password|passwd|pwd|secret",
     re.IGNORECASE,
 )
+_SECRET_OPTION = re.compile(r"password|passwd|secret|token|passphrase|(^|_)key$|credential", re.IGNORECASE)
 _AUTHORITY = re.compile(r"://([^/?#]*)@")
 
 
@@ -49,6 +50,11 @@ def has_secret(address: str) -> bool:
     """Whether something in the address must not be shown."""
     parts = urlsplit(address)
     return "@" in parts.netloc or any(_SECRET.fullmatch(name) for name, _ in parse_qsl(parts.query))
+
+
+def names_secret(option: str) -> bool:
+    """Whether an option of this name holds what must not be shown or kept."""
+    return _SECRET_OPTION.search(option) is not None
 
 
 def outside(address: str) -> str:

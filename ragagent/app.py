@@ -47,12 +47,11 @@ if TYPE_CHECKING:
     from ragagent.index.snapshots import Snapshots
     from ragagent.ingest.estimate import MigrationPlan
     from ragagent.ingest.migration import MigrationReport
+    from ragagent.ingest.origins import Origins
     from ragagent.models.store import ModelStore
 
 DEFAULT_FOLDER = ".ragagent"
 Source = str | os.PathLike[str] | Connector | Iterable[Document]
-CACHE_FOLDER = "cache"
-"""Below the knowledge base: what connectors keep between two ingests. It may be deleted at any time."""
 _SWAPS = 8
 """So many swaps may overtake one search; each is the end of a whole migration."""
 
@@ -226,7 +225,10 @@ class KnowledgeBase:
         self._follow()
         pipeline = Pipeline(self._index, self.embedder, self.settings, trace=self._trace, progress=progress)
         if isinstance(source, str | os.PathLike):
-            return pipeline.ingest_connector(self._connector(source, options), prune=prune)
+            connector = self._connector(source, options)
+            report = pipeline.ingest_connector(connector, prune=prune)
+            self._origins().remember(connector, _address(source), options)
+            return report
         if options:
             raise ConfigError("options go with a path or an address")
         if isinstance(source, Connector):
@@ -272,10 +274,12 @@ class KnowledgeBase:
         )
 
     def _connector(self, source: str | os.PathLike[str], options: Mapping[str, object] | None) -> Connector:
-        from ragagent.connectors import open_connector
+        return self._origins().open(_address(source), options)
 
-        path = source if isinstance(source, Path) else os.fspath(source)
-        return open_connector(path, self.settings.ingest, options=options, cache=self.path / CACHE_FOLDER)
+    def _origins(self) -> Origins:
+        from ragagent.ingest.origins import Origins
+
+        return Origins(self.path, self.settings.ingest)
 
     def search(
         self,
@@ -425,6 +429,8 @@ class KnowledgeBase:
         report = self._embedded("compact").compact(erase=erase, drop_snapshots=drop_snapshots, progress=progress)
         if erase:
             # Connectors keep copies there of what they fetched.
+            from ragagent.ingest.origins import CACHE_FOLDER
+
             shutil.rmtree(self.path / CACHE_FOLDER, ignore_errors=True)
         return report
 
@@ -452,7 +458,8 @@ class KnowledgeBase:
 
         chosen = settings or self.settings
         index, target = self._embedded("migrate"), self._target(chosen, embedder)
-        report = Migration(index, target, chosen, trace=self._trace, progress=progress).run()
+        connect = self._origins().reopen
+        report = Migration(index, target, chosen, trace=self._trace, progress=progress, connect=connect).run()
         self.settings = chosen
         return report
 
@@ -472,7 +479,9 @@ class KnowledgeBase:
         embedder = self._known.get(edition.fingerprint["embedder"]) or self._by_name(
             edition.fingerprint.get("embedder_name")
         )
-        report = migration.Migration(index, embedder, chosen, trace=self._trace, progress=progress).back(edition)
+        report = migration.Migration(
+            index, embedder, chosen, trace=self._trace, progress=progress, connect=self._origins().reopen
+        ).back(edition)
         self.settings = chosen
         return report
 
@@ -577,6 +586,10 @@ class Agent:
             settings=self._settings.answer,
             computed=tuple(computed),
         )
+
+
+def _address(source: str | os.PathLike[str]) -> str | Path:
+    return source if isinstance(source, Path) else os.fspath(source)
 
 
 def _check_query(query: str, k: int, mode: str) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import click
 
+from ragagent.connectors.addresses import names_secret, public
 from ragagent.errors import ConfigError, MissingExtra
 
 NAMED = "source:"
-_SECRET = re.compile(r"password|passwd|secret|token|passphrase|(^|_)key$|credential", re.IGNORECASE)
 _PLACES = "write env:NAME, keyring:SERVICE/USER or prompt:"
 
 
@@ -43,8 +42,6 @@ def chosen_sources(
 
 def shown_address(address: str) -> str:
     """The address as it may be printed: a path as it is, any other without what is secret in it."""
-    from ragagent.connectors.addresses import public
-
     return public(address, keep_user=True) if "://" in address else address
 
 
@@ -83,7 +80,7 @@ def _value(key: str, value: Any) -> Any:
         return _from_keyring(key, value.removeprefix("keyring:"))
     if value == "prompt:":
         return click.prompt(key, hide_input=True, err=True)
-    if isinstance(value, str) and value and _SECRET.search(key) and not os.path.exists(value):
+    if isinstance(value, str) and value and names_secret(key) and not os.path.exists(value):
         raise ConfigError(f"option {key}: a secret that is written out can be read by others; {_PLACES}")
     return value
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,13 +87,15 @@ class Migration:
         *,
         trace: Trace | None = None,
         progress: Progress | None = None,
+        connect: Callable[[str], Connector] | None = None,
     ) -> None:
+        """`connect` opens a source by its name, where it was opened with options; by default the name is enough."""
         self._index = index
         self._embedder = embedder
         self._settings = settings
         self._trace = trace or Trace()
         self._clock = _Clock(progress)
-        self._sources = _Sources(settings)
+        self._sources = _Sources(settings, connect or (lambda source: open_connector(source, settings.ingest)))
         self._counts = {"documents": 0, "chunks": 0, "embedded": 0, "reread": 0}
         self._failures: dict[str, Failure] = {}
         self._work = Work.NOTHING
@@ -223,8 +225,9 @@ class Migration:
 class _Sources:
     """The connectors of the documents' sources, each listed once."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, connect: Callable[[str], Connector]) -> None:
         self._settings = settings
+        self._connect = connect
         self._listed: dict[str, tuple[Connector, Mapping[str, SourceItem]] | ConnectorError] = {}
         # Documents inside one item come one after another, in the order of uri; the item is read once for them.
         self._read: tuple[SourceItem, Reading] | None = None
@@ -250,12 +253,12 @@ class _Sources:
 
     def _list(self, source: str) -> tuple[Connector, Mapping[str, SourceItem]] | ConnectorError:
         try:
-            connector = open_connector(source, self._settings.ingest)
+            connector = self._connect(source)
             return connector, {item.uri: item for item in connector.items() if isinstance(item, SourceItem)}
         except ConnectorError as error:
             return error
         except (ConfigError, MissingExtra) as error:
-            # It was opened with options, which are not kept.
+            # It was opened with a secret, or by another installation.
             return ConnectorError(f"{error}; ingest it again with the same options")
 
 
