@@ -91,6 +91,8 @@ class IngestSettings:
     max_file_bytes: int = field(default=256 * 1024 * 1024, metadata=at_least(1))
     max_text_chars: int = field(default=50_000_000, metadata=at_least(1))
     max_pages: int = field(default=20_000, metadata=at_least(1))
+    links: Literal["addresses", "texts"] = "addresses"
+    """Whether the addresses that a web page links to elsewhere are listed below its text, or the links' texts alone."""
     ocr: Literal["auto", "never"] = "auto"
     """Whether pages and pictures without a usable text layer go through Tesseract where it is installed."""
     ocr_languages: tuple[str, ...] = ()

@@ -37,7 +37,7 @@ __all__ = [
     "read_document",
 ]
 
-FINGERPRINT = "readers-5"
+FINGERPRINT = "readers-6"
 """Changes when the same bytes may give another text."""
 
 _FORMATS = (

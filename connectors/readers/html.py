@@ -42,6 +42,8 @@ _MAIN_SHARE = 0.4
 _BROKEN = "br, p, div, li, dt, dd"
 _MAX_SPAN = 50
 _LITTLE_CHARS = 200
+_ABSOLUTE = re.compile(r"(?:https?|ftp)://|mailto:", re.I)
+_MAX_ADDRESSES, _MAX_ADDRESS_CHARS = 2_000, 1_000
 _NOISE_ROLES = frozenset({"navigation", "search", "banner", "contentinfo", "menu", "menubar", "dialog"})
 
 
@@ -56,6 +58,8 @@ def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
     stated = title.text() if title is not None else ""
     tree.strip_tags(["script", "style", "noscript", "template"])
     builder = _content(tree, limits)
+    if limits.links == "addresses":
+        builder.add("list", "\n".join(_addresses(_main(tree))), level=1)
     return builder.parsed(media_type=MEDIA_TYPE, title=stated, metadata=_metadata(tree))
 
 
@@ -70,6 +74,16 @@ def _content(tree: Any, limits: IngestSettings) -> TextBuilder:
         if whole.chars > 3 * builder.chars:
             return whole
     return builder
+
+
+def _addresses(root: Any) -> list[str]:
+    """The links of the content that lead elsewhere, as `text: address`, each address once."""
+    found: dict[str, str] = {}
+    for link in root.css("a[href]"):
+        address = (link.attributes.get("href") or "").strip()
+        if _ABSOLUTE.match(address) and len(address) <= _MAX_ADDRESS_CHARS:
+            found.setdefault(address, one_line(link.text()))
+    return [f"- {text}: {address}" if text else f"- {address}" for address, text in found.items()][:_MAX_ADDRESSES]
 
 
 def shallow(text: str) -> str:
@@ -233,7 +247,7 @@ def _is_data(table: Any) -> bool:
 
 
 def _rows(table: Any) -> Iterator[str]:
-    """The rows as text. A cell over several rows is said in each, a header over several columns in each of them."""
+    """The rows as text. A cell over several rows or columns is said in each, unless it is alone in its row."""
     caption = table.css_first("caption")
     if caption is not None:
         yield one_line(caption.text(separator=" "))
@@ -243,7 +257,7 @@ def _rows(table: Any) -> Iterator[str]:
         for cell in line.css("td, th"):
             _hang(cells, hanging)
             text = one_line(cell.text(separator=" " if cell.css_first(_BROKEN) is not None else ""))
-            across = _times(cell, "colspan") if cell.tag == "th" else 1
+            across = _times(cell, "colspan") if cell.next is not None or cells else 1
             down = _times(cell, "rowspan")
             for _ in range(across):
                 if down > 1:

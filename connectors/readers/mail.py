@@ -245,7 +245,9 @@ def _content(part: EmailMessage) -> str:
 
 def _add_html(builder: TextBuilder, text: str, limits: IngestSettings) -> None:
     try:
-        builder.extend(html.read(text.encode("utf-8", "replace"), name="", limits=limits), deeper=1)
+        # Links of mail are mostly there to be counted when they are followed.
+        page = html.read(text.encode("utf-8", "replace"), name="", limits=replace(limits, links="texts"))
+        builder.extend(page, deeper=1)
     except EmptyDocument:
         builder.add("paragraph", unescape(_TAG.sub(" ", text)) if "<" not in _TAG.sub(" ", text) else "")
 

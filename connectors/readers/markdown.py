@@ -19,6 +19,7 @@ MAX_INLINE_CHARS = 10_000
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 _FIELD = re.compile(r"^([A-Za-z][\w-]*)[ \t]*:[ \t]*(\S.*)$", re.MULTILINE)
+_ABSOLUTE = re.compile(r"(?:https?|ftp)://|mailto:", re.I)
 _TAG = re.compile(r"<!--.*?(?:-->|\Z)|<[/!?]?[A-Za-z][^<>]*>", re.DOTALL)
 
 
@@ -132,9 +133,17 @@ def _content(token: Any) -> str:
 
 
 def inline(tokens: Sequence[Any]) -> str:
-    """The readable text of inline tokens: link texts and image descriptions stay, addresses and marks go."""
+    """The readable text of inline tokens: `text (address)` for a link elsewhere; image descriptions stay, marks go."""
     parts: list[str] = []
+    begun: list[tuple[int, str]] = []
     for token in tokens:
+        if token.type == "link_open":
+            begun.append((len(parts), str(token.attrs.get("href", ""))))
+        elif token.type == "link_close" and begun:
+            place, address = begun.pop()
+            text = "".join(parts[place:])
+            if _ABSOLUTE.match(address) and address not in text and address.removeprefix("mailto:") not in text:
+                parts.append(f" ({address})" if text.strip() else address)
         if token.type in {"text", "code_inline"}:
             parts.append(token.content)
         elif token.type == "image":

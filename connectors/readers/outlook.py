@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -41,7 +42,9 @@ def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
         mail.add_plain(builder, body)
     elif page.strip():
         with contextlib.suppress(EmptyDocument):
-            builder.extend(html.read(page.encode("utf-8", "replace"), name="", limits=limits), deeper=1)
+            builder.extend(
+                html.read(page.encode("utf-8", "replace"), name="", limits=replace(limits, links="texts")), deeper=1
+            )
     attachments = [name for name, _ in attached]
     mail.add_attachments(builder, attachments)
     metadata = {key.lower(): shown[key] for key in _SHOWN}

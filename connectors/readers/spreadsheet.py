@@ -13,6 +13,7 @@ from typing import Any
 from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.ole import container
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line
+from ragagent.connectors.readers.xlsx_charts import add_charts
 from ragagent.connectors.readers.zipped import check_zip, read_entries
 from ragagent.errors import EncryptedDocument, ReadError, TooLarge
 from ragagent.settings import IngestSettings
@@ -25,6 +26,8 @@ MAX_CELLS = 20_000_000
 
 _TEXT_FACTOR = 4
 _MAX_CELL_CHARS = 40_000
+_MAX_SPREAD = 400
+"""Cells that a merged one may cover and still be said in each of them."""
 _PLACE = re.compile(rb"""\sr\s*=\s*["']([A-Za-z]{0,3})([0-9]{1,10})["']""")
 _REFERENCE = re.compile(
     rb"""\bt\s*=\s*["']s["'][^<]*+(?:<(?!/?(?:\w+:)?c\b|(?:\w+:)?v\b)[^<]*+)*+<(?:\w+:)?v\b[^>]*>\s*([0-9]{1,9})"""
@@ -42,6 +45,8 @@ def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
     builder = TextBuilder(max_chars=limits.max_text_chars)
     for title, rows in _sheets(data):
         add_sheet(builder, title, rows)
+    if data.startswith(b"PK"):
+        add_charts(builder, data)
     return builder.parsed(media_type=kind)
 
 
@@ -88,8 +93,9 @@ def _sheets(data: bytes) -> Iterator[tuple[str, Iterator[list[str]]]]:
         workbook = calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
         for sheet in workbook.sheets_metadata:
             if sheet.typ == calamine.SheetTypeEnum.WorkSheet:
-                rows = workbook.get_sheet_by_name(sheet.name).iter_rows()
-                yield sheet.name, ([value_text(value) for value in cells] for cells in rows)
+                found = workbook.get_sheet_by_name(sheet.name)
+                rows = ([value_text(value) for value in cells] for cells in found.iter_rows())
+                yield sheet.name, _spread(rows, found.merged_cell_ranges or (), found.start or (0, 0))
     except calamine.PasswordError as error:
         raise EncryptedDocument("the workbook is encrypted and wants a password") from error
     except calamine.CalamineError as error:
@@ -99,6 +105,31 @@ def _sheets(data: bytes) -> Iterator[tuple[str, Iterator[list[str]]]]:
         if type(error).__name__ != "PanicException":
             raise
         raise ReadError(f"the workbook is damaged: {error}") from error
+
+
+def _spread(
+    rows: Iterable[list[str]], merged: Iterable[tuple[tuple[int, int], tuple[int, int]]], start: tuple[int, int]
+) -> Iterator[list[str]]:
+    """The rows with the value of a merged cell in each of the cells it covers, unless it is a title.
+
+    A cell over several columns is a heading of all of them; one that begins in the first column, with nothing else in
+    its row, is the title of a part of the sheet.
+    """
+    beginning: dict[int, list[tuple[int, int, int]]] = {}
+    for (top, left), (bottom, right) in merged:
+        if (bottom - top + 1) * (right - left + 1) <= _MAX_SPREAD:
+            beginning.setdefault(top - start[0], []).append((left - start[1], right - start[1], bottom - start[0]))
+    hanging: list[tuple[int, int, int, str]] = []
+    for number, cells in enumerate(rows):
+        hanging = [one for one in hanging if one[2] >= number]
+        alone = sum(map(bool, cells)) == 1
+        for left, right, bottom in beginning.get(number, ()):
+            if 0 <= left < len(cells) and cells[left]:
+                hanging.append((left, left if alone and left == 0 else right, bottom, cells[left]))
+        for left, right, _, text in hanging:
+            for place in range(max(0, left), min(right + 1, len(cells))):
+                cells[place] = cells[place] or text
+        yield cells
 
 
 def _check_xlsx(data: bytes, limits: IngestSettings) -> str:

@@ -31,9 +31,9 @@ READ = {
 }
 READ |= {"xlsx", "xls", "pptx", "eml", "email", "msg", "jats", "uspto", "odf", "odt", "epub", "rst", "rtf", "tsv", "go"}
 READ |= {"doc", "ppt", "pages", "zip"}
-LEAST_RECALL = {"pdf": 0.9, "docx": 0.9, "html": 0.9, "md": 0.9, "csv": 0.98, "jats": 0.95, "uspto": 0.95}
-LEAST_RECALL |= {"latex": 0.95, "webvtt": 0.98, "odf": 0.9, "pptx": 0.9, "asciidoc": 0.8, "xlsx": 0.7}
-"""Of asciidoc the attributes go to the metadata; of xlsx the expected texts say merged cells and charts again."""
+LEAST_RECALL = {"pdf": 0.9, "docx": 0.9, "html": 0.95, "md": 0.94, "csv": 0.98, "jats": 0.95, "uspto": 0.95}
+LEAST_RECALL |= {"latex": 0.95, "webvtt": 0.98, "odf": 0.9, "pptx": 0.9, "asciidoc": 0.8, "xlsx": 0.95}
+"""Of asciidoc the attributes go to the metadata; of docx the expected text says `image` for a picture."""
 STATEMENTS = (
     "Total net sales",
     "Gross margin",
@@ -102,6 +102,8 @@ def test_few_words_are_lost(messy: list[dict[str, Any]]) -> None:
             recalls[row["kind"]].append((expected & _words(row["text"])).total() / max(1, expected.total()))
     means = {kind: sum(values) / len(values) for kind, values in recalls.items()}
     print({kind: f"{mean:.3f} of {len(recalls[kind])}" for kind, mean in means.items()})
+    every = [value for values in recalls.values() for value in values]
+    assert sum(every) / len(every) >= 0.95
     assert set(means) == set(LEAST_RECALL)
     assert {kind: mean for kind, mean in means.items() if mean < LEAST_RECALL[kind]} == {}
 

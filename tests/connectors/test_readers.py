@@ -169,7 +169,7 @@ def test_markdown_keeps_its_structure_and_loses_its_marks() -> None:
     assert (document.title, document.metadata["date"]) == ("The guide", "2024-05-01")
     assert _blocks(document) == [
         ("heading", "One two"),
-        ("paragraph", "A link and code over lines."),
+        ("paragraph", "A link (http://x) and code over lines."),
         ("list", "- a\n  - b\n- c"),
         ("list", "3. d\n4. e"),
         ("quote", "said"),

@@ -1,0 +1,64 @@
+"""What a page says beside its running text is kept: addresses, cells over several columns, charts."""
+
+from __future__ import annotations
+
+import io
+
+from xlsxwriter import Workbook
+
+from ragagent.connectors.readers import read_document
+from ragagent.settings import IngestSettings
+
+
+def text(data: str | bytes, name: str, **settings: str) -> str:
+    content = data.encode() if isinstance(data, str) else data
+    limits = IngestSettings(**settings)  # type: ignore[arg-type]
+    return read_document(content, uri="test:1", name=name, settings=limits).text
+
+
+def test_markdown_links_elsewhere_keep_their_addresses() -> None:
+    assert text("See [the plan](https://example.org/plan) and [below](#x).", "a.md") == (
+        "See the plan (https://example.org/plan) and below."
+    )
+    assert text("<https://example.org> or [a@b.org](mailto:a@b.org)", "a.md") == "https://example.org or a@b.org"
+
+
+def test_addresses_of_a_web_page_are_listed_once_below_its_text() -> None:
+    link = '<a href="https://example.org/plan">the plan</a>'
+    page = f"<html><body><p>See {link} and {link}, <a href='/x'>here</a>.</p></body></html>"
+    assert text(page, "a.html") == "See the plan and the plan, here.\n\n- the plan: https://example.org/plan"
+    assert text(page, "a.html", links="texts") == "See the plan and the plan, here."
+
+
+def test_a_cell_over_several_columns_of_a_web_table_is_said_in_each() -> None:
+    page = "<table><tr><td colspan=2>May</td><td>June</td></tr><tr><td>1</td><td>2</td><td>3</td></tr></table>"
+    assert text(page, "a.html") == "May | May | June\n1 | 2 | 3"
+    assert text(page.replace("<td>June</td>", ""), "a.html").startswith("May\n1 | 2 | 3")
+
+
+def _workbook() -> bytes:
+    target = io.BytesIO()
+    with Workbook(target) as book:
+        sheet = book.add_worksheet("Seats")
+        sheet.merge_range("A1:C1", "The house")
+        sheet.merge_range("B2:C2", "Rooms")
+        for row, values in enumerate([["", "Oak", "Elm"], ["2023", 60, 20], ["2024", 62.5, 25]], start=2):
+            sheet.write_row(row, 0, values)
+        chart = book.add_chart({"type": "bar"})
+        chart.set_title({"name": "Seats by year"})
+        places = {"categories": ["Seats", 3, 0, 4, 0], "values": ["Seats", 3, 1, 4, 1]}
+        chart.add_series({"name": "Oak", "categories_data": ["2023", "2024"], "values_data": [60, 62.5], **places})
+        sheet.insert_chart("F2", chart)
+    return target.getvalue()
+
+
+def test_merged_cells_head_all_their_columns_and_titles_stand_alone() -> None:
+    lines = text(_workbook(), "a.xlsx").split("\n")
+    assert "The house | The house" not in "\n".join(lines)
+    assert lines[lines.index(next(line for line in lines if "Oak | Elm" in line)) - 1].endswith("Rooms | Rooms")
+
+
+def test_a_chart_is_its_title_and_a_table() -> None:
+    found = text(_workbook(), "a.xlsx")
+    assert "Seats by year\n\n" in found
+    assert found.endswith("| Oak\n2023 | 60\n2024 | 62.5")
