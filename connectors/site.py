@@ -180,6 +180,7 @@ class _Crawl:
         self._start = ""
         self._first: Page | None = None
         self._pause = max(options.delay_s, allowed.delay_s)
+        self._deadline = time.monotonic() + options.total_s
         self._frontier = _Frontier(limit=20 * options.pages)
         self._given: set[str] = set()
         self._contents: set[str] = set()
@@ -198,7 +199,6 @@ class _Crawl:
 
     def run(self) -> Iterator[tuple[str, Page | Failure]]:
         """The pages with their addresses, as they are found."""
-        deadline = time.monotonic() + self._options.total_s
         failed = 0
         while self._frontier.waiting and not self.left_out:
             url, depth = self._frontier.waiting.popleft()
@@ -209,7 +209,7 @@ class _Crawl:
                 self._follow_old(url, depth)
             elif page is not None:
                 yield from self._take(url, page, depth)
-            self.left_out = self._over(deadline, failed)
+            self.left_out = self._over(failed)
         yield from self._strays()
         if self._unknown and not self.left_out:
             self.left_out = f"what {self._unknown} pages lead to is not known, as they could not be had"
@@ -218,7 +218,7 @@ class _Crawl:
         """The page, why it cannot be had, or None where there is none (any more)."""
         if url == self._start and self._first is not None:
             return self._first
-        time.sleep(self._pause)
+        time.sleep(max(0.0, min(self._pause, self._deadline - time.monotonic())))
         try:
             return self._pages.look(url)
         except ReadError as error:
@@ -277,13 +277,13 @@ class _Crawl:
         if self._allowed.allow(url):
             self._frontier.add(url, depth)
 
-    def _over(self, deadline: float, failed: int) -> str:
+    def _over(self, failed: int) -> str:
         """Why the crawl ends before its end; empty while it goes on."""
         if failed >= _MAX_IN_A_ROW:
             return f"{failed} pages one after the other could not be had; the rest was left out"
         if self._frontier.waiting and len(self._given) >= self._options.pages:
             return f"there are more than {self._options.pages} pages; the rest was left out (option pages)"
-        if self._frontier.waiting and time.monotonic() > deadline:
+        if self._frontier.waiting and time.monotonic() > self._deadline:
             return f"not done after {self._options.total_s:g} s; the rest was left out (option total_s)"
         return ""
 

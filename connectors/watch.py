@@ -109,7 +109,8 @@ class Watch:
         self._stop = stop or threading.Event()
         self._roots = {connector.path: signature_of_root(connector.path) for connector in connectors}
         folders = [connector for connector in connectors if os.path.isdir(connector.path)]
-        self._events = None if polling else self._told([connector.path for connector in folders])
+        self._folders = [connector.path for connector in folders]
+        self._events = None if polling else self._told()
         self.polls = self._events is None and bool(folders)
         # A single file may be replaced by another one, which the kernel would not tell.
         self._walked = [one for one in connectors if self.polls or one not in folders]
@@ -139,14 +140,14 @@ class Watch:
         if self._events is not None:
             self._events.close()
 
-    def _told(self, folders: Sequence[str]) -> Generator[set[tuple[Any, str]], None, None] | None:
+    def _told(self) -> Generator[set[tuple[Any, str]], None, None] | None:
         """What the kernel tells; None where it cannot."""
-        if not folders:
+        if not self._folders:
             return None
         import watchfiles
 
         events = watchfiles.watch(
-            *folders,
+            *self._folders,
             watch_filter=None,
             debounce=50,
             step=10,
@@ -166,12 +167,27 @@ class Watch:
         """Paths that something happened to, after a moment."""
         found: set[str] = set()
         if self._events is not None:
-            found = {path for _, path in next(self._events, set())}
+            found = self._heard(self._events)
         else:
             self._stop.wait(self._tick_s)
         if self._walked and (not self.polls or time.monotonic() - self._walked_at >= self._poll_s):
             found |= self._compared()
         return found
+
+    def _heard(self, events: Iterator[set[tuple[Any, str]]]) -> set[str]:
+        """Paths that the kernel told of; the folders as a whole where it told what cannot be understood.
+
+        watchfiles ends with an error at the first name that is not UTF-8.
+        """
+        try:
+            return {path for _, path in next(events, set())}
+        except (RuntimeError, OSError):
+            self._events = self._told()
+            if self._events is None:
+                self.polls = True
+                self._walked = list(self._connectors)
+                self._before = {one.path: _stamps(one) for one in self._walked}
+            return set(self._folders)
 
     def _compared(self) -> set[str]:
         """What differs from the last walk."""

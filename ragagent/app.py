@@ -270,7 +270,13 @@ class KnowledgeBase:
         pipeline = Pipeline(self._index, self.embedder, self.settings, trace=self._trace, progress=progress)
         stop = stop or threading.Event()
         yield from watch(
-            pipeline, files, settle_s=settle_s, polling=polling, stop=stop, ignore=os.path.realpath(self.path)
+            pipeline,
+            files,
+            settle_s=settle_s,
+            polling=polling,
+            stop=stop,
+            ignore=os.path.realpath(self.path),
+            progress=progress,
         )
 
     def _connector(self, source: str | os.PathLike[str], options: Mapping[str, object] | None) -> Connector:

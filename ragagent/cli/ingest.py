@@ -92,6 +92,14 @@ def ingest(
         raise click.exceptions.Exit(1)
 
 
+class _Notices:
+    """Keeps the Progress protocol: says how it is watched, and nothing of single files."""
+
+    def update(self, stage: str, done: int, total: int | None, detail: str = "") -> None:
+        if stage == "watch":
+            click.echo(detail, err=True)
+
+
 def _watch(context: Context, chosen: list[Chosen], *, settle_s: float, polling: bool, as_json: bool) -> None:
     """Prints a report for each change, as text or as one line of JSON, until it is interrupted."""
     options = chosen[0].options if len(chosen) == 1 else {}
@@ -100,7 +108,10 @@ def _watch(context: Context, chosen: list[Chosen], *, settle_s: float, polling: 
     addresses = [source.address for source in chosen]
     with context.open(create=True) as knowledge_base, contextlib.suppress(KeyboardInterrupt):
         click.echo(f"watching {', '.join(addresses)}; end with Ctrl-C", err=True)
-        for name, report in knowledge_base.watch(*addresses, settle_s=settle_s, polling=polling, options=options):
+        reports = knowledge_base.watch(
+            *addresses, settle_s=settle_s, polling=polling, options=options, progress=_Notices()
+        )
+        for name, report in reports:
             if as_json:
                 click.echo(json.dumps({"source": name, **jsonable(report)}))
             elif report.added + report.updated + report.removed + report.failed or report.unchanged:

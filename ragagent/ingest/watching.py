@@ -10,6 +10,7 @@ from ragagent.connectors.files import FilesConnector, file_uri
 from ragagent.connectors.watch import Watch
 from ragagent.errors import ConnectorError, Locked
 from ragagent.ingest.pipeline import Pipeline
+from ragagent.protocols import Progress
 from ragagent.types import Failure, IngestReport
 
 _BACK_S = 0.5
@@ -24,15 +25,19 @@ def watch(
     polling: bool,
     stop: threading.Event,
     ignore: str,
+    progress: Progress | None = None,
 ) -> Iterator[tuple[str, IngestReport]]:
     """The path and the report of each ingest: first one of each whole source, then one for each change at rest.
 
     Goes on until `stop` is set. What is deleted is removed, but never because a source is gone or empty. A source that
-    goes away is reported once, and ingested as a whole when it is back.
+    goes away is reported once, and ingested as a whole when it is back. Where folders have to be walked although that
+    was not asked for, `progress` is told in the stage `watch`.
     """
     while not stop.is_set():
         watched = Watch(connectors, settle_s=settle_s, polling=polling, ignore=ignore, stop=stop)
         try:
+            if watched.polls and not polling and progress is not None:
+                progress.update("watch", 0, None, f"the system tells no changes here: walking every {2 * settle_s:g} s")
             for connector in connectors:
                 yield connector.path, _ingested(pipeline, connector)[0]
             yield from _followed(pipeline, watched)

@@ -312,3 +312,30 @@ def test_where_the_kernel_tells_nothing_folders_are_walked(tmp_path: Path, monke
     watch.close()
     items = [item for item in found[0][0].narrowed(found[0][1]).items() if isinstance(item, SourceItem)]
     assert [file_path(item.uri) for item in items] == [str(tmp_path / "b.txt")]
+
+
+def test_that_folders_are_walked_is_told(kb: KnowledgeBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import watchfiles
+
+    monkeypatch.setattr(watchfiles, "watch", lambda *folders, **options: iter(()))
+    (tmp_path / "box").mkdir()
+    (tmp_path / "box/a.txt").write_text("Text.")
+    said: list[str] = []
+
+    class Listening:
+        def update(self, stage: str, done: int, total: int | None, detail: str = "") -> None:
+            said.extend([detail] if stage == "watch" else [])
+
+    next(kb.watch(tmp_path / "box", progress=Listening()))
+    assert len(said) == 1
+    assert "walking every 2 s" in said[0]
+
+
+def test_a_name_that_is_not_utf8_is_followed(watched: tuple[Path, Watched]) -> None:
+    root, following = watched
+    path = os.fsencode(root) + b"/caf\xe9.txt"
+    with open(path, "wb") as file:
+        file.write(b"Coffee is served.")
+    following.settles_to("Bees dance.", "Ants follow scent.", "Coffee is served.")
+    os.unlink(path)
+    following.settles_to("Bees dance.", "Ants follow scent.")
