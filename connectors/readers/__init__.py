@@ -20,6 +20,7 @@ from ragagent.connectors.readers.registry import ENTRY_POINTS, READERS, reader_o
 from ragagent.errors import EmptyDocument, ReadError, TooLarge, UnsupportedFormat
 from ragagent.protocols import Fetched
 from ragagent.settings import IngestSettings
+from ragagent.text import hidden
 from ragagent.types import Document, Failure, Metadata
 
 __all__ = [
@@ -89,8 +90,13 @@ def _read(fetched: Fetched, settings: IngestSettings) -> Reading:
         document=document,
         children=tuple(inside.documents),
         failures=tuple(inside.failures),
-        notes=(*parsed.notes, *inside.notes),
+        notes=(*parsed.notes, *_unseen(document), *inside.notes),
     )
+
+
+def _unseen(document: Document) -> tuple[str, ...]:
+    number = document.metadata.get("hidden_characters")
+    return (f"{number} hidden characters in it, such as bidirectional controls, change what is read",) if number else ()
 
 
 def inner_content(content: bytes, *, uri: str, name: str, limits: IngestSettings) -> bytes:
@@ -127,6 +133,8 @@ def read_document(
 def _document(parsed: Parsed, data: bytes, *, uri: str, name: str, metadata: Metadata) -> Document:
     shown = os.fsencode(name).decode("utf-8", "replace")
     own: dict[str, object] = {"file_name": shown, "media_type": parsed.media_type, "size": len(data)}
+    if unseen := hidden.count(parsed.text):
+        own["hidden_characters"] = unseen
     return Document(
         text=parsed.text,
         uri=uri,

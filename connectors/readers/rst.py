@@ -13,6 +13,9 @@ from ragagent.settings import IngestSettings
 from ragagent.text.decode import decode
 
 MEDIA_TYPE = "text/x-rst"
+MAX_CHARS = 1_000_000
+"""docutils needs up to a second for 20,000 characters; longer texts are read as plain text."""
+
 MAX_RUN_CHARS = 3_000
 """Longer runs of lines get an empty line put in: docutils needs quadratic time for the marks within a paragraph."""
 
@@ -28,6 +31,7 @@ _SETTINGS = {
     "doctitle_xform": False,
     "line_length_limit": MAX_RUN_CHARS,
 }
+_EMPTY_LINE = re.compile(r"\n[ \t]*\n")
 _ROLE = re.compile(r":[\w:.+-]{1,60}:`([^`]{1,500})`")
 _TARGET = re.compile(r"\s*<[^<>]{1,300}>$")
 _OPTIONS = re.compile(r"(?:[ \t]+:[\w-]{1,60}:[^\n]*\n)*")
@@ -41,9 +45,14 @@ def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
     """Sections as headings, lists, tables, literal blocks, quotes; of directives that docutils lacks their content."""
     from docutils.core import publish_doctree
 
-    text = "\n".join(_bounded(clean(decode(data).text)))
-    tree = publish_doctree(text, settings_overrides=_SETTINGS)
+    whole = clean(decode(data).text)
     builder = TextBuilder(max_chars=limits.max_text_chars)
+    if len(whole) > MAX_CHARS:
+        for part in _EMPTY_LINE.split(whole):
+            builder.add("paragraph", part)
+        return builder.parsed(media_type=MEDIA_TYPE, notes=[f"read as plain text: longer than {MAX_CHARS} characters"])
+    text = "\n".join(_bounded(whole))
+    tree = publish_doctree(text, settings_overrides=_SETTINGS)
     _Walk(builder).run(tree, 1)
     return builder.parsed(media_type=MEDIA_TYPE)
 

@@ -6,8 +6,11 @@ import io
 
 from xlsxwriter import Workbook
 
+from ragagent.connectors import readers
 from ragagent.connectors.readers import read_document
+from ragagent.protocols import Fetched
 from ragagent.settings import IngestSettings
+from ragagent.text import hidden
 
 
 def text(data: str | bytes, name: str, **settings: str) -> str:
@@ -34,6 +37,16 @@ def test_a_cell_over_several_columns_of_a_web_table_is_said_in_each() -> None:
     page = "<table><tr><td colspan=2>May</td><td>June</td></tr><tr><td>1</td><td>2</td><td>3</td></tr></table>"
     assert text(page, "a.html") == "May | May | June\n1 | 2 | 3"
     assert text(page.replace("<td>June</td>", ""), "a.html").startswith("May\n1 | 2 | 3")
+
+
+def test_hidden_characters_are_counted_and_reported() -> None:
+    data = "pay \u202e001\u202c to \U000e0041\U000e0042 Ann".encode()
+    found = readers.read(Fetched(uri="test:1", name="a.txt", content=data), settings=IngestSettings())
+    assert found.document.metadata["hidden_characters"] == 4
+    assert "4 hidden characters" in found.notes[0]
+    assert hidden.without(found.document.text) == "pay 001 to  Ann"
+    plain = read_document("می‌خواهم 👩‍👩‍👧".encode(), uri="test:1", name="a.txt")
+    assert "hidden_characters" not in plain.metadata
 
 
 def _workbook() -> bytes:
