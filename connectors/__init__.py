@@ -38,7 +38,7 @@ _MODULES: Mapping[str, str] = {
     "mbox": "mailbox",
     "maildir": "mailbox",
 }
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(?:://|::)")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(?:://|::(?=[A-Za-z][A-Za-z0-9+.-]*://))")
 
 
 class Factory(Protocol):

@@ -59,13 +59,14 @@ class Refused(ReadError):
 
 
 class Web:
-    """Requests to the web within `Limits`; threads take turns. Credentials go to the host they were given for alone."""
+    """Requests to the web within `Limits`; threads take turns. Credentials go to the origin they belong to alone."""
 
-    def __init__(self, limits: Limits, *, host: str = "", credentials: Credentials | None = None) -> None:
+    def __init__(self, limits: Limits, *, origin: str = "", credentials: Credentials | None = None) -> None:
+        """`origin` is where the credentials belong: scheme, host and port, as `https://example.org`."""
         import httpcore
 
         self._limits = limits
-        self._host = host
+        self._origin = origin
         self._credentials = credentials
         self._network = GuardedNetwork(limits)
         self._turn = threading.Lock()
@@ -122,7 +123,7 @@ class Web:
         if parts.scheme.lower() not in _SCHEMES or not parts.hostname:
             raise ReadError(f"it leads to {public_or_cut(url)[:200]!r}, which is no http(s) address")
         sent = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "gzip", **headers}
-        credentials = given or (self._credentials if parts.netloc == self._host else None)
+        credentials = given or (self._credentials if origin_of(plain) == self._origin else None)
         if credentials is not None:
             sent["Authorization"] = _basic(credentials)
         try:
@@ -180,6 +181,12 @@ def _trusting(ca_file: str) -> ssl.SSLContext:
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(f"ca_file = {ca_file}: {error}") from error
     return context
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of an address: what is not encrypted is another place than what is."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}".lower()
 
 
 def wanted_url(url: str) -> str:

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from ragagent.connectors.addresses import Credentials, outside, public, split_credentials
-from ragagent.connectors.http import Web, wanted_url
+from ragagent.connectors.http import Web, origin_of, wanted_url
 from ragagent.connectors.network import Limits
 from ragagent.connectors.options import SECRET, read_options
 from ragagent.connectors.pages import Page, Pages
@@ -93,7 +92,7 @@ def open_web(url: str, options: WebOptions, settings: IngestSettings) -> Web:
         allow_networks=options.allow_networks,
         ca_file=options.ca_file,
     )
-    return Web(limits, host=urlsplit(plain).netloc, credentials=given)
+    return Web(limits, origin=origin_of(plain), credentials=given)
 
 
 def open_pages(url: str, options: WebOptions, settings: IngestSettings, cache: Path | None) -> Pages:

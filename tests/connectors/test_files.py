@@ -237,6 +237,13 @@ def test_sources_are_told_apart_by_their_address(tmp_path: Path) -> None:
         open_connector("gopher://example.org/a")
 
 
+def test_a_name_with_colons_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write(tmp_path, "std::vector.md", "mail:box.txt")
+    monkeypatch.chdir(tmp_path)
+    for name in ("std::vector.md", "mail:box.txt"):
+        assert _item(open_connector(name)).uri == file_uri(str(tmp_path / name))  # type: ignore[arg-type]
+
+
 def test_a_folder_keeps_the_rules(tmp_path: Path) -> None:
     root = tmp_path / "box"
     _write(root, "a.txt", "sub/b.md", "sub/deep/c.txt", "odd!/d.txt")
