@@ -15,7 +15,8 @@ _MAX_PAGE_CHARS = 2_000_000
 _WORD_GAP = 0.22
 """Characters further apart than this share of their height belong to two words."""
 
-_WORD = re.compile(r"\S+")
+# A hyphen at the end of a line ends a word here, also where PDFium puts the next line right behind it.
+_WORD = re.compile("[^\\s\x02\ufffe]+[\x02\ufffe]?")
 _BOLD = re.compile(rb"bold|black|heavy|semibold|demi", re.IGNORECASE)
 # fmt: off
 LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st",

@@ -103,3 +103,10 @@ def test_the_text_of_a_row_gives_its_cells_back(cells: list[str]) -> None:
     expected = [cell.replace(" | ", " ¦ ") for cell in cells]
     if expected and not any(cell.startswith("|") or cell.endswith("|") or cell == "|" for cell in expected):
         assert cells_of(row(cells).strip()) == expected or not any(expected)
+
+
+def test_a_word_parted_at_the_end_of_a_line_is_put_together(shared_data: Path) -> None:
+    path = shared_data / "messy_docs" / "docling" / "pdf" / "picture_classification.pdf"
+    text = read_document(path, settings=IngestSettings(ocr="never")).text
+    assert "diam nonumy eirmod tempor" in text
+    assert "eir-mod" not in text
