@@ -21,7 +21,7 @@ from ragagent.types import Failure
 
 
 def _open(site: Any, path: str = "/", **options: Any) -> SiteConnector:
-    options = {"allow_private": True, "delay_s": 0, "timeout_s": 2, **options}
+    options = {"allow_private": True, "delay_s": 0, "timeout_s": 60, **options}
     cache = options.pop("cache", None)
     found = open_connector(f"site+{site.url}{path}", options=options, cache=cache)
     assert isinstance(found, SiteConnector)
@@ -200,7 +200,7 @@ def test_what_a_limit_left_out_is_told_as_a_failure_of_the_source(site: Any) -> 
 def test_a_trap_in_a_site_is_reported_and_stops_nothing(site: Any, trap: str) -> None:
     site.page("/", "Home.", f"/trap/{trap}", "/a")
     site.page("/a", "A.")
-    connector = _open(site, timeout_s=1, max_page_bytes=1_000_000)
+    connector = _open(site, timeout_s=2 if trap == "drip" else 60, max_page_bytes=1_000_000)
     found = list(connector.items())
     assert [item.uri for item in found if isinstance(item, SourceItem)] == [f"{site.url}/", f"{site.url}/a"]
     assert f"{site.url}/trap/{trap}" in [item.uri for item in found if isinstance(item, Failure)]

@@ -240,7 +240,7 @@ def test_a_file_is_read_only_when_it_is_complete(kb: KnowledgeBase, tmp_path: Pa
     root = tmp_path / "box"
     root.mkdir()
     (root / "first.txt").write_text("There already.")
-    following = Watched(kb, root, settle_s=0.5)
+    following = Watched(kb, root, settle_s=1.5)
     try:
         following.wait(lambda reports: reports)
         pause = threading.Event()
@@ -260,7 +260,7 @@ def test_a_file_is_read_only_when_it_is_complete(kb: KnowledgeBase, tmp_path: Pa
 def test_many_files_at_once_are_one_ingest(kb: KnowledgeBase, tmp_path: Path) -> None:
     root = tmp_path / "box"
     root.mkdir()
-    following = Watched(kb, root, settle_s=0.5)
+    following = Watched(kb, root, settle_s=1.5)
     try:
         following.wait(lambda reports: reports)
         for number in range(200):
