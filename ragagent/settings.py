@@ -77,11 +77,16 @@ class EmbeddingSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkingSettings:
-    """How documents are split, in tokens of the embedder."""
+    """How documents are split, in tokens of the embedder. `ragagent.ingest.chunking` says what the strategies are."""
 
+    strategy: Literal["structure", "tokens", "sentences", "semantic", "code", "parents"] = "structure"
     max_tokens: int = field(default=200, metadata=at_least(16))
     min_tokens: int = field(default=40, metadata=at_least(1))
     overlap_tokens: int = field(default=0, metadata=at_least(0))
+    parent_tokens: int = field(default=400, metadata=at_least(16))
+    """How large the passage around a chunk is that the strategy `parents` gives."""
+    window_sentences: int = field(default=3, metadata=at_least(0))
+    """How many sentences on each side of a hit the strategy `sentences` gives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,6 +73,7 @@ OWNERS = {
     "rank_bm25": {"ragagent.eval.perf"},
     "bm25s": {"ragagent.eval.perf"},
     "numba": {"ragagent.index.kernels"},
+    "tree_sitter": {"ragagent.text.syntax"},
 }
 
 

@@ -111,7 +111,7 @@ def _measured(index: EmbeddedIndex, embedder: Embedder, settings: Settings, work
     for document in _spread(index):
         stored_chunks = index.chunks(document.id)
         chunks = stored_chunks if work < Work.CHUNK else chunking.chunk(
-            document, embedder.tokenizer, settings.chunking
+            document, embedder.tokenizer, settings.chunking, embed=embedder.embed_documents
         )  # fmt: skip
         now, then = now + len(stored_chunks), then + len(chunks)
         tokens += len(embedder.tokenizer.offsets(document.text))

@@ -184,7 +184,9 @@ class Migration:
     def _chunks(self, document: Document) -> tuple[Chunk, ...]:
         if self._work < Work.CHUNK:
             return tuple(self._index.chunks(document.id))
-        return chunking.chunk(document, self._embedder.tokenizer, self._settings.chunking)
+        return chunking.chunk(
+            document, self._embedder.tokenizer, self._settings.chunking, embed=self._embedder.embed_documents
+        )
 
     def _reread(self, document: Document, known: KnownDocument) -> tuple[Document, str | None]:
         """The document as its source gives it now, with its stamp, or as it is stored where that cannot be had."""

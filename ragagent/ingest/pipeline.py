@@ -162,7 +162,9 @@ class Pipeline:
                 f"ingest.max_text_chars = {self._settings.ingest.max_text_chars}"
             )
             return Failure(uri=document.uri, reason=reason, kind="TooLarge")
-        chunks = chunking.chunk(document, self._embedder.tokenizer, self._settings.chunking)
+        chunks = chunking.chunk(
+            document, self._embedder.tokenizer, self._settings.chunking, embed=self._embedder.embed_documents
+        )
         if not chunks:
             return Failure(uri=document.uri, reason="there is no text in it", kind="EmptyDocument")
         texts = tuple(chunking.embedding_text(document.title, chunk) for chunk in chunks)

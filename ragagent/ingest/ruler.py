@@ -34,6 +34,11 @@ class Ruler:
         last = np.searchsorted(self._starts, end, side="left")
         return cost_of(int(last - first), end - start)
 
+    def back(self, place: int, tokens: int) -> int:
+        """Where the token begins that stands so many tokens before a place; 0 where there are not so many."""
+        index = int(np.searchsorted(self._ends, place, side="right")) - tokens
+        return int(self._starts[index]) if 0 <= index < len(self._starts) else 0 if index < 0 else place
+
     def cut(self, start: int, end: int, room: int) -> Iterator[Span]:
         """The range in pieces of at most `room`, cut where tokens end; a single character is never cut."""
         while self.cost(start, end) > room:

@@ -9,17 +9,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ragagent.text import tables
 from ragagent.text.analyser import Analyser
 from ragagent.text.sentences import sentences
 from ragagent.types import Block, Document, Span
 
 _K1, _B = 1.2, 0.75
-_CELL = re.compile(r"\s*\|\s*|\t")
-_FIGURE = re.compile(r"[-–—(+]*\s*[$€£¥]?\s*\(?\d[\d,.]*\s*[%)]*|[-–—]")
-_YEAR = re.compile(r"(?:1[89]|20)\d\d")
 _LINE = re.compile(r"[^\n]+")
-_MAX_HEADER_LINES = 4
-_MAX_CAPTION_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,11 +141,11 @@ def _tables(blocks: Sequence[Block], span: Span) -> list[Block]:
 def _rows(document: Document, table: Block) -> Iterator[Unit]:
     """The lines of a table below its header, those with several cells with the context they are read in."""
     lines = list(_lines(document.text, table.span))
-    top = _header_lines([line.of(document.text) for line in lines])
+    top = tables.header_lines([line.of(document.text) for line in lines])
     header = _caption(document, table) + ((Span(lines[0].start, lines[top - 1].end),) if top else ())
     group: tuple[Span, ...] = ()
     for line in lines[top:]:
-        label, *cells = _cells(line.of(document.text))
+        label, *cells = tables.cells(line.of(document.text))
         if any(cells):
             yield Unit(span=line, context=header + group)
         elif label.endswith(":"):
@@ -167,24 +163,6 @@ def _lines(text: str, span: Span) -> Iterator[Span]:
             yield Span(start, start + len(line.strip()))
 
 
-def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in _CELL.split(line.strip().strip("|"))]
-
-
-def _header_lines(lines: Sequence[str]) -> int:
-    """How many lines stand above the first row of figures or group of rows; at most four, one where there is none."""
-    for index, line in enumerate(lines[: _MAX_HEADER_LINES + 1]):
-        label, *cells = _cells(line)
-        group = label.endswith(":") and not any(cells)
-        if group or (any(c.isalpha() for c in label) and any(_is_figure(cell) for cell in cells)):
-            return index
-    return max(0, min(1, len(lines) - 1))
-
-
-def _is_figure(cell: str) -> bool:
-    return bool(_FIGURE.fullmatch(cell)) and not _YEAR.fullmatch(cell)
-
-
 def _caption(document: Document, table: Block) -> tuple[Span, ...]:
     """The short block right above a table: its title, or the units its figures are in."""
     above = [
@@ -195,5 +173,5 @@ def _caption(document: Document, table: Block) -> tuple[Span, ...]:
     nearest = max(above, key=lambda block: block.span.end, default=None)
     if nearest is None or document.text[nearest.span.end : table.span.start].strip():
         return ()
-    short = nearest.span.end - nearest.span.start <= _MAX_CAPTION_CHARS
+    short = nearest.span.end - nearest.span.start <= tables.MAX_CAPTION_CHARS
     return (nearest.span,) if short else ()
