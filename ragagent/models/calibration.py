@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
@@ -42,14 +42,19 @@ class Calibration:
     agreement: float
 
 
-def open_encoder(spec: EncoderSpec, digest: str, tokenizer: FastTokenizer, *, threads: int) -> OpenVinoEncoder:
-    """The encoder in the fastest precision that keeps its vectors: int8, else bf16, else f32; it says which."""
+def open_encoder(
+    spec: EncoderSpec, digest: Callable[[], str], tokenizer: Callable[[], FastTokenizer], *, threads: int
+) -> OpenVinoEncoder:
+    """The encoder in the fastest precision that keeps its vectors: int8, else bf16, else f32; it says which.
+
+    The model's digest and tokenizer may still be in the making elsewhere: they are asked for when they are needed.
+    """
     if not has_int8() or spec.dimension < _MIN_DIMENSION:
         return OpenVinoEncoder(spec, threads=threads)
-    found = read(digest)
+    found = read(digest())
     if found is None:
-        found = calibrate(spec, tokenizer, threads=threads)
-        write(digest, found)
+        found = calibrate(spec, tokenizer(), threads=threads)
+        write(digest(), found)
     if found.agreement < MIN_AGREEMENT:
         return OpenVinoEncoder(spec, threads=threads)
     return OpenVinoEncoder(spec, threads=threads, precision="int8", seen=found.seen)
@@ -116,8 +121,13 @@ def save(target: Path, found: Calibration) -> None:
         for field in _FIELDS
     }
     with NamedTemporaryFile(dir=target.parent, delete=False) as file:
-        np.savez_compressed(file, agreement=np.float64(found.agreement), **arrays)
-    os.replace(file.name, target)
+        try:
+            np.savez_compressed(file, agreement=np.float64(found.agreement), **arrays)
+            file.flush()
+            os.replace(file.name, target)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
 
 
 def _loaded(path: Path) -> Calibration:

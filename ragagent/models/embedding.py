@@ -102,11 +102,11 @@ class EncoderEmbedder:
         self.max_tokens = spec.max_tokens
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="tokenizer")
         self._threads = threads
-        # Hashing the files and reading the tokenizer take a third as long as the rest, and need no interpreter.
+        # Hashing the files and reading the tokenizer take as long as loading the engine, and need no interpreter.
         digest = self._pool.submit(content_digest, spec.folder)
         tokenizer = self._pool.submit(read_tokenizer, spec.tokenizer)
+        self._encoder = open_encoder(spec, digest.result, tokenizer.result, threads=threads)
         self.tokenizer = tokenizer.result()
-        self._encoder = open_encoder(spec, digest.result(), self.tokenizer, threads=threads)
         self.fingerprint = f"{digest.result()} openvino {_stated(self._encoder.precision)}"
         if self.tokenizer.vocabulary > self._encoder.vocabulary:
             raise ModelLoadError(

@@ -58,9 +58,13 @@ def levels(seen: Seen, headroom: float) -> Levels:
 
 def quantised(weight: Floats, bias: Floats, seen: Seen, held: Levels) -> Quantised:
     """`weight` float32[m, c] and `bias` float32[m] for an input held in those levels."""
-    scaled = weight * held.step
-    scale = np.maximum(np.abs(scaled).max(1, keepdims=True), np.finfo(np.float32).tiny) / np.float32(_MAX_WEIGHT)
-    codes = np.rint(scaled / scale)
     usual = np.clip((seen.mean - held.low) / held.step, 0, _TOP)
-    corrected = bias + weight @ held.low + (scaled - codes * scale) @ usual
-    return Quantised(codes.astype(np.int8), scale, corrected.astype(np.float32))
+    scaled = weight * held.step
+    exact = bias + weight @ held.low + scaled @ usual
+    # In place: an array for each step would take twice as long, and a model is opened in this.
+    greatest = np.maximum(scaled.max(1, keepdims=True), -scaled.min(1, keepdims=True))
+    scale = np.maximum(greatest, np.finfo(np.float32).tiny) / np.float32(_MAX_WEIGHT)
+    scaled /= scale
+    np.rint(scaled, out=scaled)
+    corrected = exact - (scaled @ usual) * scale[:, 0]
+    return Quantised(scaled.astype(np.int8), scale, corrected.astype(np.float32))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -96,7 +98,7 @@ def test_a_model_that_does_not_agree_with_itself_in_int8_stays_in_float(
     for agreement, expected in ((MIN_AGREEMENT - 1e-4, {"bf16", "f32"}), (MIN_AGREEMENT, {"int8"})):
         digest = f"{agreement:.4f}"
         save(kept / f"{digest}-{calibration.VERSION}.npz", replace(shipped, agreement=agreement))
-        encoder = open_encoder(spec, digest, tokenizer, threads=1)
+        encoder = open_encoder(spec, lambda digest=digest: digest, lambda: tokenizer, threads=1)
         assert encoder.precision in (expected if has_int8() else {"bf16", "f32"})
 
 
@@ -112,9 +114,13 @@ def test_a_damaged_calibration_counts_as_none(kept: Path) -> None:
         assert read("1" * 32) is None
 
 
+def never_asked() -> NoReturn:
+    raise AssertionError("asked for though it is not needed")
+
+
 def test_a_narrow_encoder_is_not_calibrated(make_encoder: Callable[..., Path], kept: Path) -> None:
     spec = read_spec(make_encoder("bert"))
-    assert open_encoder(spec, "2" * 32, read_tokenizer(spec.tokenizer), threads=1).precision in {"bf16", "f32"}
+    assert open_encoder(spec, never_asked, never_asked, threads=1).precision in {"bf16", "f32"}
     assert not kept.exists()
 
 
@@ -122,3 +128,13 @@ def test_a_cache_folder_that_cannot_be_written_is_no_error(kept: Path) -> None:
     kept.write_text("a file where the folder should be")
     write("3" * 32, Calibration({}, 1.0))
     assert read("3" * 32) is None
+
+
+def test_a_full_disk_leaves_nothing_behind(kept: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        write("4" * 32, Calibration({}, 1.0))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(kept.iterdir()) == []
