@@ -30,6 +30,11 @@ class Seen:
     high: Floats
     mean: Floats
 
+    def widened(self, headroom: float) -> Seen:
+        """With ranges of that many times the width, around the same middles."""
+        added = (self.high - self.low) * np.float32((headroom - 1) / 2)
+        return Seen(self.low - added, self.high + added, self.mean)
+
 
 @dataclass(frozen=True, slots=True)
 class Levels:
@@ -48,10 +53,10 @@ class Quantised:
     bias: Floats
 
 
-def levels(seen: Seen, headroom: float) -> Levels:
-    """Levels over `headroom` times the range that was seen, around its middle."""
+def levels(seen: Seen) -> Levels:
+    """Levels over the range that was seen."""
     middle = (seen.low + seen.high) / 2
-    half = np.maximum((seen.high - seen.low) / 2 * headroom, _LEAST)
+    half = np.maximum((seen.high - seen.low) / 2, _LEAST)
     half = np.maximum(half, np.quantile(half, _FLOOR)).astype(np.float32)
     return Levels(middle - half, half * 2 / _TOP)
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ragagent.errors import ModelError, ModelLoadError
 from ragagent.models.encoder import EncoderSpec, UnknownEncoder
-from ragagent.models.int8 import Floats, Seen, levels, quantised
+from ragagent.models.int8 import Floats, Quantised, Seen, levels, quantised
 from ragagent.models.tensors import read_tensors
 from ragagent.types import Vector
 
@@ -26,17 +26,14 @@ _MAX_STREAMS = 8
 # exact lengths without a mask, which save 5 % of a batch, cost more than that until thousands of texts have passed.
 _STEP = 8
 _MASKED = -1e4
-# How much wider than seen the levels are. What attention passes on is a mean over tokens, which grows where a text
-# repeats itself: at 1.1, 256 times one word came out with a cosine of 0.988, at 1.65 with 0.997.
-_HEADROOM = 1.1
-_ATTENDED_HEADROOM = 1.65
 
 
 class OpenVinoEncoder:
     """The compiled encoder. Safe to call from several threads; `threads` bounds what all of them together use.
 
     The precision is bf16 where the processor has instructions for it, else f32; int8, for three of the four
-    products with weights and bf16 for the rest, needs what their inputs were `seen` to hold.
+    products with weights and bf16 for the rest, needs what their inputs were `seen` to hold. A processor without
+    instructions for int8 computes the same vectors in f32, which is slow and serves to check them.
     """
 
     def __init__(
@@ -60,10 +57,11 @@ class OpenVinoEncoder:
         if _rows(self._weights, "embeddings.position_embeddings.weight") < spec.first_position + spec.max_tokens:
             raise ModelLoadError(f"{spec.weights}: has fewer positions than config.json states; fetch the model again")
         try:
-            graph = _Graph(spec, self._weights, seen or {}, watch)
+            fast = _has_int8(core)
+            graph = _Graph(spec, self._weights, seen or {}, watch=watch, fast_int8=fast)
             model = graph.model()
             self._watched = list(graph.watched)
-            compiled = core.compile_model(model, "CPU", _options(threads, self.precision))
+            compiled = core.compile_model(model, "CPU", _options(threads, self.precision, fast_int8=fast))
         except (RuntimeError, ValueError) as error:
             raise ModelLoadError(f"{spec.weights}: cannot be built: {error}; fetch the model again") from error
         self._requests = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
@@ -168,7 +166,12 @@ def best_precision() -> Precision:
 
 def has_int8() -> bool:
     """Whether the processor has the instructions that make int8 faster than float."""
-    return {"INT8", "BF16"} <= set(_engine().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    return _has_int8(_engine().Core())
+
+
+def _has_int8(core: Any) -> bool:
+    # Without the instructions the engine adds pairs of products in 16 bits, which overflow, and is no faster.
+    return {"INT8", "BF16"} <= set(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 def _best_precision(core: Any) -> Precision:
@@ -185,9 +188,10 @@ def _split_attention(core: Any) -> None:
         core.set_property("CPU", {"SNIPPETS_MODE": "DISABLE"})
 
 
-def _options(threads: int, precision: Precision) -> dict[str, Any]:
+def _options(threads: int, precision: Precision, *, fast_int8: bool) -> dict[str, Any]:
+    beside_int8 = "bf16" if fast_int8 else "f32"
     return {
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "int8" else precision,
+        "INFERENCE_PRECISION_HINT": beside_int8 if precision == "int8" else precision,
         "INFERENCE_NUM_THREADS": threads,
         # A thread for each batch: threads that share one wait for one another after every layer.
         "NUM_STREAMS": min(threads, _MAX_STREAMS),
@@ -212,15 +216,19 @@ def _rows(weights: Weights, name: str) -> int:
 class _Graph:
     """Builds the model, one method for each part of the encoder.
 
-    A product whose name is in `seen` is computed in int8. With `watch`, the least, greatest and mean value of each
-    channel of each product's input are outputs too, float32[c] each, in the order of `watched`.
+    A product whose name is in `seen` is computed in int8, or in float to the same effect. With `watch`, the least,
+    greatest and mean value of each channel of each product's input are outputs too, float32[c] each, in the order of
+    `watched`.
     """
 
-    def __init__(self, spec: EncoderSpec, weights: Weights, seen: Mapping[str, Seen], watch: bool) -> None:
+    def __init__(
+        self, spec: EncoderSpec, weights: Weights, seen: Mapping[str, Seen], *, watch: bool, fast_int8: bool
+    ) -> None:
         self._spec = spec
         self._weights = weights
         self._seen = seen
         self._watch = watch
+        self._fast_int8 = fast_int8
         self.watched: dict[str, Any] = {}
         self._op: Any = sys.modules["openvino.opset13"]
 
@@ -263,13 +271,13 @@ class _Graph:
     def _layer(self, hidden: Any, bias: Any, prefix: str) -> Any:
         op = self._op
         attended = self._attention(hidden, bias, prefix)
-        attended = self._linear(attended, prefix + "attention.output.dense", _ATTENDED_HEADROOM)
+        attended = self._linear(attended, prefix + "attention.output.dense")
         hidden = self._normalised(op.add(attended, hidden), prefix + "attention.output.LayerNorm")
-        inner = self._linear(hidden, prefix + "intermediate.dense", _HEADROOM)
+        inner = self._linear(hidden, prefix + "intermediate.dense")
         inner = op.gelu(inner, "erf") if self._spec.activation == "gelu" else op.relu(inner)
         # Never in int8: a few channels behind the activation reach four times as far as the rest and reach every
         # layer. The whole encoder would be a fifth faster, and short or repetitive texts at a cosine of 0.98-0.994.
-        outer = self._linear(inner, prefix + "output.dense")
+        outer = self._linear(inner, prefix + "output.dense", in_float=True)
         return self._normalised(op.add(outer, hidden), prefix + "output.LayerNorm")
 
     def _attention(self, hidden: Any, bias: Any, prefix: str) -> Any:
@@ -289,7 +297,7 @@ class _Graph:
         scale = np.float32((self._spec.dimension // self._spec.heads) ** -0.5)
         weights[0], biases[0] = weights[0] * scale, biases[0] * scale
         name = f"{prefix}attention.self"
-        return self._product(hidden, np.concatenate(weights), np.concatenate(biases), name, _HEADROOM)
+        return self._product(hidden, np.concatenate(weights), np.concatenate(biases), name)
 
     def _pooled(self, hidden: Any, kept: Any) -> Any:
         op = self._op
@@ -298,25 +306,39 @@ class _Graph:
         # The sum stands for the mean: they differ by a factor, which the normalisation takes away.
         return op.reduce_sum(op.multiply(hidden, op.unsqueeze(kept, self._ints(2))), self._ints(1))
 
-    def _linear(self, value: Any, name: str, headroom: float | None = None) -> Any:
-        return self._product(value, self._weight(name + ".weight"), self._weight(name + ".bias"), name, headroom)
+    def _linear(self, value: Any, name: str, *, in_float: bool = False) -> Any:
+        weight, bias = self._weight(name + ".weight"), self._weight(name + ".bias")
+        return self._product(value, weight, bias, name, in_float=in_float)
 
-    def _product(self, value: Any, weight: Floats, bias: Floats, name: str, headroom: float | None) -> Any:
-        """In int8 where the input was seen; a product without `headroom` is always in float."""
+    def _product(self, value: Any, weight: Floats, bias: Floats, name: str, *, in_float: bool = False) -> Any:
+        """In int8 where the input was seen, unless it has to be `in_float`."""
         op = self._op
-        if headroom is not None and self._watch:
+        if self._watch and not in_float:
             self.watched[name] = value
-        if headroom is None or name not in self._seen:
+        if in_float or name not in self._seen:
             return op.add(op.matmul(value, self._constant(weight), False, True), self._constant(bias))
-        seen = self._seen[name]
-        held = levels(seen, headroom)
-        rounded = quantised(weight, bias, seen, held)
+        held = levels(self._seen[name])
+        rounded = quantised(weight, bias, self._seen[name], held)
         # The engine takes levels of each channel only as a factor and a summand before those of all channels.
-        shifted = op.add(op.multiply(value, op.constant(1 / held.step)), op.constant(-held.low / held.step))
+        codes = self._rounded(
+            op.add(op.multiply(value, op.constant(1 / held.step)), op.constant(-held.low / held.step))
+        )
+        return op.add(op.matmul(codes, self._scaled(rounded), False, True), op.constant(rounded.bias))
+
+    def _rounded(self, value: Any) -> Any:
+        """The nearest of 0..255."""
+        op = self._op
+        if not self._fast_int8:
+            return op.clamp(op.round(value, "half_to_even"), 0, 255)
         lowest, highest = self._constant(0.0), self._constant(255.0)
-        codes = op.fake_quantize(shifted, lowest, highest, lowest, highest, 256)
-        scaled = op.multiply(op.convert(op.constant(rounded.codes), "f32"), op.constant(rounded.scale))
-        return op.add(op.matmul(codes, scaled, False, True), op.constant(rounded.bias))
+        return op.fake_quantize(value, lowest, highest, lowest, highest, 256)
+
+    def _scaled(self, rounded: Quantised) -> Any:
+        """The weights as the engine wants to see them to compute in int8, or multiplied out so that it does not."""
+        op = self._op
+        if not self._fast_int8:
+            return op.constant(rounded.codes * rounded.scale)
+        return op.multiply(op.convert(op.constant(rounded.codes), "f32"), op.constant(rounded.scale))
 
     def _normalised(self, value: Any, name: str) -> Any:
         op = self._op

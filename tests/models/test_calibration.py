@@ -32,6 +32,10 @@ NEW_TEXTS = [
     "",
     "of",
     "river " * 300,
+    "[MASK]",
+    "[MASK] " * 200,
+    "[PAD] " * 40,
+    "[SEP] [CLS] " * 9 + "the end [UNK]",
 ]
 
 
