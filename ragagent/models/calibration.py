@@ -21,10 +21,11 @@ import numpy as np
 
 from ragagent.models.encoder import EncoderSpec
 from ragagent.models.int8 import Seen
-from ragagent.models.openvino_bert import OpenVinoEncoder, best_precision, has_int8
+from ragagent.models.openvino_bert import OpenVinoEncoder, Precision, best_precision, has_int8
+from ragagent.models.openvino_query import runs_here
 from ragagent.models.tokenizer import FastTokenizer
 
-VERSION = 2
+VERSION = 3
 """Changes with the texts and with anything that makes other levels of them."""
 MIN_AGREEMENT = 0.995
 """The least cosine of a text's int8 vector to its float vector."""
@@ -46,22 +47,32 @@ class Calibration:
     agreement: float
 
 
-def open_encoder(
-    spec: EncoderSpec, digest: Callable[[], str], tokenizer: Callable[[], FastTokenizer], *, threads: int
-) -> OpenVinoEncoder:
-    """The encoder in the fastest precision that keeps its vectors: int8, else bf16, else f32; it says which.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a model is run on this processor: many texts in `precision`, one short text in int8 where `seen` is there."""
+
+    precision: Precision
+    seen: Mapping[str, Seen] | None = None
+
+
+def plan(spec: EncoderSpec, digest: Callable[[], str], tokenizer: Callable[[], FastTokenizer], *, threads: int) -> Plan:
+    """The fastest way that keeps the model's vectors: int8, else bf16, else f32.
 
     The model's digest and tokenizer may still be in the making elsewhere: they are asked for when they are needed.
     """
-    if not has_int8() or spec.dimension < _MIN_DIMENSION:
-        return OpenVinoEncoder(spec, threads=threads)
+    everywhere, in_float = has_int8(), Plan(best_precision())
+    if spec.dimension < _MIN_DIMENSION or not (everywhere or runs_here()):
+        return in_float
     found = read(digest())
     if found is None:
+        # For single questions alone it is not worth the time.
+        if not everywhere:
+            return in_float
         found = calibrate(spec, tokenizer(), threads=threads)
         write(digest(), found)
     if found.agreement < MIN_AGREEMENT:
-        return OpenVinoEncoder(spec, threads=threads)
-    return OpenVinoEncoder(spec, threads=threads, precision="int8", seen=found.seen)
+        return in_float
+    return Plan("int8" if everywhere else best_precision(), found.seen)
 
 
 def calibrate(spec: EncoderSpec, tokenizer: FastTokenizer, *, threads: int) -> Calibration:
@@ -131,14 +142,15 @@ def save(target: Path, found: Calibration) -> None:
         for name, seen in found.seen.items()
         for field in _FIELDS
     }
-    with NamedTemporaryFile(dir=target.parent, delete=False) as file:
-        try:
+    temporary = NamedTemporaryFile(dir=target.parent, delete=False)  # noqa: SIM115
+    try:
+        # Closing writes too, so a full disk may show as late as there.
+        with temporary as file:
             np.savez_compressed(file, agreement=np.float64(found.agreement), **arrays)
-            file.flush()
-            os.replace(file.name, target)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+        os.replace(temporary.name, target)
+    except BaseException:
+        Path(temporary.name).unlink(missing_ok=True)
+        raise
 
 
 def _loaded(path: Path) -> Calibration:

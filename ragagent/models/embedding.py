@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ragagent.errors import ConfigError, MissingExtra, ModelLoadError
-from ragagent.models.calibration import VERSION, open_encoder
+from ragagent.errors import ConfigError, MissingExtra, ModelError, ModelLoadError
+from ragagent.models.bert_graph import vocabulary
+from ragagent.models.calibration import VERSION, Plan, plan
 from ragagent.models.cores import available_cores
 from ragagent.models.encoder import EncoderSpec, UnknownEncoder, content_digest, read_spec
-from ragagent.models.openvino_bert import best_precision, has_int8
+from ragagent.models.openvino_bert import OpenVinoEncoder, best_precision, has_int8
+from ragagent.models.openvino_query import WIDTHS, QueryEncoder
 from ragagent.models.sentence_transformer import SentenceTransformerEmbedder
 from ragagent.models.tokenizer import checked, read_tokenizer
 from ragagent.protocols import Embedder
@@ -93,7 +96,8 @@ class EncoderEmbedder:
     """A BERT-family encoder without torch. Safe to call from several threads.
 
     A text's vector depends on the text alone up to rounding: beside other texts, or on another run, its cosine to
-    itself stays above 0.9995, and its last bits may differ.
+    itself stays above 0.9995, and its last bits may differ. A short query is embedded in another way, where the
+    processor has the instructions; its cosine to the text's vector as a document is above 0.995.
     """
 
     def __init__(self, spec: EncoderSpec, *, name: str, threads: int, batch_size: int) -> None:
@@ -105,10 +109,11 @@ class EncoderEmbedder:
         # Hashing the files and reading the tokenizer take as long as loading the engine, and need no interpreter.
         digest = self._pool.submit(content_digest, spec.folder)
         tokenizer = self._pool.submit(read_tokenizer, spec.tokenizer)
-        self._encoder = open_encoder(spec, digest.result, tokenizer.result, threads=threads)
+        way = plan(spec, digest.result, tokenizer.result, threads=threads)
+        self._opened = _Opened(spec, way, threads)
         self.tokenizer = tokenizer.result()
-        self.fingerprint = f"{digest.result()} openvino {_stated(self._encoder.precision)}"
-        if self.tokenizer.vocabulary > self._encoder.vocabulary:
+        self.fingerprint = f"{digest.result()} openvino {_stated(way.precision)}"
+        if self.tokenizer.vocabulary > vocabulary(spec):
             raise ModelLoadError(
                 f"{spec.folder}: its tokenizer has more tokens than its encoder; fetch the model again"
             )
@@ -121,10 +126,10 @@ class EncoderEmbedder:
         Texts are run in order of length, so many at once are much faster than one by one. Raises ConfigError for
         what is not a string.
         """
-        self._encoder.check_open()
+        encoder = self._opened.for_documents()
         tokens = self._all_tokens(texts)
         batches = list(_batches([len(ids) for ids in tokens], self._batch_size))
-        found = self._encoder.encode([[tokens[row] for row in rows] for rows in batches])
+        found = encoder.encode([[tokens[row] for row in rows] for rows in batches])
         vectors = np.zeros((len(texts), self.dimension), np.float32)
         for rows, part in zip(batches, found, strict=True):
             vectors[rows] = part
@@ -132,11 +137,14 @@ class EncoderEmbedder:
 
     def embed_query(self, text: str) -> Vector:
         """float32[d], normalised."""
-        return self._encoder.encode([[self._tokens(self._prefixes[0], text)]])[0].reshape(self.dimension)
+        tokens = self._tokens(self._prefixes[0], text)
+        if len(tokens) <= WIDTHS[-1] and (encoder := self._opened.for_queries()):
+            return encoder.encode(tokens)
+        return self._opened.for_documents().encode([[tokens]])[0].reshape(self.dimension)
 
     def close(self) -> None:
         """Frees the compiled model; later calls raise ModelError."""
-        self._encoder.close()
+        self._opened.close()
         self._pool.shutdown()
 
     def _all_tokens(self, texts: Sequence[str]) -> list[list[int]]:
@@ -150,6 +158,52 @@ class EncoderEmbedder:
 
     def _tokens(self, prefix: str, text: str) -> list[int]:
         return self.tokenizer.token_ids(prefix + checked(text), self.max_tokens)
+
+
+class _Opened:
+    """The encoders of a model, each opened when it is first needed: a search needs no other than that for queries.
+
+    The plan of a model that is computed in int8 says that it has been opened before, so opening it later brings no
+    news; any other is opened at once. After `close`, both are refused with ModelError.
+    """
+
+    def __init__(self, spec: EncoderSpec, way: Plan, threads: int) -> None:
+        self._spec = spec
+        self._way = way
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._closed = False
+        self._queries: QueryEncoder | None = None
+        self._documents = self._for_documents() if way.seen is None else None
+
+    def for_documents(self) -> OpenVinoEncoder:
+        with self._lock:
+            self._check()
+            self._documents = self._documents or self._for_documents()
+            return self._documents
+
+    def for_queries(self) -> QueryEncoder | None:
+        """None where short queries are embedded like documents."""
+        with self._lock:
+            self._check()
+            if self._way.seen is not None and self._queries is None:
+                self._queries = QueryEncoder(self._spec, self._way.seen)
+            return self._queries
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            for encoder in (self._documents, self._queries):
+                if encoder is not None:
+                    encoder.close()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise ModelError("the embedder is closed; open it again")
+
+    def _for_documents(self) -> OpenVinoEncoder:
+        seen = self._way.seen if self._way.precision == "int8" else None
+        return OpenVinoEncoder(self._spec, threads=self._threads, precision=self._way.precision, seen=seen)
 
 
 def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from ragagent.models import calibration
-from ragagent.models.calibration import MIN_AGREEMENT, Calibration, calibrate, open_encoder, read, save, texts, write
+from ragagent.models.calibration import MIN_AGREEMENT, Calibration, calibrate, plan, read, save, texts, write
 from ragagent.models.encoder import EncoderSpec, content_digest, read_spec
 from ragagent.models.int8 import Seen
 from ragagent.models.openvino_bert import OpenVinoEncoder, has_int8
+from ragagent.models.openvino_query import runs_here
 from ragagent.models.tokenizer import FastTokenizer, read_tokenizer
 
 NEW_TEXTS = [
@@ -99,11 +100,12 @@ def test_a_model_that_does_not_agree_with_itself_in_int8_stays_in_float(
     spec: EncoderSpec, tokenizer: FastTokenizer, shipped: Calibration, kept: Path
 ) -> None:
     kept.mkdir()
-    for agreement, expected in ((MIN_AGREEMENT - 1e-4, {"bf16", "f32"}), (MIN_AGREEMENT, {"int8"})):
+    for agreement, passes in ((MIN_AGREEMENT - 1e-4, False), (MIN_AGREEMENT, True)):
         digest = f"{agreement:.4f}"
         save(kept / f"{digest}-{calibration.VERSION}.npz", replace(shipped, agreement=agreement))
-        encoder = open_encoder(spec, lambda digest=digest: digest, lambda: tokenizer, threads=1)
-        assert encoder.precision in (expected if has_int8() else {"bf16", "f32"})
+        way = plan(spec, lambda digest=digest: digest, lambda: tokenizer, threads=1)
+        assert (way.precision == "int8") == (passes and has_int8())
+        assert (way.seen is not None) == (passes and (has_int8() or runs_here()))
 
 
 def test_a_damaged_calibration_counts_as_none(kept: Path) -> None:
@@ -124,7 +126,9 @@ def never_asked() -> NoReturn:
 
 def test_a_narrow_encoder_is_not_calibrated(make_encoder: Callable[..., Path], kept: Path) -> None:
     spec = read_spec(make_encoder("bert"))
-    assert open_encoder(spec, never_asked, never_asked, threads=1).precision in {"bf16", "f32"}
+    way = plan(spec, never_asked, never_asked, threads=1)
+    assert way.precision in {"bf16", "f32"}
+    assert way.seen is None
     assert not kept.exists()
 
 

@@ -60,3 +60,15 @@ def test_channels_that_held_one_value_only_are_no_division_by_zero() -> None:
     still = Seen(*(np.zeros(32, np.float32) for _ in range(3)))
     weight, bias = np.zeros((8, 32), np.float32), np.ones(8, np.float32)
     np.testing.assert_array_equal(product(np.zeros((3, 32), np.float32), weight, bias, still), np.ones((3, 8)))
+
+
+@given(seed=seeds, channels=st.integers(1, 80), outputs=st.integers(1, 40))
+def test_no_two_neighbouring_products_leave_sixteen_bits(seed: int, channels: int, outputs: int) -> None:
+    weight = np.random.default_rng(seed).standard_normal((outputs, channels)).astype(np.float32)
+    weight[:, ::2] *= weight[:, ::2] > 0.5  # some rows with two great weights side by side
+    _, seen = inputs(seed, channels)
+    found = quantised(weight, np.zeros(outputs, np.float32), seen, levels(seen)).codes.astype(np.int64)
+    for sign in (1, -1):
+        one_sided = np.maximum(sign * found, 0)
+        pairs = one_sided[:, 0::2] + np.pad(one_sided[:, 1::2], ((0, 0), (0, channels % 2)))
+        assert pairs.max() * 255 < 2**15
