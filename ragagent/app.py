@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ragagent.answer.pages import PageImage
     from ragagent.index.backup import BackupReport
     from ragagent.index.compaction import CompactReport
+    from ragagent.index.editions import Edition
     from ragagent.index.embedded import EmbeddedIndex
     from ragagent.index.snapshots import Snapshots
     from ragagent.ingest.estimate import MigrationPlan
@@ -490,6 +491,10 @@ class KnowledgeBase:
         ).back(edition)
         self.settings = chosen
         return report
+
+    def editions(self) -> tuple[Edition, ...]:
+        """The editions of the index, the oldest first: the live one, one being built, one kept for a rollback."""
+        return self._embedded("editions").editions.all()
 
     def finish_migration(self) -> bool:
         """Drops the edition that is kept for a rollback; false when there is none."""

@@ -9,13 +9,16 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from ragagent.cli.context import DEFAULT_KB, Context, json_option, kb_option
 from ragagent.cli.output import console, echo_json
 from ragagent.errors import ModelError, RagAgentError
+
+if TYPE_CHECKING:
+    from ragagent.index.editions import Edition
 
 _PACKAGES = ("faiss-cpu", "llama-cpp-python", "llguidance", "openvino", "tokenizers", "mcp", "langgraph")
 _OPTIONAL = {"sentence-transformers": "any sentence-transformers model: pip install 'ragagent[sentence-transformers]'"}
@@ -135,6 +138,17 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
+def _other_edition(folder: Path, one: Edition) -> Finding:
+    """An edition takes room as long as it is there, so it is named."""
+    built_with = f"{one.chunks} chunks by {one.fingerprint.get('embedder_name', 'another embedder')}"
+    if one.state == "old":
+        message, action = f"keeps the edition before the last migration: {built_with}", "ragagent migrate --finish"
+    else:
+        message = f"a migration was begun and not finished: {built_with}, {one.built} of {one.documents} documents"
+        action = "ragagent migrate goes on with it"
+    return Finding(level="note", subject=str(folder), message=message, action=action)
+
+
 def _index(context: Context) -> Iterator[Finding]:
     from ragagent.index.embedded import stored_fingerprint
 
@@ -148,11 +162,15 @@ def _index(context: Context) -> Iterator[Finding]:
         with context.open(embedder=False) as knowledge_base:
             status = knowledge_base.status()
             problems = knowledge_base.check()
+            editions = knowledge_base.editions()
     except RagAgentError as error:
         yield Finding(level="error", subject=str(folder), message=str(error))
         return
     message = f"{status.documents} documents, {status.chunks} chunks, {status.size_bytes / 1e6:.1f} MB"
     yield Finding(level="ok", subject=str(folder), message=message)
-    for problem in (*status.findings, *problems):
+    for one in editions:
+        if one.state != "live":
+            yield _other_edition(folder, one)
+    for problem in dict.fromkeys((*status.findings, *problems)):
         action = "ingest the sources again into a new knowledge base if this stays"
         yield Finding(level="error", subject=str(folder), message=problem, action=action)

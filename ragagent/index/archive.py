@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ragagent.errors import Corrupt
-from ragagent.index import records, schema
+from ragagent.index import checksums, records, schema
 from ragagent.types import Block, Chunk, Document, Span
 
 NEEDED = "EXISTS (SELECT 1 FROM snapshots WHERE generation >= archive.born AND generation < archive.died)"
@@ -75,9 +75,40 @@ def _store(connection: sqlite3.Connection, one: Version, life: tuple[int, int, i
         "INSERT INTO archive (document_id, uri, born, died, revision, edition, record) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (document.id, document.uri, born, died, document.revision, edition, packed(one)),
     )
+    seal(connection, [int(stored.lastrowid or 0)])
     connection.executemany(
         "INSERT INTO archived_embeddings (archive, embedding) VALUES (?, ?)",
         sorted({(int(stored.lastrowid or 0), embedding) for embedding in one.embeddings}),
+    )
+
+
+_SEALED = "id, document_id, uri, born, died, revision, edition, record"
+
+
+def seal(connection: sqlite3.Connection, rows: Sequence[int]) -> None:
+    """Renews the checksums of archived versions that were changed, inside the caller's transaction."""
+    for row in rows:
+        values = connection.execute(f"SELECT {_SEALED} FROM archive WHERE id = ?", (row,)).fetchone()
+        connection.execute("UPDATE archive SET checksum = ? WHERE id = ?", (_checksum(values), row))
+
+
+def require_sound(connection: sqlite3.Connection, rows: Sequence[int]) -> None:
+    """Raises Corrupt, naming the document, when one of the archived versions at `rows` is not what was written."""
+    for row in rows:
+        values = connection.execute(f"SELECT {_SEALED}, checksum FROM archive WHERE id = ?", (row,)).fetchone()
+        if values is None or _checksum(values[:-1]) != values[-1]:
+            raise damaged(values[2] if values else f"version {row}", "its record")
+
+
+def _checksum(values: Sequence[Any]) -> int:
+    return checksums.row(*values[:-1], zlib.crc32(values[-1]))
+
+
+def damaged(name: str, what: object) -> Corrupt:
+    """The error for an archived version that is not what was written."""
+    return Corrupt(
+        f"{name}: its archived version is damaged ({what}); "
+        "remove the snapshots that hold it, or restore the knowledge base from a backup"
     )
 
 
@@ -108,10 +139,7 @@ def unpacked(record: bytes, name: str) -> Version:
     try:
         stored: dict[str, Any] = json.loads(zlib.decompress(record))
     except (zlib.error, ValueError) as error:
-        raise Corrupt(
-            f"{name}: its archived version is damaged ({error}); "
-            "remove the snapshots that hold it, or restore the knowledge base from a backup"
-        ) from error
+        raise damaged(name, error) from error
     given = stored["document"]
     document = Document(
         **{key: given[key] for key in _PLAIN},

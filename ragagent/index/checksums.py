@@ -1,7 +1,7 @@
 """CRC-32 checksums of rows: a bit that flipped in the database is found before it becomes a wrong record.
 
-A row's checksum covers what makes it up and what binds it to others, so a row that is sound but stands in the wrong
-place is found as well.
+A row's checksum covers what makes it up, its own number and what binds it to others, so a row that is sound but stands
+in the wrong place is found as well.
 """
 
 from __future__ import annotations
@@ -22,10 +22,15 @@ def row(*fields: str | int | None) -> int:
     return zlib.crc32(repr(fields).encode("utf-8", "surrogatepass"))
 
 
-def chunk(one: Chunk, embedding: int) -> int:
-    """The checksum of a chunk with its text, its document's id and the row of its embedding. About 1 GB/s."""
+def bound(checksum: int, number: int) -> int:
+    """A checksum that covers the number of the row as well."""
+    return zlib.crc32(number.to_bytes(8, "little", signed=True), checksum)
+
+
+def chunk(one: Chunk, embedding: int, number: int) -> int:
+    """The checksum of a chunk with its text, its document's id, its row's number and that of its embedding. 1 GB/s."""
     fields = (one.id, one.document_id, *one.span, one.page, one.headings, one.position, embedding)
-    return zlib.crc32(one.text.encode("utf-8", "surrogatepass"), row(repr(fields)))
+    return bound(zlib.crc32(one.text.encode("utf-8", "surrogatepass"), row(repr(fields))), number)
 
 
 def piece(document: int, start: int, text: str) -> int:
@@ -33,26 +38,39 @@ def piece(document: int, start: int, text: str) -> int:
     return zlib.crc32(text.encode("utf-8", "surrogatepass"), row(document, start))
 
 
-def terms(chunk_row: int, terms: str, counts: bytes) -> int:
-    """The checksum of a chunk's terms in the tail."""
-    return zlib.crc32(counts, zlib.crc32(terms.encode("utf-8", "surrogatepass"), chunk_row & 0xFFFFFFFF))
+def terms(key: tuple[int, int, str, int], terms: str, counts: bytes) -> int:
+    """The checksum of a chunk's terms in the tail; the key is its row, its document's, its id, its embedding's."""
+    return zlib.crc32(counts, zlib.crc32(terms.encode("utf-8", "surrogatepass"), row(*key)))
 
 
-def packed(vectors: Vector) -> list[bytes]:
-    """Vectors as they are stored, from float32[n, d]: float16 components, then their checksum. 2 d + 4 bytes each."""
+def packed(vectors: Vector, first: int = 1) -> list[bytes]:
+    """Vectors as they are stored at the rows from `first` on, from float32[n, d]: float16 components, then a checksum.
+
+    2 d + 4 bytes each.
+    """
     data = np.ascontiguousarray(vectors, "<f2").tobytes()
     size = len(data) // max(len(vectors), 1)
     pieces = [data[at : at + size] for at in range(0, len(data), size)] if size else [b""] * len(vectors)
-    return [one + zlib.crc32(one).to_bytes(CRC_BYTES, "little") for one in pieces]
+    return [with_checksum(one, number) for number, one in enumerate(pieces, first)]
 
 
-def damaged(stored: Sequence[bytes], dimension: int) -> list[int]:
-    """The places of stored vectors that are not what was written. About 0.5 us each at 384 components."""
+def with_checksum(components: bytes, number: int) -> bytes:
+    """The stored form of a vector's components at that row of the table."""
+    return components + _of_vector(components, number)
+
+
+def _of_vector(components: bytes, number: int) -> bytes:
+    # The row's number is where the checksum begins, which costs nothing.
+    return zlib.crc32(components, number & 0xFFFFFFFF).to_bytes(CRC_BYTES, "little")
+
+
+def damaged(stored: Sequence[bytes], rows: Sequence[int], dimension: int) -> list[int]:
+    """The places of vectors that are not what was written at those rows. About 0.5 us each at 384 components."""
     size = 2 * dimension
     return [
         place
-        for place, blob in enumerate(stored)
-        if len(blob) != size + CRC_BYTES or zlib.crc32(blob[:size]).to_bytes(CRC_BYTES, "little") != blob[size:]
+        for place, (blob, number) in enumerate(zip(stored, rows, strict=True))
+        if len(blob) != size + CRC_BYTES or _of_vector(blob[:size], number) != blob[size:]
     ]
 
 

@@ -116,8 +116,7 @@ def _erase(
                 f"{', '.join(map(repr, holding))}. Remove them, or let this drop them (--drop-snapshots)"
             )
         with store.transaction(folder, connection):
-            connection.executemany("DELETE FROM snapshots WHERE name = ?", [(name,) for name in holding])
-            snapshots.purge(connection)
+            snapshots.forget(connection, holding)
         if progress is not None:
             progress.update("segments", 0, None)
         _purge_segments(folder, connection, analyser, view)

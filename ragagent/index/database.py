@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import struct
 import threading
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ def connect(folder: Path, *, read_only: bool) -> sqlite3.Connection:
             # On read-only media there is no place for WAL's shared memory, and without a log none is needed.
             connection = _opened(file, "mode=ro&immutable=1")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA cell_size_check = ON")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -16000")
         # Removed rows are overwritten where that costs no more writing; `compact --erase` sees to the rest.
@@ -129,6 +132,32 @@ def shorten_log(folder: Path, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     finally:
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+
+
+NEWEST = "newest"
+"""The file that says which commit was the last to be acknowledged."""
+_NEWEST = struct.Struct("<QI")
+
+
+def remember(folder: Path, generation: int) -> None:
+    """Writes down, beside the database, that this commit was acknowledged: 10 us. It is not synced, and may be lost."""
+    number = generation.to_bytes(8, "little")
+    # Only for the finding that commits are missing: a full disk must not fail a commit that is done.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder / NEWEST, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.pwrite(descriptor, _NEWEST.pack(generation, zlib.crc32(number)), 0)
+        finally:
+            os.close(descriptor)
+
+
+def remembered(folder: Path) -> int:
+    """The last commit that was written down; 0 where none is, or not soundly."""
+    try:
+        generation, checksum = _NEWEST.unpack((folder / NEWEST).read_bytes())
+    except (OSError, struct.error):
+        return 0
+    return int(generation) if zlib.crc32(generation.to_bytes(8, "little")) == checksum else 0
 
 
 def sync_folder(folder: Path) -> None:

@@ -10,12 +10,13 @@ away. A swap needs every document to be marked, and is one transaction.
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, cast
 
 from ragagent.errors import IndexStateError
 from ragagent.index import archive, schema, store
@@ -31,7 +32,6 @@ State = Literal["live", "building", "old"]
 
 _DROPPED_AT_ONCE = 4096
 _ATTEMPTS = 3
-_ALL = "SELECT id, fingerprint, dimension, state, created FROM editions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,13 +95,12 @@ class Editions:
     def all(self) -> tuple[Edition, ...]:
         """Every edition, the oldest first."""
         with self._readers.snapshot() as connection:
-            return tuple(_edition(connection, row) for row in connection.execute(f"{_ALL} ORDER BY id").fetchall())
+            return tuple(_edition(connection, one) for one in schema.editions(connection))
 
     def live(self) -> Edition:
         """The one that is searched."""
         with self._readers.snapshot() as connection:
-            row = connection.execute(f"{_ALL} WHERE id = ?", (schema.edition(connection),)).fetchone()
-            return _edition(connection, row)
+            return _edition(connection, schema.built(connection, schema.edition(connection)))
 
     def begin(self, fingerprint: Mapping[str, str], dimension: int) -> Edition:
         """The edition that is built with these parts: one that was begun or is kept, or else a new one.
@@ -187,9 +186,9 @@ class Editions:
             connection.execute(
                 "INSERT OR IGNORE INTO built (edition, document) SELECT ?, row FROM documents", (before,)
             )
-            connection.execute("UPDATE editions SET state = 'old' WHERE id = ?", (before,))
-            connection.execute("UPDATE editions SET state = 'live' WHERE id = ?", (edition,))
-            connection.execute("UPDATE meta SET value = ? WHERE key = 'edition'", (edition,))
+            schema.change_edition(connection, before, state="old")
+            schema.change_edition(connection, edition, state="live")
+            schema.put(connection, edition=edition)
         self._view = None
         for one in self.all():
             if one.state == "old" and one.id != before:
@@ -203,9 +202,7 @@ class Editions:
                 _require_not_live(connection, edition)
                 _bequeath(connection, edition)
                 # Nobody shall swap to what is left after a kill: it is a building one that nothing asks for.
-                connection.execute(
-                    "UPDATE editions SET state = 'building', fingerprint = '{}' WHERE id = ?", (edition,)
-                )
+                schema.change_edition(connection, edition, state="building", fingerprint="{}")
                 for table in ("segments", "postings", "built"):
                     connection.execute(f"DELETE FROM {table} WHERE edition = ?", (edition,))
             while self._drop_some(edition):
@@ -232,6 +229,7 @@ class Editions:
                 "SELECT row, embedding FROM chunks WHERE edition = ? LIMIT ?", (edition, _DROPPED_AT_ONCE)
             ).fetchall()
             connection.executemany("DELETE FROM chunks WHERE row = ?", [(row,) for row, _ in rows])
+            schema.count_chunks(connection, edition, (), [row for row, _ in rows])
             store.drop_embeddings(connection, {embedding for _, embedding in rows})
         return bool(rows)
 
@@ -241,21 +239,18 @@ class Editions:
             yield connection
 
 
-def _edition(connection: sqlite3.Connection, row: Sequence[Any]) -> Edition:
-    key, _, dimension, state, created = row
-    documents, chunks = connection.execute(
-        "SELECT (SELECT count(*) FROM documents), (SELECT count(*) FROM chunks WHERE edition = ?)", (key,)
-    ).fetchone()
-    (built,) = connection.execute("SELECT count(*) FROM built WHERE edition = ?", (key,)).fetchone()
+def _edition(connection: sqlite3.Connection, one: schema.Built) -> Edition:
+    documents = schema.facts(connection)["documents"]
+    (built,) = connection.execute("SELECT count(*) FROM built WHERE edition = ?", (one.id,)).fetchone()
     return Edition(
-        id=key,
-        fingerprint=schema.fingerprint(connection, key),
-        dimension=dimension,
-        state=state,
-        created=created,
+        id=one.id,
+        fingerprint=json.loads(one.fingerprint),
+        dimension=one.dimension,
+        state=cast(State, one.state),
+        created=one.created,
         documents=documents,
-        built=documents if state == "live" else built,
-        chunks=chunks,
+        built=documents if one.state == "live" else built,
+        chunks=one.chunks,
     )
 
 
@@ -270,7 +265,10 @@ def _bequeath(connection: sqlite3.Connection, edition: int) -> None:
     """Lets versions that snapshots have of an edition pass as the live one's, where chunks and vectors are alike."""
     live = schema.edition(connection)
     if alike(schema.fingerprint(connection, edition), schema.fingerprint(connection, live)):
-        connection.execute("UPDATE archive SET edition = ? WHERE edition = ?", (live, edition))
+        rows = [row for (row,) in connection.execute("SELECT id FROM archive WHERE edition = ?", (edition,))]
+        archive.require_sound(connection, rows)
+        connection.executemany("UPDATE archive SET edition = ? WHERE id = ?", [(live, row) for row in rows])
+        archive.seal(connection, rows)
 
 
 def _unbuilt(connection: sqlite3.Connection, edition: int, count: int, after: int = 0) -> list[Unbuilt]:

@@ -11,7 +11,7 @@ from ragagent.errors import ConfigError, Corrupt, EmbedderChanged, IndexStateErr
 from ragagent.index import backup, compaction, filters, health, opening, recall, records, schema, search, store, upkeep
 from ragagent.index.backup import BackupReport
 from ragagent.index.compaction import CompactReport
-from ragagent.index.database import Readers, connect, translated
+from ragagent.index.database import Readers, connect, remembered, translated
 from ragagent.index.editions import Editions
 from ragagent.index.fingerprint import ANALYSER, EMBEDDER
 from ragagent.index.lock import WriterLock
@@ -288,15 +288,19 @@ class EmbeddedIndex:
 
     def chunks(self, document_id: str) -> Sequence[Chunk]:
         """The chunks of a document in reading order; none when there is no such document."""
-        with self._readers.snapshot() as connection:
-            return records.chunks(connection, document_id)
+        with self._views.snapshot() as (connection, view):
+            found = records.chunks(connection, document_id)
+            view.require_all(store.rows_of(connection, [document_id]).values(), len(found))
+            return found
 
     def status(self) -> IndexStatus:
         """Counts of the newest commit, and what went wrong in upkeep since the index was opened."""
+        newest = remembered(self._folder)
         with self._views.snapshot() as (connection, view):
             damaged = [f"segment {one} is damaged; the next write builds it again" for one in sorted(view.damaged)]
+            damaged += health.missing_commits(self._folder, newest, connection)
             return IndexStatus(
-                documents=connection.execute("SELECT count(*) FROM documents").fetchone()[0],
+                documents=schema.facts(connection)["documents"],
                 chunks=view.chunks,
                 segments=sum(part.segment is not None for part in view.parts),
                 tail_chunks=sum(part.count for part in view.tail),
@@ -308,8 +312,10 @@ class EmbeddedIndex:
 
     def check(self) -> tuple[str, ...]:
         """What is wrong with the files, one finding each; empty when they are sound. Reads all of them."""
+        newest = remembered(self._folder)
         with self._views.snapshot() as (connection, view):
-            return health.findings(self._folder, connection, view, self._views.loader)
+            commits = health.missing_commits(self._folder, newest, connection)
+            return (*commits, *health.findings(self._folder, connection, view, self._views.loader))
 
     def dense_recall(self) -> float | None:
         """The share of the 10 nearest chunks that dense search finds, on a sample; None while it is exact.

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ragagent.errors import ConfigError
+from ragagent.index import tallies
 from ragagent.index.block import Part
 from ragagent.types import Document
 from ragagent.where import And, Eq, Exists, Expression, In, Not, Or, Prefix, Range, Where, expression
@@ -173,7 +174,18 @@ class Columns:
 
     def __init__(self) -> None:
         self._columns: dict[str, _Column] = {}
+        self._sound: set[str] = set()
         self._lock = threading.Lock()
+
+    def require_sound(self, connection: sqlite3.Connection, key: str) -> None:
+        """Raises sqlite3.DatabaseError, which is `translated`, when attributes of `key` are missing or damaged.
+
+        Looks at all of them when the key is first asked for.
+        """
+        if key not in self._sound:
+            if not tallies.sound(connection, key):
+                raise sqlite3.DatabaseError(f"what filters by {key!r} look at is damaged")
+            self._sound.add(key)
 
     def held(self, key: str) -> bool:
         """Whether the column of `key` is in memory."""
@@ -244,6 +256,7 @@ class _Search:
     def _fulfilled(self, condition: Eq | In | Range | Prefix | Exists) -> Mask:
         mask = np.zeros(self._size, np.bool_)
         intervals, few = _intervals(condition), FEW
+        self._columns.require_sound(self._connection, _unicode(condition.key))
         if self._columns.held(condition.key):
             return self._many(condition, intervals)
         for low, high in intervals:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ragagent.errors import Corrupt
-from ragagent.index import block, integrity, recall, segments
+from ragagent.index import block, integrity, recall, schema, segments
 from ragagent.index.vectors import Stored
 from ragagent.index.view import Loader, View, listed
 
@@ -28,6 +28,18 @@ def findings(folder: Path, connection: sqlite3.Connection, view: View, loader: L
         *_rebuilding(connection, view, loader),
         *_recall(connection, view),
     )
+
+
+def missing_commits(folder: Path, newest: int, connection: sqlite3.Connection) -> list[str]:
+    """Whether commits that were acknowledged are not in the database; `newest` was read before it was."""
+    there = schema.generation(connection)
+    if there >= newest:
+        return []
+    return [
+        f"{folder}: the database is at commit {there}, and commit {newest} was there already: its log was damaged, or "
+        "an older copy was put in its place. What is found is right for that commit; ingest again what is missing. The "
+        "next write settles this"
+    ]
 
 
 def _database(connection: sqlite3.Connection) -> Iterator[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from ragagent.errors import Corrupt
-from ragagent.index import archive, checksums, filters, records, schema
+from ragagent.index import archive, checksums, filters, records, schema, tallies
 from ragagent.types import Chunk, Span
 
 _MOST = 20
@@ -20,7 +20,7 @@ _OTHERWISE = "ingest again into a new folder, or restore a backup"
 
 def findings(connection: sqlite3.Connection) -> Iterator[str]:
     """Every disagreement as a sentence that says what to do; at most some of each kind."""
-    for check in (_documents, _chunks, _vectors, _tail, _archive, _strays):
+    for check in (_documents, _known, _chunks, _vectors, _tail, _archive, _counts, _strays):
         yield from islice(check(connection), _MOST)
 
 
@@ -40,6 +40,28 @@ def _documents(connection: sqlite3.Connection) -> Iterator[str]:
             yield f"{uri}: filters see other values than the document has; remove it and ingest it again"
 
 
+def _known(connection: sqlite3.Connection) -> Iterator[str]:
+    """What is remembered of sources."""
+    try:
+        records.known(connection, None)
+    except Corrupt as error:
+        yield str(error)
+
+
+def _counts(connection: sqlite3.Connection) -> Iterator[str]:
+    """Whether there is as much of everything as was counted when it was written."""
+    for key in tallies.unsound(connection):
+        yield f"database: what filters by {key!r} look at is damaged; {_OTHERWISE}"
+    for table in ("documents", "snapshots"):
+        (count,) = connection.execute(f"SELECT count(*) FROM {table} NOT INDEXED").fetchone()
+        if count != (wanted := schema.facts(connection)[table]):
+            yield f"database: {count} {table} where {wanted} were written; {_OTHERWISE}"
+    for one in schema.editions(connection):
+        query = "SELECT count(*), coalesce(sum(row), 0) FROM chunks NOT INDEXED WHERE edition = ?"
+        if connection.execute(query, (one.id,)).fetchone() != (one.chunks, one.total):
+            yield f"database: other chunks of edition {one.id} than were written; {_OTHERWISE}"
+
+
 def _chunks(connection: sqlite3.Connection) -> Iterator[str]:
     """Passages of every edition, against the texts that they are parts of.
 
@@ -47,12 +69,13 @@ def _chunks(connection: sqlite3.Connection) -> Iterator[str]:
     """
     query = (
         'SELECT c.id, d.id, c.start, c."end", c.page, c.headings, c.position, c.embedding, c.checksum, d.uri, d.row'
-        " FROM documents d JOIN chunks c ON c.document = d.row WHERE c.edition = (SELECT value FROM meta"
+        ", c.row FROM documents d JOIN chunks c ON c.document = d.row WHERE c.edition = (SELECT value FROM meta"
         " WHERE key = 'edition') OR EXISTS (SELECT 1 FROM built WHERE edition = c.edition AND document = d.row"
         " AND record IS NULL) ORDER BY d.row"
     )
     held, text = -1, ""
-    for key, document, start, end, page, headings, position, embedding, checksum, uri, row in connection.execute(query):
+    for values in connection.execute(query):
+        key, document, start, end, page, headings, position, embedding, checksum, uri, row, number = values
         if row != held:
             held, text = row, records.text_of(connection, row)
         try:
@@ -65,7 +88,7 @@ def _chunks(connection: sqlite3.Connection) -> Iterator[str]:
                 headings=records.headings(headings),
                 position=position,
             )
-            sound = 0 <= start <= end <= len(text) and checksums.chunk(chunk, embedding) == checksum
+            sound = 0 <= start <= end <= len(text) and checksums.chunk(chunk, embedding, number) == checksum
         except Corrupt:
             sound = False
         if not sound:
@@ -81,21 +104,26 @@ def _vectors(connection: sqlite3.Connection) -> Iterator[str]:
         for row, vector, edition in page:
             # One that only a snapshot has tells its own dimension.
             dimension = dimensions.get(edition, (len(vector) - checksums.CRC_BYTES) // 2)
-            if checksums.damaged([vector], dimension):
+            if checksums.damaged([vector], [row], dimension):
                 yield str(records.damaged_embedding(connection, row))
 
 
 def _tail(connection: sqlite3.Connection) -> Iterator[str]:
-    rows = connection.execute("SELECT chunk, terms, counts, checksum FROM postings ORDER BY chunk")
+    rows = connection.execute(
+        "SELECT c.row, c.document, c.id, c.embedding, p.terms, p.counts, p.checksum"
+        " FROM postings p JOIN chunks c ON c.row = p.chunk ORDER BY c.row"
+    )
     while page := rows.fetchmany(_PAGE):
-        for chunk, terms, counts, checksum in page:
-            if checksums.terms(chunk, terms, counts) != checksum:
+        for *key, terms, counts, checksum in page:
+            chunk = key[0]
+            if checksums.terms((key[0], key[1], key[2], key[3]), terms, counts) != checksum:
                 yield str(records.damaged_chunk(connection, chunk, "the terms of a passage"))
 
 
 def _archive(connection: sqlite3.Connection) -> Iterator[str]:
     for uri, record, key in connection.execute("SELECT uri, record, id FROM archive ORDER BY id"):
         try:
+            archive.require_sound(connection, [key])
             version = archive.unpacked(record, uri)
         except Corrupt as error:
             yield f"archive: {error}"

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ragagent.errors import StorageFull
-from ragagent.index import checksums, filters, records, schema, store
+from ragagent.index import archive, checksums, filters, records, schema, snapshots, store, tallies
 from ragagent.index.database import connect, translated
 from ragagent.index.lock import WriterLock
+from ragagent.protocols import KnownDocument
 from ragagent.types import Chunk, Span, digest
 
 _SEGMENT_CHUNKS = 65_536
@@ -39,7 +40,7 @@ def bring_up(folder: Path, lock_timeout_s: float) -> bool:
             _bring_up(folder)
     except StorageFull as error:
         raise StorageFull(
-            f"{folder}: made by an older ragagent (format 1) and to be brought to format {schema.VERSION}, which takes "
+            f"{folder}: made by an older ragagent and to be brought to format {schema.VERSION}, which takes "
             f"permission to write and room for the data a second time: {error}"
         ) from error
     return True
@@ -55,7 +56,9 @@ def _bring_up(folder: Path) -> None:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 if schema.version(connection) == 1:
-                    _to_format_2(connection)
+                    _from_format_1(connection)
+                elif schema.version(connection) == 2:
+                    _from_format_2(connection)
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
@@ -65,7 +68,76 @@ def _bring_up(folder: Path) -> None:
         connection.close()
 
 
-def _to_format_2(connection: sqlite3.Connection) -> None:
+def _from_format_2(connection: sqlite3.Connection) -> None:
+    """Format 2 had fewer checksums; those it had are made to cover the row's number, and stay wrong where wrong."""
+    for table, columns in _ADDED.items():
+        for column in columns:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
+    connection.execute(f"ALTER TABLE meta RENAME TO {_OLD}meta")
+    _create(connection, "TABLE")
+    stored = dict(connection.execute(f"SELECT key, value FROM {_OLD}meta"))
+    schema.begin(connection, generation=stored["generation"] + 1, edition=stored["edition"])
+    connection.execute(f"DROP TABLE {_OLD}meta")
+
+    def vector(blob: bytes, row: int) -> bytes:
+        components, checksum = blob[: -checksums.CRC_BYTES], blob[-checksums.CRC_BYTES :]
+        sound = zlib.crc32(components).to_bytes(checksums.CRC_BYTES, "little") == checksum
+        made = checksums.with_checksum(components, row)
+        return made if sound else components + bytes(255 - byte for byte in made[-checksums.CRC_BYTES :])
+
+    def terms(old: int, row: int, document: int, key: str, embedding: int, joined: str, counts: bytes) -> int:
+        before = zlib.crc32(counts, zlib.crc32(joined.encode("utf-8", "surrogatepass"), row & 0xFFFFFFFF))
+        return checksums.terms((row, document, key, embedding), joined, counts) ^ (before ^ old)
+
+    connection.create_function("bound", 2, checksums.bound, deterministic=True)
+    connection.create_function("new_vector", 2, vector, deterministic=True)
+    connection.create_function("new_terms", 7, terms, deterministic=True)
+    connection.execute("UPDATE chunks SET checksum = bound(checksum, row)")
+    connection.execute("UPDATE embeddings SET vector = new_vector(vector, row)")
+    connection.execute(
+        "UPDATE postings SET checksum = (SELECT new_terms(postings.checksum, c.row, c.document, c.id, c.embedding,"
+        " postings.terms, postings.counts) FROM chunks c WHERE c.row = postings.chunk)"
+    )
+    _seal(connection)
+
+
+_ADDED = {
+    "editions": ("chunks", "total", "checksum"),
+    "documents": ("mark",),
+    "snapshots": ("checksum",),
+    "archive": ("checksum",),
+}
+
+
+def _seal(connection: sqlite3.Connection) -> None:
+    """Counts what is there and gives it the checksums that it lacks, and the database its version."""
+
+    def mark(row: int, key: str, born: int, *known: str) -> int:
+        uri, source, stamp, revision = known
+        one = KnownDocument(id=key, uri=uri, source=source, stamp=stamp, revision=revision)
+        return records.mark(row, key, born, one)
+
+    connection.create_function("mark_of", 7, mark, deterministic=True)
+    connection.execute("UPDATE documents SET mark = mark_of(row, id, born, uri, source, stamp, revision)")
+    for (edition,) in connection.execute("SELECT id FROM editions").fetchall():
+        connection.execute(
+            "UPDATE editions SET (chunks, total) = (SELECT count(*), coalesce(sum(row), 0) FROM chunks"
+            " WHERE edition = editions.id) WHERE id = ?",
+            (edition,),
+        )
+        schema.seal_edition(connection, edition)
+    for (name,) in connection.execute("SELECT name FROM snapshots").fetchall():
+        snapshots.seal(connection, name)
+    archive.seal(connection, [row for (row,) in connection.execute("SELECT id FROM archive").fetchall()])
+    counts = {
+        table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("documents", "snapshots")
+    }
+    schema.put(connection, **counts)
+    tallies.build(connection)
+    connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+
+
+def _from_format_1(connection: sqlite3.Connection) -> None:
     fingerprint, dimension = schema.fingerprint(connection), schema.dimension(connection)
     generation = schema.generation(connection)
     sequences = dict(connection.execute("SELECT name, seq FROM sqlite_sequence"))
@@ -73,7 +145,7 @@ def _to_format_2(connection: sqlite3.Connection) -> None:
         connection.execute(f"ALTER TABLE {table} RENAME TO {_OLD}{table}")
     _create(connection, "TABLE")
     edition = schema.insert_edition(connection, fingerprint, dimension, "live")
-    connection.execute("INSERT INTO meta VALUES ('generation', ?), ('edition', ?)", (generation + 1, edition))
+    schema.begin(connection, generation=generation + 1, edition=edition)
     _bring_embeddings(connection, fingerprint.get("embedder", ""))
     _bring_documents(connection, generation)
     _bring_chunks(connection, edition)
@@ -84,7 +156,7 @@ def _to_format_2(connection: sqlite3.Connection) -> None:
         connection.execute("DELETE FROM sqlite_sequence WHERE name = ?", (name,))
         connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (name, sequences.get(name, 0)))
     _list_segments(connection, edition)
-    connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+    _seal(connection)
 
 
 def _create(connection: sqlite3.Connection, kind: str) -> None:
@@ -100,14 +172,11 @@ def _bring_embeddings(connection: sqlite3.Connection, embedder: str) -> None:
     def key(text_digest: bytes) -> bytes:
         return bytes.fromhex(digest(embedder, text_digest.hex()))
 
-    def vector(stored: bytes) -> bytes:
-        return stored + zlib.crc32(stored).to_bytes(checksums.CRC_BYTES, "little")
-
     connection.create_function("new_key", 1, key, deterministic=True)
-    connection.create_function("new_vector", 1, vector, deterministic=True)
+    connection.create_function("new_vector", 2, checksums.with_checksum, deterministic=True)
     connection.execute(
         "INSERT INTO embeddings (row, digest, vector)"
-        f" SELECT row, new_key(digest), new_vector(vector) FROM {_OLD}embeddings ORDER BY row"
+        f" SELECT row, new_key(digest), new_vector(vector, row) FROM {_OLD}embeddings ORDER BY row"
     )
     # At once, so that what follows has its room.
     connection.execute(f"DROP TABLE {_OLD}embeddings")
@@ -122,7 +191,7 @@ def _bring_documents(connection: sqlite3.Connection, born: int) -> None:
     connection.create_function("checksum_of_piece", 3, checksums.piece, deterministic=True)
     connection.create_function("checksum_of_document", 1 + len(_DOCUMENT), checksum, deterministic=True)
     connection.execute("ALTER TABLE texts ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0")
-    for column in ("characters", "born", "checksum"):
+    for column in ("characters", "born", "checksum", "mark"):
         connection.execute(f"ALTER TABLE documents ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
     connection.execute("UPDATE attributes SET value = in_order(value) WHERE value >= 'number:' AND value < 'number;'")
     connection.execute("UPDATE texts SET checksum = checksum_of_piece(document, start, text)")
@@ -170,7 +239,7 @@ def _chunks_with_checksums(
             page=page,
             position=position,
         )
-        yield (*row, checksums.chunk(chunk, embedding))
+        yield (*row, checksums.chunk(chunk, embedding, row[0]))
 
 
 def _list_segments(connection: sqlite3.Connection, edition: int) -> None:

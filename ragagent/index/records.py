@@ -1,6 +1,8 @@
 """Rows of the database as the records of `ragagent.types`, and back.
 
-What is read is held against its checksum; a row that is not what was written raises Corrupt, naming the document.
+What is read is held against its checksum; a row that is not what was written raises Corrupt, naming the document. What
+is not found is asked for a second time, in another tree of the database: the ids, uris and sources of documents are
+among the attributes as well.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ragagent.errors import Corrupt
-from ragagent.index import checksums
+from ragagent.index import checksums, schema
 from ragagent.protocols import KnownDocument
 from ragagent.types import Block, Chunk, Document, Span, inner_uri
 
@@ -24,7 +26,8 @@ _VALUES = "uri, source, revision, title, media_type, metadata, acl, blocks, char
 _DOCUMENT = f"row, id, born, checksum, {_VALUES}"
 _CHUNK = 'c.row, c.id, d.id, c.start, c."end", c.page, c.headings, c.position, c.document, c.embedding, c.checksum'
 _CHUNK_COLUMNS = 11
-_LIVE = "c.edition = (SELECT value FROM meta WHERE key = 'edition')"
+_TEXT = "text:"
+"""How attributes that are texts begin; see `ragagent.index.filters`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,19 @@ def document_values(document: Document, source: str) -> tuple[str | int, ...]:
 def document_checksum(document_id: str, values: Sequence[str | int], born: int) -> int:
     """The checksum of a document's row: all but its stamp, which is no part of the document."""
     return checksums.row(document_id, born, *values)
+
+
+def mark(row: int, document_id: str, born: int, known: KnownDocument) -> int:
+    """The checksum of what is remembered of a document's source."""
+    return checksums.row(row, document_id, born, known.uri, known.source, known.stamp, known.revision)
+
+
+def lost(name: str) -> Corrupt:
+    """The error for documents of which one tree of the database knows and another does not."""
+    return Corrupt(
+        f"{name}: the database has lost the way to documents that are in it. Restore it from a backup, or ingest again "
+        "into a new folder"
+    )
 
 
 def damaged(uri: str, what: str) -> Corrupt:
@@ -130,7 +146,46 @@ def _whole_text(connection: sqlite3.Connection, document: int, uri: str, charact
 def document(connection: sqlite3.Connection, document_id: str) -> Document | None:
     """The document of that id."""
     row = connection.execute(f"SELECT {_DOCUMENT} FROM documents WHERE id = ?", (document_id,)).fetchone()
-    return None if row is None else _document(connection, row)
+    if row is None:
+        require_absent(connection, [document_id])
+        return None
+    return _document(connection, row)
+
+
+def require_absent(connection: sqlite3.Connection, ids: Sequence[str]) -> None:
+    """Raises Corrupt when one of the documents that were not found is there after all."""
+    for start in range(0, len(ids), _BOUND):
+        group = [_TEXT + one for one in ids[start : start + _BOUND]]
+        query = f"SELECT value FROM attributes WHERE key = 'id' AND value IN ({', '.join('?' * len(group))})"
+        there = connection.execute(query, group).fetchone()
+        if there is not None:
+            raise lost(str(there[0]).removeprefix(_TEXT))
+
+
+def _require_all(connection: sqlite3.Connection, rows: Sequence[int], low: str, high: str | None) -> None:
+    """Raises Corrupt unless the documents at `rows` are all whose uri is from `low` to, and including, `high`.
+
+    Those of `rows` are in the order of uri; `high` is None where there is no end.
+    """
+    limit, values = ("", [_TEXT + low]) if high is None else (" AND value <= ?", [_TEXT + low, _TEXT + high])
+    query = f"SELECT document FROM attributes WHERE key = 'uri' AND value >= ?{limit}"
+    if sorted(rows) != sorted(row for (row,) in connection.execute(query, values)):
+        raise lost(f"from {low!r} on")
+
+
+def _within(
+    connection: sqlite3.Connection, after: tuple[str, str], found: Sequence[tuple[int, str, str]], *, end: bool
+) -> None:
+    """Holds a page of a listing (row, uri, id), which begins behind `after`, against the attributes."""
+    keys = [(uri, key) for _, uri, key in found]
+    if keys != sorted(set(keys)) or (keys and keys[0] <= after):
+        raise lost(f"from {after[0]!r} on")
+    # The page may begin and end between documents of one uri.
+    last = keys[-1] if keys else after
+    first = connection.execute("SELECT row FROM documents WHERE uri = ? AND id <= ?", after).fetchall()
+    rest = [] if end else connection.execute("SELECT row FROM documents WHERE uri = ? AND id > ?", last).fetchall()
+    rows = {row for row, _, _ in found} | {row for (row,) in (*first, *rest)}
+    _require_all(connection, sorted(rows), after[0], None if end else last[0])
 
 
 def documents_after(connection: sqlite3.Connection, uri: str, document_id: str, count: int) -> list[Document]:
@@ -139,18 +194,31 @@ def documents_after(connection: sqlite3.Connection, uri: str, document_id: str, 
         f"SELECT {_DOCUMENT} FROM documents WHERE (uri, id) > (?, ?) ORDER BY uri, id LIMIT ?",
         (uri, document_id, count),
     ).fetchall()
-    return [_document(connection, row) for row in rows]
+    found = [_document(connection, row) for row in rows]
+    page = [(row[0], one.uri, one.id) for row, one in zip(rows, found, strict=True)]
+    _within(connection, (uri, document_id), page, end=len(rows) < count)
+    return found
 
 
-_KNOWN = "SELECT id, uri, source, stamp, revision FROM documents"
+_KNOWN = "SELECT id, uri, source, stamp, revision, row, born, mark FROM documents"
+_ROW = 5
 _BOUND = 500
 """So many values are bound to one statement."""
 
 
 def known(connection: sqlite3.Connection, source: str | None) -> dict[str, KnownDocument]:
     """What is remembered of each document, by id."""
-    rows = connection.execute(_KNOWN) if source is None else connection.execute(f"{_KNOWN} WHERE source = ?", (source,))
-    return {one.id: one for one in map(_known, rows)}
+    if source is None:
+        rows = connection.execute(_KNOWN).fetchall()
+        there = connection.execute("SELECT document FROM attributes WHERE key = 'id'")
+    else:
+        rows = connection.execute(f"{_KNOWN} WHERE source = ?", (source,)).fetchall()
+        query = "SELECT document FROM attributes WHERE key = 'source' AND value = ?"
+        there = connection.execute(query, (_TEXT + source,))
+    found = {one.id: one for one in map(_known, rows)}
+    if sorted(row[_ROW] for row in rows) != sorted(row for (row,) in there):
+        raise lost("every document" if source is None else f"of the source {source!r}")
+    return found
 
 
 def known_of(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, KnownDocument]:
@@ -160,6 +228,7 @@ def known_of(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, Kn
         group = ids[start : start + _BOUND]
         rows = connection.execute(f"{_KNOWN} WHERE id IN ({', '.join('?' * len(group))})", group)
         found.update((one.id, one) for one in map(_known, rows))
+    require_absent(connection, [one for one in ids if one not in found])
     return found
 
 
@@ -168,26 +237,39 @@ def known_inside(connection: sqlite3.Connection, uri: str) -> list[KnownDocument
     first = inner_uri(uri, "")
     # The uris that begin with `first` are those from it up to the first that ends in the next character.
     last = first[:-1] + chr(ord(first[-1]) + 1)
-    rows = connection.execute(f"{_KNOWN} WHERE uri >= ? AND uri < ? ORDER BY uri, id", (first, last))
+    rows = connection.execute(f"{_KNOWN} WHERE uri >= ? AND uri < ? ORDER BY uri, id", (first, last)).fetchall()
+    query = "SELECT document FROM attributes WHERE key = 'uri' AND value >= ? AND value < ?"
+    there = connection.execute(query, (_TEXT + first, _TEXT + last))
+    if sorted(row[_ROW] for row in rows) != sorted(row for (row,) in there):
+        raise lost(f"inside {uri!r}")
     return [_known(row) for row in rows]
 
 
 def known_after(connection: sqlite3.Connection, uri: str, document_id: str, count: int) -> list[KnownDocument]:
     """The next `count` in the order of uri, after the one given; begin with two empty strings."""
-    rows = connection.execute(f"{_KNOWN} WHERE (uri, id) > (?, ?) ORDER BY uri, id LIMIT ?", (uri, document_id, count))
-    return [_known(row) for row in rows]
+    rows = connection.execute(
+        f"{_KNOWN} WHERE (uri, id) > (?, ?) ORDER BY uri, id LIMIT ?", (uri, document_id, count)
+    ).fetchall()
+    found = [_known(row) for row in rows]
+    page = [(row[_ROW], one.uri, one.id) for row, one in zip(rows, found, strict=True)]
+    _within(connection, (uri, document_id), page, end=len(rows) < count)
+    return found
 
 
 def _known(row: Sequence[Any]) -> KnownDocument:
-    return KnownDocument(id=row[0], uri=row[1], source=row[2], stamp=row[3], revision=row[4])
+    *values, number, born, stored = row
+    one = KnownDocument(id=values[0], uri=values[1], source=values[2], stamp=values[3], revision=values[4])
+    if mark(number, one.id, born, one) != stored:
+        raise damaged(one.uri, "its record")
+    return one
 
 
 def chunks(connection: sqlite3.Connection, document_id: str) -> list[Chunk]:
     """The chunks of a document in reading order."""
     rows = connection.execute(
         f"SELECT {_CHUNK}, d.uri FROM chunks c JOIN documents d ON d.row = c.document"
-        f" WHERE d.id = ? AND {_LIVE} ORDER BY c.position",
-        (document_id,),
+        " WHERE d.id = ? AND c.edition = ? ORDER BY c.position",
+        (document_id, schema.edition(connection)),
     ).fetchall()
     if not rows:
         return []
@@ -254,6 +336,6 @@ def _checked(row: Sequence[Any], text: str, uri: str) -> Chunk:
         )
     except Corrupt:
         chunk = None
-    if chunk is None or checksums.chunk(chunk, row[9]) != row[10]:
+    if chunk is None or checksums.chunk(chunk, row[9], row[0]) != row[10]:
         raise damaged(uri, "a passage")
     return chunk

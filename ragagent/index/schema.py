@@ -1,10 +1,13 @@
 """The tables of a knowledge base, their version, and what the index was built with.
 
-meta         generation (counts commits), edition (the live one)
-editions     what the documents were cut, embedded and analysed with; one is live, others are being built or kept
+meta         generation (counts commits), edition (the live one), how many documents and snapshots there are, and the
+             checksum of all of these
+editions     what the documents were cut, embedded and analysed with; one is live, others are being built or kept;
+             how many chunks each has, and the sum of their rows
 documents    one row for each document; its text lies in `texts`, in pieces, so that a passage of a long text
              is read without the rest; `born` is the generation of the commit that wrote this version
 attributes   what `where` can ask for: (key, value, document)
+tallies      for each key of the attributes how many there are, and a sum over them (`ragagent.index.tallies`)
 chunks       one row for each chunk of an edition; rows only grow and are never used twice
 embeddings   one vector for each text that an embedder saw, shared by the chunks that have it, of any edition
 postings     the analysed terms of the chunks that are in no segment yet: the tail
@@ -17,7 +20,9 @@ snapshots    names for generations
 archive      versions of documents that are gone but belong to a snapshot: born <= generation < died
 archived_embeddings  the vectors that an archived version needs
 
-Checksums are CRC-32; `ragagent.index.checksums` says of what. They tell a flipped bit, not a forger.
+Checksums are CRC-32; `ragagent.index.checksums` says of what. They tell a flipped bit, not a forger. A row that is
+found is held against its checksum; that none is missing is known from the counts and sums, and from asking a second
+tree of the database: ids, uris and sources of documents are in the attributes as well.
 """
 
 from __future__ import annotations
@@ -25,14 +30,16 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ragagent.errors import Corrupt, FingerprintMismatch, NewerVersion
+from ragagent.index import checksums
 from ragagent.index.database import FILE_NAME, connect, single, sync_folder, translated
 
-VERSION = 2
+VERSION = 3
 APPLICATION_ID = 0x52414758
 _ASIDE = ".aside"
 
@@ -43,7 +50,10 @@ CREATE TABLE editions (
     fingerprint TEXT NOT NULL,
     dimension INTEGER NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('live', 'building', 'old')),
-    created REAL NOT NULL
+    created REAL NOT NULL,
+    chunks INTEGER NOT NULL DEFAULT 0,
+    total INTEGER NOT NULL DEFAULT 0,
+    checksum INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE documents (
     row INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -59,7 +69,8 @@ CREATE TABLE documents (
     blocks TEXT NOT NULL,
     characters INTEGER NOT NULL,
     born INTEGER NOT NULL,
-    checksum INTEGER NOT NULL
+    checksum INTEGER NOT NULL,
+    mark INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX documents_by_uri ON documents (uri, id);
 CREATE INDEX documents_by_source ON documents (source);
@@ -78,6 +89,7 @@ CREATE TABLE attributes (
     PRIMARY KEY (key, value, document)
 ) WITHOUT ROWID;
 CREATE INDEX attributes_by_document ON attributes (document);
+CREATE TABLE tallies (key TEXT PRIMARY KEY, count INTEGER NOT NULL, total INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE embeddings (
     row INTEGER PRIMARY KEY AUTOINCREMENT,
     digest BLOB NOT NULL UNIQUE,
@@ -134,7 +146,8 @@ CREATE TABLE snapshots (
     generation INTEGER NOT NULL,
     created REAL NOT NULL,
     documents INTEGER NOT NULL,
-    automatic INTEGER NOT NULL
+    automatic INTEGER NOT NULL,
+    checksum INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE TABLE archive (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -144,7 +157,8 @@ CREATE TABLE archive (
     died INTEGER NOT NULL,
     revision TEXT NOT NULL,
     edition INTEGER NOT NULL,
-    record BLOB NOT NULL
+    record BLOB NOT NULL,
+    checksum INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX archive_by_life ON archive (died, born);
 CREATE TABLE archived_embeddings (
@@ -177,7 +191,7 @@ def create(folder: Path, fingerprint: Mapping[str, str], dimension: int) -> None
             for statement in TABLES.split(";"):
                 connection.execute(statement)
             edition = insert_edition(connection, fingerprint, dimension, "live")
-            connection.execute("INSERT INTO meta VALUES ('generation', 1), ('edition', ?)", (edition,))
+            begin(connection, generation=1, edition=edition)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.execute("COMMIT")
@@ -224,9 +238,56 @@ def checked(folder: Path, connection: sqlite3.Connection) -> bool:
     return True
 
 
+def begin(connection: sqlite3.Connection, *, generation: int, edition: int) -> None:
+    """Writes the first `meta`, of an index without documents."""
+    facts = {"generation": generation, "edition": edition, "documents": 0, "snapshots": 0, _CHECK: 0}
+    connection.executemany("INSERT INTO meta VALUES (?, ?)", facts.items())
+    _seal(connection)
+
+
+_CHECK = "check"
+
+
+def facts(connection: sqlite3.Connection) -> dict[str, int]:
+    """What `meta` says; also of format 1 and 2. Raises sqlite3.DatabaseError, which is `translated`, when damaged."""
+    stored = dict(connection.execute("SELECT key, value FROM meta"))
+    if _CHECK in stored:
+        if stored.pop(_CHECK) != _checksum(stored):
+            raise sqlite3.DatabaseError("the counts of the knowledge base are damaged")
+    elif version(connection) >= _SEALED or "generation" not in stored:
+        raise sqlite3.DatabaseError("a row that every knowledge base has is missing")
+    return stored
+
+
+_SEALED = 3
+"""The format since which `meta` has a checksum."""
+
+
+def _checksum(stored: Mapping[str, int]) -> int:
+    return checksums.row(*(part for pair in sorted(stored.items()) for part in pair))
+
+
+def _seal(connection: sqlite3.Connection) -> None:
+    stored = dict(connection.execute("SELECT key, value FROM meta WHERE key != ?", (_CHECK,)))
+    connection.execute("UPDATE meta SET value = ? WHERE key = ?", (_checksum(stored), _CHECK))
+
+
+def put(connection: sqlite3.Connection, **values: int) -> None:
+    """Sets facts of `meta`, inside the caller's transaction."""
+    facts(connection)
+    connection.executemany("UPDATE meta SET value = ? WHERE key = ?", [(value, key) for key, value in values.items()])
+    _seal(connection)
+
+
+def add(connection: sqlite3.Connection, key: str, count: int) -> None:
+    """Adds to a fact of `meta`, inside the caller's transaction."""
+    if count:
+        put(connection, **{key: facts(connection)[key] + count})
+
+
 def generation(connection: sqlite3.Connection) -> int:
     """The number of the commit that the connection sees."""
-    return int(single(connection.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()))
+    return facts(connection)["generation"]
 
 
 def version(connection: sqlite3.Connection) -> int:
@@ -240,18 +301,79 @@ def insert_edition(connection: sqlite3.Connection, fingerprint: Mapping[str, str
         "INSERT INTO editions (fingerprint, dimension, state, created) VALUES (?, ?, ?, ?)",
         (json.dumps(dict(fingerprint), sort_keys=True), dimension, state, time.time()),
     )
-    return int(stored.lastrowid or 0)
+    made = int(stored.lastrowid or 0)
+    seal_edition(connection, made)
+    return made
+
+
+_EDITION = "id, fingerprint, dimension, state, created, chunks, total"
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A row of `editions`. `total` is the sum of the rows of its `chunks`."""
+
+    id: int
+    fingerprint: str
+    dimension: int
+    state: str
+    created: float
+    chunks: int
+    total: int
+
+
+def editions(connection: sqlite3.Connection) -> list[Built]:
+    """Every edition, the oldest first. Raises sqlite3.DatabaseError, which is `translated`, when one is damaged."""
+    rows = connection.execute(f"SELECT {_EDITION}, checksum FROM editions ORDER BY id").fetchall()
+    if any(_of_row(row[:-1]) != row[-1] for row in rows):
+        raise sqlite3.DatabaseError("what it was built with is damaged")
+    return [Built(*row[:-1]) for row in rows]
+
+
+def built(connection: sqlite3.Connection, edition: int) -> Built:
+    """The edition of that id. Raises sqlite3.DatabaseError, which is `translated`, when it is not there or damaged."""
+    row = connection.execute(f"SELECT {_EDITION}, checksum FROM editions WHERE id = ?", (edition,)).fetchone()
+    if row is None or _of_row(row[:-1]) != row[-1]:
+        raise sqlite3.DatabaseError("what it was built with is damaged")
+    return Built(*row[:-1])
+
+
+def _of_row(values: Sequence[Any]) -> int:
+    return checksums.row(*values[:4], repr(values[4]), *values[5:])
+
+
+def seal_edition(connection: sqlite3.Connection, edition: int) -> None:
+    """Renews the checksum of an edition that was changed, inside the caller's transaction."""
+    row = connection.execute(f"SELECT {_EDITION} FROM editions WHERE id = ?", (edition,)).fetchone()
+    connection.execute("UPDATE editions SET checksum = ? WHERE id = ?", (_of_row(row), edition))
+
+
+def change_edition(connection: sqlite3.Connection, edition: int, **values: str | int) -> None:
+    """Sets columns of an edition, inside the caller's transaction."""
+    built(connection, edition)
+    names = ", ".join(f"{name} = ?" for name in values)
+    connection.execute(f"UPDATE editions SET {names} WHERE id = ?", (*values.values(), edition))
+    seal_edition(connection, edition)
+
+
+def count_chunks(connection: sqlite3.Connection, edition: int, added: Iterable[int], removed: Iterable[int]) -> None:
+    """Takes the rows of chunks that came and went into what an edition says, inside the caller's transaction."""
+    came, went = list(added), list(removed)
+    if came or went:
+        now = built(connection, edition)
+        chunks, total = now.chunks + len(came) - len(went), now.total + sum(came) - sum(went)
+        change_edition(connection, edition, chunks=chunks, total=total)
 
 
 def edition(connection: sqlite3.Connection) -> int:
     """The live edition."""
-    return int(single(connection.execute("SELECT value FROM meta WHERE key = 'edition'").fetchone()))
+    return facts(connection)["edition"]
 
 
 def edition_of_embedder(connection: sqlite3.Connection, embedder: str) -> int:
     """An edition whose vectors are of the embedder of that fingerprint; 0 where there is none."""
-    rows = connection.execute("SELECT id, fingerprint FROM editions ORDER BY id").fetchall()
-    return next((int(key) for key, stored in rows if json.loads(stored).get("embedder", "") == embedder), 0)
+    every = editions(connection)
+    return next((one.id for one in every if json.loads(one.fingerprint).get("embedder", "") == embedder), 0)
 
 
 def fingerprint(connection: sqlite3.Connection, edition: int | None = None) -> dict[str, str]:
@@ -273,9 +395,14 @@ def dimension(connection: sqlite3.Connection, edition: int | None = None) -> int
 
 
 def _of_edition(connection: sqlite3.Connection, column: str, edition: int | None) -> Any:
-    wanted = "(SELECT value FROM meta WHERE key = 'edition')" if edition is None else "?"
-    values = () if edition is None else (edition,)
-    return single(connection.execute(f"SELECT {column} FROM editions WHERE id = {wanted}", values).fetchone())
+    wanted = _live(connection) if edition is None else edition
+    if version(connection) >= _SEALED:
+        return getattr(built(connection, wanted), column)
+    return single(connection.execute(f"SELECT {column} FROM editions WHERE id = ?", (wanted,)).fetchone())
+
+
+def _live(connection: sqlite3.Connection) -> int:
+    return edition(connection)
 
 
 def require_fingerprint(

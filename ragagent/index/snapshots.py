@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ragagent.errors import ConfigError, FingerprintMismatch
-from ragagent.index import archive, fingerprint, schema, store
+from ragagent.errors import ConfigError, Corrupt, FingerprintMismatch
+from ragagent.index import archive, checksums, fingerprint, records, schema, store
 from ragagent.index.database import Readers
 from ragagent.text.analyser import Analyser
 
@@ -23,9 +24,11 @@ _NAME_CHARS = 200
 _AT_ONCE = 256
 
 _STATE = """
-SELECT id, uri, revision FROM documents WHERE born <= {generation}
-UNION ALL SELECT document_id, uri, revision FROM archive WHERE born <= {generation} AND died > {generation}
+SELECT id, uri, revision, row AS place FROM documents WHERE born <= {generation}
+UNION ALL
+SELECT document_id, uri, revision, -id AS place FROM archive WHERE born <= {generation} AND died > {generation}
 """
+"""The documents of a state; `place` is the row of a document, or that of an archived version below zero."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +92,13 @@ class Snapshots:
     def list(self) -> tuple[Snapshot, ...]:
         """Every snapshot, the oldest first."""
         with self._readers.snapshot() as connection:
-            return tuple(_all(connection))
+            return tuple(one.snapshot for one in _all(connection))
 
     def diff(self, name: str, other: str | None = None) -> Difference:
         """What changed from snapshot `name` to snapshot `other`, or to now. Raises ConfigError for an unknown name."""
         with self._readers.snapshot() as connection:
-            last = schema.generation(connection) if other is None else _generation(connection, other)
-            return _difference(connection, _generation(connection, name), last)
+            last = None if other is None else _named(connection, other)
+            return _difference(connection, _named(connection, name), last)
 
     def restore(self, name: str) -> Restored:
         """Makes the documents what they were, in one transaction and without embedding anything.
@@ -105,12 +108,14 @@ class Snapshots:
         back is damaged; nothing is changed then.
         """
         with self._writer() as connection, store.transaction(self._folder, connection):
-            generation = _generation(connection, name)
+            wanted = _named(connection, name)
+            generation = wanted.generation
             _require_edition(connection, name, generation)
-            difference = _difference(connection, schema.generation(connection), generation)
+            difference = _difference(connection, None, wanted)
             stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
             before = _created(connection, _free(connection, f"before {name} {stamp}"), automatic=True)
-            gone = [key for (key,) in connection.execute("SELECT id FROM documents WHERE born > ?", (generation,))]
+            since = "SELECT id FROM documents NOT INDEXED WHERE born > ?"
+            gone = [key for (key,) in connection.execute(since, (generation,))]
             # Read before anything is archived: the versions that come back are there already.
             rows = [
                 row
@@ -118,7 +123,10 @@ class Snapshots:
                     "SELECT id FROM archive WHERE born <= ? AND died > ? ORDER BY uri, id", (generation, generation)
                 )
             ]
+            archive.require_sound(connection, rows)
             self._bring_back(connection, rows, gone)
+            if (found := schema.facts(connection)["documents"]) != wanted.snapshot.documents:
+                raise _incomplete(name, wanted.snapshot.documents, found)
         return Restored(name=name, before=before.name, difference=difference)
 
     def _bring_back(self, connection: sqlite3.Connection, rows: Sequence[int], gone: Iterable[str]) -> None:
@@ -142,10 +150,17 @@ class Snapshots:
         with self._writer() as connection, store.transaction(self._folder, connection):
             wanted = list(names)
             for name in wanted:
-                _generation(connection, name)
-            for name in wanted:
-                connection.execute("DELETE FROM snapshots WHERE name = ?", (name,))
-            purge(connection)
+                _named(connection, name)
+            forget(connection, wanted)
+
+
+def forget(connection: sqlite3.Connection, names: Sequence[str]) -> None:
+    """Removes snapshots and what only they have, inside the caller's transaction."""
+    there = len(_all(connection))
+    connection.executemany("DELETE FROM snapshots WHERE name = ?", [(name,) for name in names])
+    (left,) = connection.execute("SELECT count(*) FROM snapshots").fetchone()
+    schema.add(connection, "snapshots", left - there)
+    purge(connection)
 
 
 def holding(connection: sqlite3.Connection) -> tuple[str, ...]:
@@ -173,49 +188,106 @@ def _created(connection: sqlite3.Connection, name: str, *, automatic: bool) -> S
         raise ConfigError(f"{name!r}: no name for a snapshot; use 1 to {_NAME_CHARS} printable characters")
     if connection.execute("SELECT 1 FROM snapshots WHERE name = ?", (name,)).fetchone():
         raise ConfigError(f"there is a snapshot {name!r} already; take another name, or remove that one first")
-    (documents,) = connection.execute("SELECT count(*) FROM documents").fetchone()
+    documents = schema.facts(connection)["documents"]
     created = time.time()
     connection.execute(
         "INSERT INTO snapshots (name, generation, created, documents, automatic) VALUES (?, ?, ?, ?, ?)",
         (name, schema.generation(connection), created, documents, automatic),
     )
+    seal(connection, name)
+    schema.add(connection, "snapshots", 1)
     return Snapshot(name=name, created=created, documents=documents, automatic=automatic)
 
 
-def _all(connection: sqlite3.Connection) -> Iterable[Snapshot]:
-    rows = connection.execute("SELECT name, created, documents, automatic FROM snapshots ORDER BY generation, name")
-    return [Snapshot(name=row[0], created=row[1], documents=row[2], automatic=bool(row[3])) for row in rows]
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A snapshot and the commit that it names."""
+
+    snapshot: Snapshot
+    generation: int
 
 
-def _generation(connection: sqlite3.Connection, name: str) -> int:
-    row = connection.execute("SELECT generation FROM snapshots WHERE name = ?", (name,)).fetchone()
-    if row is None:
-        there = ", ".join(repr(one.name) for one in _all(connection)) or "none"
-        raise ConfigError(f"no snapshot {name!r}; there are: {there}")
-    return int(row[0])
+_ROW = "name, generation, created, documents, automatic"
+
+
+def seal(connection: sqlite3.Connection, name: str) -> None:
+    """Renews the checksum of a snapshot that was changed, inside the caller's transaction."""
+    row = connection.execute(f"SELECT {_ROW} FROM snapshots WHERE name = ?", (name,)).fetchone()
+    connection.execute("UPDATE snapshots SET checksum = ? WHERE name = ?", (_checksum(row), name))
+
+
+def _checksum(row: Sequence[Any]) -> int:
+    return checksums.row(*row[:2], repr(row[2]), *row[3:])
+
+
+def _all(connection: sqlite3.Connection) -> list[_Named]:
+    """Every snapshot, the oldest first. Raises Corrupt when one is missing or damaged."""
+    rows = connection.execute(f"SELECT {_ROW}, checksum FROM snapshots ORDER BY generation, name").fetchall()
+    if len(rows) != schema.facts(connection)["snapshots"] or any(_checksum(row[:-1]) != row[-1] for row in rows):
+        raise Corrupt("the list of snapshots is damaged; restore the knowledge base from a backup")
+    return [
+        _Named(Snapshot(name=name, created=created, documents=documents, automatic=bool(automatic)), generation)
+        for name, generation, created, documents, automatic, _ in rows
+    ]
+
+
+def _named(connection: sqlite3.Connection, name: str) -> _Named:
+    every = {one.snapshot.name: one for one in _all(connection)}
+    if name not in every:
+        raise ConfigError(f"no snapshot {name!r}; there are: {', '.join(map(repr, every)) or 'none'}")
+    return every[name]
+
+
+def _incomplete(name: str, wanted: int, found: int) -> Corrupt:
+    return Corrupt(
+        f"{name!r} had {wanted} documents, and {found} are found: the database is damaged; restore it from a backup"
+    )
 
 
 def _free(connection: sqlite3.Connection, wanted: str) -> str:
-    taken = {one.name for one in _all(connection)}
+    taken = {one.snapshot.name for one in _all(connection)}
     names = [wanted[-_NAME_CHARS:], *(f"{wanted[-_NAME_CHARS + 8 :]} ({number})" for number in range(2, 1000))]
     return next(name for name in names if name not in taken)
 
 
-def _difference(connection: sqlite3.Connection, first: int, last: int) -> Difference:
-    before, after = (f"({_STATE.format(generation=generation)})" for generation in (first, last))
+def _difference(connection: sqlite3.Connection, first: _Named | None, last: _Named | None) -> Difference:
+    """What changed between two states; None is the one there is now."""
+    before, after = (f"({_state(connection, one)})" for one in (first, last))
 
     # Joined by id: ids are unique within a state.
     states = f"WITH a AS MATERIALIZED {before}, b AS MATERIALIZED {after}"
 
     def names(query: str) -> tuple[DocumentName, ...]:
-        rows = connection.execute(f"{states} SELECT id, uri FROM ({query}) ORDER BY uri, id")
-        return tuple(DocumentName(id=key, uri=uri) for key, uri in rows)
+        rows = connection.execute(f"{states} SELECT id, uri, place FROM ({query}) ORDER BY uri, id").fetchall()
+        _require_sound(connection, rows)
+        return tuple(DocumentName(id=key, uri=uri) for key, uri, _ in rows)
 
     return Difference(
-        added=names("SELECT id, uri FROM b WHERE id NOT IN (SELECT id FROM a)"),
-        removed=names("SELECT id, uri FROM a WHERE id NOT IN (SELECT id FROM b)"),
-        changed=names("SELECT b.id, b.uri FROM b JOIN a ON a.id = b.id WHERE a.revision != b.revision"),
+        added=names("SELECT * FROM b WHERE id NOT IN (SELECT id FROM a)"),
+        removed=names("SELECT * FROM a WHERE id NOT IN (SELECT id FROM b)"),
+        changed=names("SELECT b.* FROM b JOIN a ON a.id = b.id WHERE a.revision != b.revision"),
     )
+
+
+def _state(connection: sqlite3.Connection, one: _Named | None) -> str:
+    """The query of a state. Raises Corrupt unless it finds as many documents as the state had."""
+    now = schema.facts(connection)
+    query = _STATE.format(generation=now["generation"] if one is None else one.generation)
+    (found, different) = connection.execute(f"SELECT count(*), count(DISTINCT id) FROM ({query})").fetchone()
+    name, wanted = ("now", now["documents"]) if one is None else (one.snapshot.name, one.snapshot.documents)
+    if not found == different == wanted:
+        raise _incomplete(name, wanted, found)
+    return query
+
+
+def _require_sound(connection: sqlite3.Connection, rows: Sequence[tuple[str, str, int]]) -> None:
+    """Raises Corrupt unless what is said of documents (id, uri, place) is what was written."""
+    archive.require_sound(connection, [-place for _, _, place in rows if place < 0])
+    there = {key: uri for key, uri, place in rows if place > 0}
+    known = records.known_of(connection, list(there))
+    for key, uri in there.items():
+        if key not in known or known[key].uri != uri:
+            raise records.lost(uri)
 
 
 def _require_edition(connection: sqlite3.Connection, name: str, generation: int) -> None:

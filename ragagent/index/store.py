@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ragagent.errors import ConfigError
-from ragagent.index import archive, checksums, filters, postings, records, schema
+from ragagent.index import archive, checksums, filters, postings, records, schema, tallies
 from ragagent.index.archive import Version
-from ragagent.index.database import translated
-from ragagent.protocols import Entry
+from ragagent.index.database import remember, translated
+from ragagent.protocols import Entry, KnownDocument
 from ragagent.text.analyser import Analyser
 from ragagent.types import Chunk, Document, Metadata, Vector, digest
 
@@ -62,8 +62,10 @@ def transaction(folder: Path, connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield
-            connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
+            schema.add(connection, "generation", 1)
+            made = schema.generation(connection)
             connection.execute("COMMIT")
+            remember(folder, made)
         except BaseException:
             # A full disk has already rolled back by itself.
             if connection.in_transaction:
@@ -131,8 +133,9 @@ def retag(connection: sqlite3.Connection, metadata: Mapping[str, Metadata]) -> t
             metadata=metadata[key],
         )
         values = _document_values(old, new, _next_generation(connection))
+        values = (*values, _mark(row, new.id, values))
         connection.execute(f"UPDATE documents SET {_ASSIGNED} WHERE row = ?", (*values, row))
-        connection.execute("DELETE FROM attributes WHERE document = ?", (row,))
+        _remove_attributes(connection, [row])
         _write_attributes(connection, [(row, new, old.source)])
     return tuple(key for key in metadata if key not in there)
 
@@ -194,19 +197,40 @@ def cached_vectors(
     keys = {text_key(embedder, text): text for text in texts}
     found: dict[str, Vector] = {}
     for group in grouped(keys):
-        query = f"SELECT digest, vector FROM embeddings WHERE digest IN ({_places(group)})"
-        rows = connection.execute(query, group).fetchall()
-        bad = set(checksums.damaged([blob for _, blob in rows], dimension))
+        numbers = list(_embedding_rows(connection, group).values())
+        query = f"SELECT digest, vector, row FROM embeddings WHERE row IN ({_places(numbers)})"
+        rows = connection.execute(query, numbers).fetchall()
+        bad = set(checksums.damaged([row[1] for row in rows], [row[2] for row in rows], dimension))
         sound = [row for place, row in enumerate(rows) if place not in bad]
-        vectors = checksums.unpacked([blob for _, blob in sound], dimension).astype(np.float32)
-        for (key, _), vector in zip(sound, vectors, strict=True):
+        vectors = checksums.unpacked([row[1] for row in sound], dimension).astype(np.float32)
+        for (key, _, _), vector in zip(sound, vectors, strict=True):
             found[keys[key]] = vector / max(float(np.linalg.norm(vector)), 1e-12)
     return found
 
 
+def _embedding_rows(connection: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, int]:
+    """The rows of the embeddings of those keys (at most a group) that are there.
+
+    The keys are read from the rows themselves: an index that leads to the wrong row is not believed.
+    """
+    query = f"SELECT row FROM embeddings WHERE digest IN ({_places(keys)})"
+    rows = [row for (row,) in connection.execute(query, keys).fetchall()]
+    wanted = set(keys)
+    found = connection.execute(f"SELECT digest, row FROM embeddings WHERE row IN ({_places(rows)})", rows)
+    return {key: row for key, row in found if key in wanted}
+
+
 def touch(connection: sqlite3.Connection, stamps: Mapping[str, str]) -> None:
-    """Sets stamps by document id, inside the caller's transaction."""
-    connection.executemany("UPDATE documents SET stamp = ? WHERE id = ?", [(new, key) for key, new in stamps.items()])
+    """Sets stamps by document id, inside the caller's transaction. Raises Corrupt where a record is damaged."""
+    known = records.known_of(connection, list(stamps))
+    there = rows_of(connection, known)
+    for group in grouped(there):
+        query = f"SELECT id, born FROM documents WHERE id IN ({_places(group)})"
+        changed = []
+        for key, born in connection.execute(query, group).fetchall():
+            new = replace(known[key], stamp=stamps[key])
+            changed.append((new.stamp, records.mark(there[key], key, born, new), there[key]))
+        connection.executemany("UPDATE documents SET stamp = ?, mark = ? WHERE row = ?", changed)
 
 
 def analysed(analyser: Analyser, title: str, headings: Sequence[str], text: str) -> tuple[list[str], Counts]:
@@ -224,7 +248,9 @@ def rows_of(connection: sqlite3.Connection, ids: Iterable[str]) -> dict[str, int
     """The rows of those documents that are there, by id."""
     found: dict[str, int] = {}
     for group in grouped(dict.fromkeys(ids)):
-        found.update(connection.execute(f"SELECT id, row FROM documents WHERE id IN ({_places(group)})", group))
+        rows = dict(connection.execute(f"SELECT id, row FROM documents WHERE id IN ({_places(group)})", group))
+        records.require_absent(connection, [key for key in group if key not in rows])
+        found.update(rows)
     return found
 
 
@@ -283,13 +309,11 @@ def _embedded(connection: sqlite3.Connection, entries: Sequence[Entry], edition:
         vectors.update(zip(one, entry.vectors[: len(one)], strict=True))
     found: dict[bytes, int] = {}
     for group in grouped(vectors):
-        found.update(
-            connection.execute(f"SELECT digest, row FROM embeddings WHERE digest IN ({_places(group)})", group)
-        )
+        found.update(_embedding_rows(connection, group))
     new = [key for key in vectors if key not in found]
     if new:
         begin = last_row(connection, "embeddings") + 1
-        blobs = checksums.packed(np.stack([vectors[key] for key in new]))
+        blobs = checksums.packed(np.stack([vectors[key] for key in new]), begin)
         connection.executemany(
             "INSERT INTO embeddings (row, digest, vector) VALUES (?, ?, ?)",
             zip(range(begin, begin + len(new)), new, blobs, strict=True),
@@ -310,7 +334,9 @@ def _delete_documents(connection: sqlite3.Connection, rows: Sequence[int]) -> se
     for group in grouped(rows):
         gone = [chunk for one in _stored_chunks(connection, group).values() for chunk in one]
         freed |= _delete_chunks(connection, [chunk for _, chunk in gone])
-        connection.execute(f"DELETE FROM documents WHERE row IN ({_places(group)})", group)
+        _remove_attributes(connection, group)
+        deleted = connection.execute(f"DELETE FROM documents WHERE row IN ({_places(group)})", group).rowcount
+        schema.add(connection, "documents", -deleted)
     return freed
 
 
@@ -326,11 +352,11 @@ def _forget_editions(connection: sqlite3.Connection, rows: Sequence[int], editio
 
 _ASSIGNED = (
     "uri = ?, source = ?, stamp = ?, revision = ?, title = ?, media_type = ?, metadata = ?, acl = ?, blocks = ?,"
-    " characters = ?, born = ?, checksum = ?"
+    " characters = ?, born = ?, checksum = ?, mark = ?"
 )
 _INSERTED = (
     "INSERT INTO documents (uri, source, stamp, revision, title, media_type, metadata, acl, blocks, characters, born,"
-    " checksum, row, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " checksum, mark, row, id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 
@@ -343,13 +369,14 @@ def _write_documents(
     both = list(zip(versions, rows, strict=True))
     born = _next_generation(connection)
     values = {row: _document_values(one, one.document, born) for one, row in both}
+    values = {row: (*values[row], _mark(row, one.document.id, values[row])) for one, row in both}
     old = [(row,) for row in there.values()]
     connection.executemany(f"UPDATE documents SET {_ASSIGNED} WHERE row = ?", [(*values[row], row) for (row,) in old])
     connection.executemany("DELETE FROM texts WHERE document = ?", old)
-    connection.executemany("DELETE FROM attributes WHERE document = ?", old)
-    connection.executemany(
-        _INSERTED, [(*values[row], row, one.document.id) for one, row in both if one.document.id not in there]
-    )
+    _remove_attributes(connection, list(there.values()))
+    inserted = [(*values[row], row, one.document.id) for one, row in both if one.document.id not in there]
+    connection.executemany(_INSERTED, inserted)
+    schema.add(connection, "documents", len(inserted))
     pieces = [(row, start, text) for one, row in both for start, text in records.pieces(one.document.text)]
     connection.executemany(
         "INSERT INTO texts (document, start, text, checksum) VALUES (?, ?, ?, ?)",
@@ -364,7 +391,13 @@ def _next_generation(connection: sqlite3.Connection) -> int:
     return schema.generation(connection) + 1
 
 
-def _document_values(version: Version, document: Document, born: int) -> tuple[object, ...]:
+def _mark(row: int, document_id: str, values: Sequence[Any]) -> int:
+    uri, source, stamp, revision, *_, born, _ = values
+    known = KnownDocument(id=document_id, uri=uri, source=source, stamp=stamp, revision=revision)
+    return records.mark(row, document_id, born, known)
+
+
+def _document_values(version: Version, document: Document, born: int) -> tuple[Any, ...]:
     values = records.document_values(document, version.source)
     uri, source, *rest = values
     return uri, source, version.stamp, *rest, born, records.document_checksum(document.id, values, born)
@@ -376,6 +409,15 @@ def _write_attributes(connection: sqlite3.Connection, documents: Sequence[tuple[
     ]
     attributes.sort()
     connection.executemany("INSERT INTO attributes (key, value, document) VALUES (?, ?, ?)", attributes)
+    tallies.add(connection, attributes)
+
+
+def _remove_attributes(connection: sqlite3.Connection, documents: Sequence[int]) -> None:
+    for group in grouped(documents):
+        of_them = f"FROM attributes WHERE document IN ({_places(group)})"
+        gone = connection.execute(f"SELECT key, value, document {of_them}", group).fetchall()
+        tallies.remove(connection, gone)
+        connection.execute(f"DELETE {of_them}", group)
 
 
 def _write_chunks(
@@ -398,7 +440,7 @@ def _write_chunks(
             same = old.get(chunk.id)
             if same is not None and same.content == content:
                 del old[chunk.id]
-                checksum = checksums.chunk(chunk, same.embedding)
+                checksum = checksums.chunk(chunk, same.embedding, same.row)
                 moved.append((chunk.position, *chunk.span, chunk.page, checksum, same.row))
             else:
                 new.append(
@@ -442,6 +484,8 @@ def _delete_chunks(connection: sqlite3.Connection, chunks: Sequence[_Stored]) ->
     """Removes chunks; returns the embeddings that they had."""
     connection.executemany("INSERT INTO dead (row, edition) VALUES (?, ?)", [(one.row, one.edition) for one in chunks])
     connection.executemany("DELETE FROM chunks WHERE row = ?", [(one.row,) for one in chunks])
+    for edition in {one.edition for one in chunks}:
+        schema.count_chunks(connection, edition, (), [one.row for one in chunks if one.edition == edition])
     return {one.embedding for one in chunks}
 
 
@@ -454,13 +498,14 @@ def _add_chunks(connection: sqlite3.Connection, edition: int, new: Sequence[_New
                 (
                     *(one.row, edition, one.document, one.chunk.id, one.chunk.position, *one.chunk.span),
                     *(one.chunk.page, json.dumps(one.chunk.headings), one.content, one.embedding),
-                    checksums.chunk(one.chunk, one.embedding),
+                    checksums.chunk(one.chunk, one.embedding, one.row),
                 )
                 for one in new
             ],
         )
     except sqlite3.IntegrityError as error:
         raise ConfigError(_conflict(connection, edition, new)) from error
+    schema.count_chunks(connection, edition, [one.row for one in new], ())
 
 
 def _conflict(connection: sqlite3.Connection, edition: int, new: Sequence[_New]) -> str:
@@ -479,4 +524,10 @@ def _terms(edition: int, new: Sequence[_New], analyser: Analyser) -> Iterator[tu
     for one in new:
         terms, counts = analysed(analyser, one.title, one.chunk.headings, one.chunk.text)
         joined, stored = " ".join(terms), counts.tobytes()
-        yield one.row, edition, joined, stored, checksums.terms(one.row, joined, stored)
+        yield (
+            one.row,
+            edition,
+            joined,
+            stored,
+            checksums.terms((one.row, one.document, one.chunk.id, one.embedding), joined, stored),
+        )

@@ -53,7 +53,7 @@ class Stored:
         if len(blobs) != len(rows):
             raise Corrupt(f"{len(rows) - len(blobs)} vectors are missing; restore a backup or ingest again")
         stored = [blobs[row] for row in rows]
-        for place in checksums.damaged(stored, self.dimension):
+        for place in checksums.damaged(stored, rows, self.dimension):
             raise records.damaged_embedding(self.connection, rows[place])
         return checksums.unpacked(stored, self.dimension)[places]
 

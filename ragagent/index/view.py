@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,23 @@ class View:
     sequence: int
     parts: tuple[Part, ...]
     damaged: frozenset[int]
+    totals: tuple[int, ...] = ()
+    """For each part the sum of the rows of its live chunks."""
 
     @property
     def chunks(self) -> int:
         """How many chunks are live."""
         return sum(part.count for part in self.parts)
+
+    def require_all(self, documents: Collection[int], found: int) -> None:
+        """Raises sqlite3.DatabaseError, which is `translated`, unless those documents (rows) have `found` chunks here.
+
+        Looks at every chunk: 0.5 ms for a million.
+        """
+        wanted = list(documents)
+        count = sum(int(np.count_nonzero(part.live & np.isin(part.block.documents, wanted))) for part in self.parts)
+        if count != found:
+            raise sqlite3.DatabaseError(f"{found} passages of a document are found where {count} were written")
 
     @property
     def tail(self) -> tuple[Part, ...]:
@@ -89,14 +101,16 @@ class Loader:
         tail = [_after(part, covered).without(gone) for part in (before.tail if before else ())]
         tail = [part for part in tail if part.count]
         newest = int(tail[-1].block.rows[-1]) if tail else covered
+        parts = (*segments, *_compacted([*tail, *self._newer(connection, edition, newest)], dimension))
         return View(
             generation=schema.generation(connection),
             edition=edition,
             dimension=dimension,
             # The table may have been emptied; numbers are never given twice.
             sequence=max(sequence, before.sequence if before else 0),
-            parts=(*segments, *_compacted([*tail, *self._newer(connection, edition, newest)], dimension)),
+            parts=parts,
             damaged=damaged,
+            totals=_totals(connection, edition, parts, before),
         )
 
     def _segments(
@@ -133,7 +147,7 @@ class Loader:
         rows = connection.execute(_TAIL, (row, edition)).fetchall()
         if not rows:
             return []
-        if any(checksums.terms(key, terms, counts) != checksum for key, _, _, _, terms, counts, checksum, _ in rows):
+        if any(checksums.terms(row[:4], *row[4:6]) != row[6] for row in rows):
             return [block.whole(self.rebuilt(connection, edition, rows[0][0], rows[-1][0]))]
         analysed = [(row[4].split(), np.frombuffer(row[5], np.uint16).reshape(-1, 2)) for row in rows]
         vectors = _vectors(connection, edition, rows)
@@ -153,7 +167,7 @@ def _vectors(connection: sqlite3.Connection, edition: int, rows: Sequence[Sequen
     """The vectors that come last in `rows`. Raises Corrupt, naming the document, where one is damaged."""
     dimension = schema.dimension(connection, edition)
     stored = [row[-1] for row in rows]
-    for place in checksums.damaged(stored, dimension):
+    for place in checksums.damaged(stored, [row[3] for row in rows], dimension):
         raise records.damaged_chunk(connection, rows[place][0], "a vector")
     return checksums.unpacked(stored, dimension)
 
@@ -175,6 +189,25 @@ def _block(
         postings=postings.build(analysed),
         codes=codes.encoded(vectors),
     )
+
+
+def _totals(
+    connection: sqlite3.Connection, edition: int, parts: Sequence[Part], before: View | None
+) -> tuple[int, ...]:
+    """The sums of live rows. Raises sqlite3.DatabaseError, which is `translated`, unless search sees what was written.
+
+    What the database says of the edition was counted as chunks came and went, so no entry that is lost in one of its
+    trees, and no death that is none, hides a chunk. 1 ms for a million chunks; nothing for a part that is as before.
+    """
+    held = {id(part): total for part, total in zip(before.parts, before.totals, strict=True)} if before else {}
+    totals = tuple(
+        held[id(part)] if id(part) in held else int(part.block.rows.sum(where=part.live, dtype=np.int64))
+        for part in parts
+    )
+    wanted, seen = schema.built(connection, edition), sum(part.count for part in parts)
+    if (seen, sum(totals)) != (wanted.chunks, wanted.total):
+        raise sqlite3.DatabaseError(f"search sees {seen} passages where {wanted.chunks} were written, or other ones")
+    return totals
 
 
 def listed(connection: sqlite3.Connection, edition: int | None = None) -> list[Listed]:

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from ragagent.errors import Corrupt, RagAgentError
+from ragagent.errors import RagAgentError
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.testing import disk, durability
-from ragagent.testing.index import entry, vector_of
+from ragagent.testing.index import entry
 
-FLIPS = 100
+FLIPS = 25
 watched = pytest.mark.skipif(bool(disk.missing()), reason=disk.missing() or "-")
 
 WORK = """
@@ -138,67 +138,14 @@ LIBRARY = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with segments, a tail, a snapshot that holds old versions, and documents that were replaced."""
-    folder = tmp_path_factory.mktemp("sound") / "kb"
-    with opened(folder) as index:
-        index.write(LIBRARY[:30])
-        index.snapshots.create("s")
-        index.write(LIBRARY[30:])
-        index.write([entry("n:3", ["word3 common anew"]), LIBRARY[4]], [LIBRARY[5].document.id])
-    return folder
-
-
 def opened(folder: Path) -> EmbeddedIndex:
     return EmbeddedIndex.open(folder, fingerprint={"embedder": "hash"}, dimension=32, fold_chunks=30)
-
-
-def records(index: EmbeddedIndex) -> list[list[Any]]:
-    """Everything that can be asked for, each answer by itself."""
-    hits = [
-        [(hit.chunk, hit.score, hit.title, hit.uri, hit.metadata) for hit in found]
-        for mode in ("dense", "sparse", "hybrid")
-        for text in ("common word7", "other19")
-        for where in (None, {"team": "a"})
-        for found in [index.search(text, vector_of(text), k=10, mode=mode, where=where)]
-    ]
-    keys = [one.document.id for one in LIBRARY]
-    return [*hits, list(index.documents()), *[list(index.chunks(key)) for key in keys]]
 
 
 def flipped(file: Path, rng: random.Random) -> None:
     data = bytearray(file.read_bytes())
     data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
     file.write_bytes(data)
-
-
-@pytest.mark.parametrize("name", ["ragagent.db", "segments/*.dense", "segments/*.sparse"])
-def test_a_flipped_bit_is_a_right_answer_or_an_error_or_a_gap_that_check_finds(
-    tmp_path: Path, sound: Path, name: str
-) -> None:
-    with opened(sound) as index:
-        right = records(index)
-    anything = [one for answer in right for one in answer]
-    errors, clear = 0, True
-    for seed in range(FLIPS if name == "ragagent.db" else FLIPS // 10):
-        rng, folder = random.Random(seed), tmp_path / str(seed)
-        shutil.copytree(sound, folder)
-        flipped(rng.choice(sorted(folder.glob(name))), rng)
-        try:
-            with opened(folder) as index:
-                found = records(index)
-                if found != right:
-                    # An entry of an index of SQLite's is gone: something is not found, but nothing wrong is.
-                    assert all(one in anything for answer in found for one in answer), seed
-                    assert index.check(), seed
-        except RagAgentError as error:
-            clear = clear and (str(folder) in str(error) or isinstance(error, Corrupt))
-            errors += 1
-        shutil.rmtree(folder)
-    assert clear
-    assert errors < FLIPS // 2
-    assert errors == 0 or name == "ragagent.db", "segments can be made again"
 
 
 def test_a_flipped_bit_in_the_log_gives_the_state_of_some_commit(tmp_path: Path) -> None:
@@ -210,14 +157,18 @@ def test_a_flipped_bit_in_the_log_gives_the_state_of_some_commit(tmp_path: Path)
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     index.close()
-    for seed in range(FLIPS // 4):
+    for seed in range(FLIPS):
         again, rng = tmp_path / str(seed), random.Random(seed)
         shutil.copytree(copy, again)
         (again / "ragagent.db-shm").unlink()
         flipped(again / "ragagent.db-wal", rng)
         with opened(again) as one:
-            assert set(one.known()) in [set(), *states]
-            assert one.check() == ()
+            there = set(one.known())
+            assert there in [set(), *states]
+            # Commits that were acknowledged are not lost in silence.
+            said = [finding for finding in one.check() if "commit 9 was there already" in finding]
+            assert list(one.check()) == said == list(one.status().findings)
+            assert bool(said) == (there != states[-1])
         shutil.rmtree(again)
 
 

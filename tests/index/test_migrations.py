@@ -13,7 +13,8 @@ from ragagent.index import store
 from ragagent.index.embedded import EmbeddedIndex, stored_fingerprint
 from ragagent.testing.index import DIMENSION, entry, vector_of
 
-DATA = Path(__file__).parent / "data" / "format1.zip"
+DATA = Path(__file__).parent / "data"
+NEWEST = 3
 
 
 def library():
@@ -35,7 +36,11 @@ def library():
 
 @pytest.fixture
 def old(folder: Path) -> Path:
-    with zipfile.ZipFile(DATA) as archive:
+    return unpacked("format1", folder)
+
+
+def unpacked(name: str, folder: Path) -> Path:
+    with zipfile.ZipFile(DATA / f"{name}.zip") as archive:
         archive.extractall(folder)
     return folder
 
@@ -48,13 +53,17 @@ def version(folder: Path) -> int:
         connection.close()
 
 
-def test_format_1_is_brought_forward_with_everything_in_it(opened, old: Path, tmp_path: Path) -> None:
-    assert version(old) == 1
+@pytest.mark.parametrize("format_", [1, 2])
+def test_an_older_format_is_brought_forward_with_everything_in_it(
+    opened, folder: Path, tmp_path: Path, format_
+) -> None:
+    old = unpacked(f"format{format_}", folder)
+    assert version(old) == format_
     stored = stored_fingerprint(old)
     assert stored is not None
     assert stored["embedder"] == "hash"
     index = opened()
-    assert version(old) == 2
+    assert version(old) == NEWEST
     assert {document.uri: document for document in index.documents()} == {
         one.document.uri: one.document for one in library()
     }
@@ -78,6 +87,29 @@ def test_format_1_is_brought_forward_with_everything_in_it(opened, old: Path, tm
     assert index.status().findings == ()
     index.write([entry("new", ["after the upgrade"])], remove=[library()[0].document.id])
     assert index.check() == ()
+
+
+def test_format_2_brings_its_snapshots_along(opened, folder: Path) -> None:
+    unpacked("format2", folder)
+    index = opened()
+    assert [(one.name, one.documents) for one in index.snapshots.list()] == [("before", 5)]
+    assert {one.uri for one in index.snapshots.diff("before").removed} == {"gone"}
+    index.snapshots.restore("before")
+    assert {one.uri for one in index.documents()} == {"n:3", "n:4", "n:6", "n:7", "gone"}
+    assert index.check() == ()
+
+
+def test_what_was_damaged_in_format_2_stays_damaged(opened, folder: Path) -> None:
+    unpacked("format2", folder)
+    connection = sqlite3.connect(folder / "ragagent.db")
+    flip = "CAST(substr(vector, 1, 9) || x'01' || substr(vector, 11) AS BLOB)"
+    connection.execute(f"UPDATE embeddings SET vector = {flip} WHERE row = 1")
+    connection.execute("UPDATE texts SET text = replace(text, 'word4', 'wore4')")
+    connection.commit()
+    connection.close()
+    found = opened().check()
+    assert any("a vector" in one for one in found)
+    assert any("n:4" in one for one in found)
 
 
 def test_a_migration_that_fails_leaves_the_old_format_as_it_was(opened, old: Path, monkeypatch) -> None:

@@ -132,10 +132,11 @@ def test_terms_of_the_tail_that_are_damaged_are_made_again(opened, folder: Path)
 def test_a_vector_knows_a_flipped_bit_and_a_wrong_length() -> None:
     vectors = LIBRARY[0].vectors
     packed = checksums.packed(vectors)
-    assert checksums.damaged(packed, 32) == []
+    assert checksums.damaged(packed, [1, 2], 32) == []
+    assert checksums.damaged(packed, [2, 1], 32) == [0, 1], "a vector belongs to its row"
     assert (checksums.unpacked(packed, 32) == vectors.astype("<f2")).all()
     for bit in range(8 * len(packed[0])):
         flipped = bytearray(packed[0])
         flipped[bit // 8] ^= 1 << bit % 8
-        assert checksums.damaged([packed[1], bytes(flipped)], 32) == [1]
-    assert checksums.damaged([packed[0][:-1], b"", packed[0] + b"x"], 32) == [0, 1, 2]
+        assert checksums.damaged([packed[1], bytes(flipped)], [2, 1], 32) == [1]
+    assert checksums.damaged([packed[0][:-1], b"", packed[0] + b"x"], [1, 1, 1], 32) == [0, 1, 2]
