@@ -190,6 +190,8 @@ class Hit:
 class Passage:
     """What the model sees of one document part: pieces of its text, each verbatim, in reading order.
 
+    Verbatim but for hidden characters (bidirectional controls and the like), in whose place U+FFFD stands.
+
     `text` is the pieces joined by a single space where the document has something between them; `pieces` are spans
     over the document's text, so an offset in `text` can be carried back (`ragagent.retrieve.pack.locate`).
     """

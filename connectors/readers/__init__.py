@@ -20,7 +20,7 @@ from ragagent.connectors.readers.registry import ENTRY_POINTS, READERS, reader_o
 from ragagent.errors import EmptyDocument, ReadError, TooLarge, UnsupportedFormat
 from ragagent.protocols import Fetched
 from ragagent.settings import IngestSettings
-from ragagent.text import hidden
+from ragagent.text import hidden, language
 from ragagent.types import Document, Failure, Metadata
 
 __all__ = [
@@ -135,6 +135,10 @@ def _document(parsed: Parsed, data: bytes, *, uri: str, name: str, metadata: Met
     own: dict[str, object] = {"file_name": shown, "media_type": parsed.media_type, "size": len(data)}
     if unseen := hidden.count(parsed.text):
         own["hidden_characters"] = unseen
+    if languages := language.of_blocks(parsed.text, parsed.blocks):
+        own["language"] = languages[0]
+        if len(languages) > 1:
+            own["languages"] = list(languages)
     return Document(
         text=parsed.text,
         uri=uri,

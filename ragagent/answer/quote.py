@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ragagent.retrieve import compress, pack
+from ragagent.text import unicode
 from ragagent.text.sentences import sentences
 from ragagent.types import Citation, Document, Evidence, Grammar, Passage, Span
 
@@ -91,11 +92,16 @@ def widened(place: Place) -> Place:
 
 
 def citation(place: Place, document: Callable[[str], Document | None]) -> Citation:
-    """The document's own words at `place`; `verified` when the document as it is now has them there."""
+    """The document's own words at `place`; `verified` when the document as it is now has them there.
+
+    Words with hidden characters are cited as they stand, though the model was shown marks in their place.
+    """
     passage, quote = place.passage, place.text
     span = pack.locate(passage, place.start, place.end)
     source = document(passage.document_id)
-    verified = source is not None and span is not None and bool(quote) and span.of(source.text) == quote
+    words = span.of(source.text) if source is not None and span is not None else ""
+    verified = bool(words) and unicode.shown(words) == unicode.shown(quote)
+    quote = words if verified else quote
     return Citation(
         quote=quote,
         document_id=passage.document_id,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from ragagent.retrieve import compress
 from ragagent.settings import AnswerSettings
+from ragagent.text import unicode
 from ragagent.types import Document, Evidence, Hit, Passage, Span, digest
 
 _MAX_HEADER_CHARS = 120
@@ -235,7 +236,7 @@ def _text(pieces: Sequence[Span], text: str) -> str:
     found = pieces[0].of(text)
     for before, piece in itertools.pairwise(pieces):
         found += ("\n" if "\n" in text[before.end : piece.start] else " ") + piece.of(text)
-    return found
+    return unicode.shown(found)
 
 
 def _mark(passages: Sequence[Passage]) -> str:
@@ -250,5 +251,5 @@ def _mark(passages: Sequence[Passage]) -> str:
 def _header(passage: Passage) -> str:
     """Where the passage stands, for the model: title and headings, harmless whatever they contain."""
     parts = dict.fromkeys(part for part in (passage.title, *passage.headings) if part)
-    plain = " > ".join(re.sub(r"[\s<>]+", " ", part).strip() for part in parts)
+    plain = unicode.shown(" > ".join(re.sub(r"[\s<>]+", " ", part).strip() for part in parts))
     return f': "{plain[:_MAX_HEADER_CHARS]}"' if plain else ""

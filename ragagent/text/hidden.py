@@ -21,3 +21,8 @@ def count(text: str) -> int:
 def without(text: str) -> str:
     """`text` as a model should see it; offsets in it are not those of `text`."""
     return text if text.isascii() else _HIDDEN.sub("", text)
+
+
+def replaced(text: str, mark: str) -> str:
+    """`text` with `mark` for each hidden character; offsets stay where `mark` is one character."""
+    return text if text.isascii() else _HIDDEN.sub(mark, text)

@@ -9,15 +9,18 @@ import itertools
 import re
 from collections.abc import Sequence
 
+from ragagent.text import unicode
+
 _MIN_ROWS = 2
 
 
 def labelled(text: str) -> str:
     """`text` with the rows of its tables written as `first cell: column cell, column cell, ...`.
 
-    A table is two or more lines of cells parted by |, the first of them without figures. All else stays as it is.
+    A table is two or more lines of cells parted by |, the first of them without figures. All else stays as it is, but
+    for hidden characters, in whose place a mark stands.
     """
-    lines = text.split("\n")
+    lines = unicode.shown(text).split("\n")
     groups = itertools.groupby(lines, key=lambda line: line.count("|") > 0)
     return "\n".join("\n".join(_rows(list(group)) if is_table else group) for is_table, group in groups)
 

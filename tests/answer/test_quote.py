@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ragagent.answer import quote
 from ragagent.models.grammar import check
 from ragagent.retrieve import pack
+from ragagent.text import unicode
 from ragagent.types import Document, Evidence, Message, Passage, Sampling, Span
 
 Library = Callable[..., tuple[Evidence, dict[str, Document]]]
@@ -178,3 +179,26 @@ def test_whatever_a_real_model_decodes_under_the_grammar_resolves_exactly(tiny_g
                 assert quote.citation(place, documents.get).verified
     finally:
         model.close()
+
+
+def test_words_with_hidden_characters_are_shown_with_marks_and_cited_as_they_stand() -> None:
+    text = "The fee is \u202e100\u202c euros\u200b today."
+    document = Document(text=text, id="d", uri="file:d")
+    passage = Passage(
+        number=1,
+        chunk_id="c",
+        document_id="d",
+        uri="file:d",
+        title="",
+        text=unicode.shown(text),
+        pieces=(Span(0, len(text)),),
+    )
+    evidence = Evidence(question="q", passages=(passage,))
+    assert "\u202e" not in pack.rendered(evidence.passages)
+    place = quote.find(unicode.shown(text), evidence)
+    assert place is not None
+    citation = quote.citation(place, lambda _: document)
+    assert citation.verified
+    assert citation.quote == text
+    assert citation.span is not None
+    assert citation.span.of(text) == citation.quote

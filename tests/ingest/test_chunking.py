@@ -280,7 +280,12 @@ def test_the_embedded_text_begins_with_what_the_chunk_does_not_say() -> None:
 TITLES = st.text(max_size=300).filter(lambda title: "\n" not in title)
 
 
-@given(st.text(max_size=400), st.lists(TITLES, max_size=4), st.text(min_size=1, max_size=50))
+PLAIN = st.text(st.characters(max_codepoint=0x7E), min_size=1, max_size=50)
+
+
+@given(
+    st.text(st.characters(max_codepoint=0x7E), max_size=400), st.lists(TITLES.filter(str.isascii), max_size=4), PLAIN
+)
 def test_the_line_before_the_text_is_bounded(title: str, headings: list[str], text: str) -> None:
     embedded = embedding_text(title, _piece(text, *headings))
     assert embedded.endswith(text)

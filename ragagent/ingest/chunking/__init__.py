@@ -24,6 +24,7 @@ from ragagent.ingest.chunking.semantic import Embed
 from ragagent.ingest.ruler import Ruler
 from ragagent.protocols import Tokenizer
 from ragagent.settings import ChunkingSettings
+from ragagent.text import unicode
 from ragagent.types import Chunk, Document, Span, digest
 
 FINGERPRINT = "chunking-2"
@@ -77,7 +78,8 @@ def embedding_text(title: str, piece: Chunk) -> str:
     """What is embedded for a chunk: the document's title and the last headings on one line, then the text.
 
     The line has at most 150 characters; what the chunk begins with, or the title says already, is not said again. The
-    caption and header of a table that the chunk is a part of stand between, on lines of their own.
+    caption and header of a table that the chunk is a part of stand between, on lines of their own. All of it is in the
+    form in which it is searched (`ragagent.text.unicode`).
     """
     begins = " ".join(piece.text[: 2 * HEADING_CHARS].split()).casefold()
     headings = [one for one in piece.headings if "\n" not in one]
@@ -89,7 +91,7 @@ def embedding_text(title: str, piece: Chunk) -> str:
         if words and not any(one.startswith(words.casefold()) for one in known):
             parts.append(words[: HEADING_CHARS // 2 - 2])
     line = " > ".join(parts)[:HEADING_CHARS].rstrip()
-    return f"{line}\n{context}{piece.text}" if line else f"{context}{piece.text}"
+    return unicode.searched(f"{line}\n{context}{piece.text}" if line else f"{context}{piece.text}")
 
 
 def _runs(atoms: Atoms, settings: ChunkingSettings, embed: Embed | None) -> list[Run]:
