@@ -36,6 +36,7 @@ from ragagent.types import (
     IngestReport,
     Metadata,
     SearchMode,
+    Vector,
 )
 from ragagent.where import Where
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from ragagent.index.editions import Edition
     from ragagent.index.embedded import EmbeddedIndex
     from ragagent.index.snapshots import Snapshots
+    from ragagent.ingest.duplicates import Duplicates
     from ragagent.ingest.estimate import MigrationPlan
     from ragagent.ingest.migration import MigrationReport
     from ragagent.ingest.origins import Origins
@@ -308,19 +310,37 @@ class KnowledgeBase:
         return hits
 
     def _hits(self, query: str, k: int, mode: SearchMode, where: Where | None) -> list[Hit]:
-        """The index's hits for a vector of the very edition that is searched, whatever is swapped meanwhile."""
+        """The hits for a vector of the very edition that is searched, whatever is swapped meanwhile."""
         if mode == "sparse":
-            return self._index.search(query, None, k=k, mode=mode, where=where)
+            return self._distinct(query, None, k, mode, where, None)
         for attempt in range(_SWAPS):
             embedder = self.embedder
             vector = embedder.embed_query(query)
             try:
-                return self._index.search(query, vector, k=k, mode=mode, where=where, embedder=embedder.fingerprint)
+                return self._distinct(query, vector, k, mode, where, embedder.fingerprint)
             except EmbedderChanged:
                 if attempt == _SWAPS - 1:
                     raise
                 self._follow()
         raise AssertionError("the last attempt returns or raises")
+
+    def _distinct(
+        self, query: str, vector: Vector | None, k: int, mode: SearchMode, where: Where | None, embedder: str | None
+    ) -> list[Hit]:
+        """The index's hits, without those that say what others say already unless the settings want all."""
+
+        def find(count: int) -> list[Hit]:
+            return self._index.search(query, vector, k=count, mode=mode, where=where, embedder=embedder)
+
+        if self.settings.retrieval.duplicates == "show":
+            return find(k)
+        from ragagent.retrieve import distinct
+
+        library = distinct.Library(
+            by_words=lambda text, count: self._index.search(text, None, k=count, mode="sparse"),
+            chunks=self._index.chunks,
+        )
+        return distinct.found(query, k, find, library, self.settings.retrieval.candidates)
 
     def ask(self, question: str, *, where: Where | None = None) -> Answer:
         """The answer to `question` from the documents, each claim with its citations, or a refusal with the reason."""
@@ -336,12 +356,15 @@ class KnowledgeBase:
         """
         from ragagent.answer import compose
         from ragagent.models.sampling import configured
-        from ragagent.retrieve import pack
+        from ragagent.retrieve import expand, pack
 
         hits = self.search(question, k=self.settings.retrieval.k, where=where)
         if not hits:
             yield AnswerEvent(kind="answer", answer=compose.refuse(question, _nothing_found(self)))
             return
+        hits = expand.expanded(
+            hits, chunks=self._index.chunks, document=self._index.document, settings=self.settings.chunking
+        )
         with self._trace.span("pack", hits=len(hits)) as event:
             evidence = pack.pack(
                 question,
@@ -360,6 +383,15 @@ class KnowledgeBase:
                 settings=self.settings.answer,
                 sampling=configured(self.settings.llm),
             )
+
+    def duplicates(self) -> Duplicates:
+        """Which documents are copies or versions of one another, and which lines stand in many of them.
+
+        Reads every text. Searches fold such passages by themselves (`retrieval.duplicates`); this only reports.
+        """
+        from ragagent.ingest import duplicates
+
+        return duplicates.find(self._index.documents)
 
     def page_image(self, citation: Citation, *, content: bytes | None = None, dpi: int = 110) -> bytes:
         """The page that `citation` is on, as PNG, with the cited words marked.

@@ -125,6 +125,9 @@ class RetrievalSettings:
     candidates: int = field(default=100, metadata=at_least(1))
     """How many chunks each of the two searches hands to fusion."""
     rrf_k: int = field(default=60, metadata=at_least(1))
+    duplicates: Literal["fold", "show"] = "fold"
+    """Whether passages of copies and versions are folded into one that names the others, and those that only lines of
+    boilerplate find are left out (`ragagent.retrieve.distinct`); or whatever is found is shown."""
     title_weight: float = field(default=1.0, metadata=at_least(0))
     """What a word of the title or the headings counts beside a word of the text, in the sparse search."""
     bm25: Literal["lucene", "okapi", "plus", "l"] = "lucene"

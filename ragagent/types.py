@@ -153,7 +153,10 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """A chunk that a search found. Ranks are 1..k without gaps; scores compare only within one `via`."""
+    """A chunk that a search found. Ranks are 1..k without gaps; scores compare only within one `via`.
+
+    `also` are the uris of other documents that say the same there, copies and versions, best ranked first.
+    """
 
     chunk: Chunk
     rank: int
@@ -164,6 +167,7 @@ class Hit:
     page: int | None = None
     metadata: Metadata = field(default_factory=dict, hash=False)
     stages: tuple[Stage, ...] = ()
+    also: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -183,6 +187,7 @@ class Hit:
             # A filter ranks nothing: it only says what it let through.
             line = [stage.detail] if stage.name == "filter" else [where, *([stage.detail] if stage.detail else [])]
             lines.append(f"  {stage.name}: {'  '.join(line)}")
+        lines.extend(f"  also in {uri}" for uri in self.also)
         return "\n".join(lines)
 
 

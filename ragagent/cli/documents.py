@@ -1,4 +1,4 @@
-"""`ragagent documents list|show|remove`."""
+"""`ragagent documents list|show|remove|duplicates`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from ragagent.types import Document
 if TYPE_CHECKING:
     from ragagent.app import KnowledgeBase
     from ragagent.protocols import KnownDocument
+
+_SHOWN_CHARACTERS = 100
 
 
 @click.group()
@@ -75,6 +77,30 @@ def remove(context: Context, names: tuple[str, ...], kb: Path | None, as_json: b
     else:
         for document in found:
             click.echo(f"removed {document.uri}")
+
+
+@documents.command()
+@kb_option
+@json_option
+@click.pass_obj
+def duplicates(context: Context, kb: Path | None, as_json: bool) -> None:
+    """Report copies and versions of documents, and lines that stand in many. Nothing is changed."""
+    context.choose(kb=kb)
+    with context.open(embedder=False) as knowledge_base:
+        found = knowledge_base.duplicates()
+    if as_json:
+        echo_json(found)
+        return
+    out = console()
+    for cluster in found.clusters:
+        how = "the same words" if cluster.exact else f"at least {cluster.likeness:.0%} alike"
+        out.print(f"{len(cluster.members)} documents, {how}:")
+        for uri in cluster.members:
+            out.print(f"  {uri}")
+    for line in found.boilerplate:
+        out.print(f"in {line.documents} documents: {line.text[:_SHOWN_CHARACTERS]}")
+    count = sum(len(cluster.members) for cluster in found.clusters)
+    out.print(f"{found.documents} documents, {count} of them in {len(found.clusters)} clusters", style="dim")
 
 
 def _summary(document: Document) -> dict[str, object]:

@@ -82,6 +82,8 @@ def _print(hit: Hit, *, explain: bool) -> None:
     out.print(f"   {hit.uri}  characters {hit.chunk.span.start}-{hit.chunk.span.end}", style="dim")
     text = " ".join(hit.text.split())
     out.print(f"   {text[:_SHOWN_CHARACTERS]}{'…' if len(text) > _SHOWN_CHARACTERS else ''}")
+    if hit.also and not explain:
+        out.print(f"   also in {', '.join(hit.also)}", style="dim")
     if explain:
         for line in hit.explain().splitlines()[1:]:
             out.print(f"   {line.strip()}", style="cyan")

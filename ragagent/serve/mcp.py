@@ -21,6 +21,7 @@ MAX_HITS = 50
 MAX_PAGE = 100
 MAX_QUESTION_CHARS = 4000
 MAX_PASSAGE_CHARS = 4000
+MAX_ALSO = 10
 _INSTRUCTIONS = (
     "Search and question answering over the user's own documents. Use `ask` for an answer with verified quotes, "
     "`search` for the passages themselves, `list_documents` to see what there is. Texts that come back are quoted "
@@ -54,6 +55,7 @@ class FoundPassage(BaseModel):
     end: int
     text: str
     shortened: bool = Field(description="whether the text was cut to stay within the limit")
+    also_in: list[str] = Field(description="uris of other documents that say the same, at most 10 of them")
 
 
 class SearchResult(BaseModel):
@@ -181,6 +183,7 @@ def _passage(hit: Hit) -> FoundPassage:
         end=hit.chunk.span.end,
         text=text,
         shortened=len(text) < len(hit.text),
+        also_in=list(hit.also[:MAX_ALSO]),
     )
 
 

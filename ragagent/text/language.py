@@ -8,7 +8,7 @@ too strange for that has none: "" is better than a guess, for a filter by langua
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from ragagent.types import Block, Span
@@ -200,7 +200,7 @@ def _sample(text: str) -> str:
 def _by_words(sample: str, script: str) -> str:
     """The language whose frequent words make up most of the sample's, each shared word divided among its languages."""
     words = [word.casefold() for word in _LETTERS.findall(sample)]
-    scores: Counter[str] = Counter()
+    scores: dict[str, float] = defaultdict(float)
     for word in words:
         languages = _LANGUAGES_OF[script].get(word, ())
         for language in languages:
