@@ -69,3 +69,23 @@ def test_queries_do_not_notice_a_migration_that_is_killed_resumed_and_rolled_bac
     assert found["queries"] > 0
     assert found["resumed"]["resumed"] >= found["killed_after_documents"] > 0
     assert found["rolled_back"]["documents"] == 20
+
+
+def test_cutting_is_timed_on_chunks_that_are_the_text_at_their_spans(shared_data: Path) -> None:
+    found = _run(
+        *("texts", "--set", str(shared_data / "squad_v2.0_dev"), "--documents", "2"),
+        *("--repeats", "1", "--embedded", "4", "--hash-embedder"),
+    )
+    assert found["cpu_seconds"].keys() == {"tokenizing", "cutting", "language", "unicode", "signatures", "embedding"}
+    assert found["chunks"] > 100
+
+
+def test_ways_of_cutting_are_compared_on_the_same_questions(shared_data: Path) -> None:
+    found = _run(
+        *("chunking", "--sets", str(shared_data / "squad_v2.0_dev"), "--documents", "1", "--questions", "5"),
+        *("--ways", "structure:200", "parents:60:parent=200", "--hash-embedder"),
+    )
+    first, second = found["ways"].values()
+    assert found["sets"]["squad_v2.0_dev"] > 0
+    assert first["sets"]["squad_v2.0_dev"]["against_first"]["400"] == [0, 0, 0]
+    assert second["sets"]["squad_v2.0_dev"]["chunks"] > first["sets"]["squad_v2.0_dev"]["chunks"]
