@@ -199,7 +199,7 @@ def test_a_migration_is_planned_done_rolled_back_and_finished(run: Run, folder: 
 
     code, out, _ = run(*wanted, "migrate", "--plan")
     assert code == 0
-    assert "chunker: chunking-1:200:40:0 -> chunking-1:30:5:0" in out
+    assert "chunker: chunking-2:structure:200:40:0 -> chunking-2:structure:30:5:0" in out
     assert "re-chunk" in out
     assert "time: about" in out
     plan = as_json(run(*wanted, "migrate", "--plan", "--json")[1])
@@ -209,7 +209,7 @@ def test_a_migration_is_planned_done_rolled_back_and_finished(run: Run, folder: 
     code, out, _ = run(*wanted, "migrate")
     assert code == 0
     assert "migrated: 2 documents built" in out
-    assert as_json(run("status", "--json")[1])["fingerprint"]["chunker"] == "chunking-1:30:5:0"
+    assert as_json(run("status", "--json")[1])["fingerprint"]["chunker"] == "chunking-2:structure:30:5:0"
     assert run(*wanted, "ingest", str(folder))[0] == 0
     assert "nothing differs" in run(*wanted, "migrate")[1]
     assert "nothing to do" in run(*wanted, "migrate", "--plan")[1]
@@ -217,7 +217,7 @@ def test_a_migration_is_planned_done_rolled_back_and_finished(run: Run, folder: 
     code, out, _ = run("migrate", "--rollback", "--json")
     assert code == 0
     assert as_json(out)["documents"] == 0
-    assert as_json(run("status", "--json")[1])["fingerprint"]["chunker"] == "chunking-1:200:40:0"
+    assert as_json(run("status", "--json")[1])["fingerprint"]["chunker"] == "chunking-2:structure:200:40:0"
     assert as_json(run("migrate", "--finish", "--json")[1])["dropped"] is True
     assert "nothing was done" in run("migrate", "--finish")[1]
     code, _, err = run("migrate", "--rollback")
