@@ -198,7 +198,8 @@ class Passage:
     Verbatim but for hidden characters (bidirectional controls and the like), in whose place U+FFFD stands.
 
     `text` is the pieces joined by a single space where the document has something between them; `pieces` are spans
-    over the document's text, so an offset in `text` can be carried back (`ragagent.retrieve.pack.locate`).
+    over the document's text, so an offset in `text` can be carried back (`ragagent.retrieve.pack.locate`). `also` are
+    the uris that its hits have in `Hit.also`.
     """
 
     number: int
@@ -211,6 +212,7 @@ class Passage:
     headings: tuple[str, ...] = ()
     page: int | None = None
     score: float = 0.0
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +226,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Citation:
-    """A document's own words. When `verified`, `document.text[span.start:span.end] == quote` holds."""
+    """A document's own words. When `verified`, `document.text[span.start:span.end] == quote` holds.
+
+    `also` are the uris of copies and versions that say the same as the passage around the quote, though not always in
+    these very words.
+    """
 
     quote: str
     document_id: str
@@ -235,6 +241,7 @@ class Citation:
     chunk_id: str = ""
     page: int | None = None
     boxes: tuple[Box, ...] = ()
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,6 +111,7 @@ def citation(place: Place, document: Callable[[str], Document | None]) -> Citati
         verified=verified,
         chunk_id=passage.chunk_id,
         page=source.page_at(span.start) if source is not None and span is not None and verified else None,
+        also=passage.also,
     )
 
 

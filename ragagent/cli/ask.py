@@ -116,6 +116,8 @@ def print_answer(answer: Answer, *, streamed: bool = False) -> None:
         out.print(f'\n  [{number}] "{citation.quote}"')
         out.print(f"      {citation.title}{page}{place}, {mark}", style="green" if citation.verified else "red")
         out.print(f"      {citation.uri}", style="dim")
+        if citation.also:
+            out.print(f"      also in {', '.join(citation.also)}", style="dim")
     usage = answer.usage
     out.print(
         f"\n{answer.status}, confidence {answer.confidence:.2f}, {usage.seconds:.1f} s, "

@@ -228,6 +228,7 @@ def _passage(region: _Region, choices: Sequence[_Choice]) -> Passage:
         headings=hit.chunk.headings,
         page=region.document.page_at(pieces[0].start),
         score=hit.score,
+        also=tuple(dict.fromkeys(uri for one in region.hits for uri in one.also)),
     )
 
 

@@ -75,6 +75,7 @@ class Quote(BaseModel):
     page: int | None
     start: int | None
     end: int | None
+    also_in: list[str] = Field(description="uris of copies and versions that say the same there, at most 10 of them")
 
 
 class AskResult(BaseModel):
@@ -208,6 +209,7 @@ def _quote(citation: Citation) -> Quote:
         page=citation.page,
         start=start,
         end=end,
+        also_in=list(citation.also[:MAX_ALSO]),
     )
 
 

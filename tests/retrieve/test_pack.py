@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragagent.answer import quote
 from ragagent.retrieve import pack
 from ragagent.settings import AnswerSettings
 from ragagent.types import Document, Evidence, Hit, Passage, Span
@@ -191,3 +193,14 @@ def test_a_sentence_is_read_with_the_title_of_its_document(hits_of: Hits) -> Non
         "What notice period does the cleaning contract have?", hits_of(whole), [named, other], sentences=1
     ).passages
     assert passage.text == clause
+
+
+def test_a_passage_names_the_copies_that_its_hits_stand_for(hits_of: Hits) -> None:
+    document = Document(id="d", text=CRISIS)
+    first, second = hits_of([(document, Span(0, 33)), (document, Span(34, len(CRISIS)))])
+    hits = [replace(first, also=("files:b", "files:c")), replace(second, also=("files:c", "files:d"))]
+    (passage,) = packed("crisis prices", hits, [document]).passages
+    assert passage.also == ("files:b", "files:c", "files:d")
+    place = quote.find("Prices rose", Evidence(question="", passages=(passage,)))
+    assert place is not None
+    assert quote.citation(place, lambda _: document).also == passage.also
