@@ -309,6 +309,69 @@ class Index(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class SearchesMany(Protocol):
+    """An index that answers many questions at once, all from one commit."""
+
+    def search_many(
+        self,
+        queries: Sequence[str],
+        vectors: Sequence[Vector | None],
+        *,
+        k: int,
+        mode: SearchMode,
+        where: Where | None = None,
+        embedder: str | None = None,
+    ) -> list[list[Hit]]:
+        """What `Index.search` gives for each of `queries` with its vector."""
+        ...
+
+
+@runtime_checkable
+class Retags(Protocol):
+    """An index that changes metadata and nothing else."""
+
+    def retag(self, metadata: Mapping[str, Metadata]) -> tuple[str, ...]:
+        """Gives documents, by id, new metadata in one transaction; nothing is embedded. Returns the ids not found."""
+        ...
+
+
+class Named(Protocol):
+    """A snapshot, as a list of them shows it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def documents(self) -> int: ...
+
+
+class SnapshotKeeper(Protocol):
+    """Names for states of the documents. Raises ConfigError for a name that is not there, or is there already."""
+
+    def create(self, name: str) -> Named: ...
+    def list(self) -> Sequence[Named]:
+        """Every snapshot, the oldest first."""
+        ...
+
+    def diff(self, name: str, other: str | None = None) -> Any:
+        """`added`, `removed` and `changed`, each a sequence of what has an `id` and a `uri`, in the order of uri."""
+        ...
+
+    def restore(self, name: str) -> Any:
+        """Makes the documents what they were; `before` of what comes back names a snapshot of the state before."""
+        ...
+
+    def remove(self, names: Iterable[str]) -> None: ...
+
+
+@runtime_checkable
+class KeepsSnapshots(Protocol):
+    """An index that remembers earlier states of its documents."""
+
+    @property
+    def snapshots(self) -> SnapshotKeeper: ...
+
+
 class Tool(Protocol):
     """Something an agent can call."""
 
@@ -337,11 +400,15 @@ __all__ = [
     "Fetched",
     "Index",
     "IndexStatus",
+    "KeepsSnapshots",
     "KnownDocument",
     "Metadata",
     "Narrowed",
     "Progress",
+    "Retags",
+    "SearchesMany",
     "Sink",
+    "SnapshotKeeper",
     "SourceItem",
     "Tokenizer",
     "Tool",

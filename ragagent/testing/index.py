@@ -5,6 +5,7 @@
     def test_rule(rule): rule(factory)                         # one test each
 
 A factory makes a new, empty index for vectors of the given dimension. A rule raises AssertionError when it is broken.
+What an engine may offer beside `Index`, and the rules of that, are named in `ragagent.testing.capabilities`.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from ragagent.errors import ConfigError, IndexStateError
-from ragagent.protocols import Entry, Index
+from ragagent.errors import ConfigError, EmbedderChanged, FingerprintMismatch, IndexStateError
+from ragagent.protocols import Entry, Index, KnownDocument
 from ragagent.testing.embedding import HashEmbedder
+from ragagent.testing.plain import accepts
 from ragagent.types import Chunk, Document, Hit, Metadata, SearchMode, Span, Vector, digest
-from ragagent.where import And, Eq, Exists, In, Not, Or, Prefix, Range, Where
+from ragagent.where import And, Eq, Exists, Expression, In, Not, Or, Prefix, Range, Where
 
 Factory = Callable[[int], Index]
 
@@ -33,10 +35,17 @@ _WORDS = ("bee", "wax", "hive", "ant", "queen", "scent", "whale", "song", "salt"
 _MODES: tuple[SearchMode, ...] = ("dense", "sparse", "hybrid")
 
 
-def check_index(factory: Factory) -> None:
-    """Holds an engine to every rule."""
+def check_index(factory: Factory) -> tuple[str, ...]:
+    """Holds an engine to every rule, and to those of each capability that it offers; returns the names of these."""
+    from ragagent.testing.capabilities import CAPABILITIES, offered
+
     for rule in RULES:
         rule(factory)
+    names = offered(factory)
+    for name in names:
+        for rule in CAPABILITIES[name].rules:
+            rule(factory)
+    return names
 
 
 def entry(
@@ -255,6 +264,59 @@ def filters_equal_brute_force(factory: Factory) -> None:
                 assert set(_found(index, "common", mode, where)) == expected, (mode, where)
 
 
+def filters_equal_brute_force_for_random_expressions(factory: Factory) -> None:
+    random = Random(11)
+    library = [_tagged(number, random) for number in range(80)]
+    with _filled(factory, library) as index:
+        for _ in range(60):
+            where = _random_expression(random, 3)
+            expected = {one.chunks[0].id for one in library if accepts(where, one.document)}
+            for mode in ("dense", "sparse"):
+                assert set(_found(index, "common", mode, where)) == expected, (mode, where)
+
+
+def _tagged(number: int, random: Random) -> Entry:
+    metadata: dict[str, Any] = {
+        "n": random.choice([number, float(number), number / 2]),
+        "team": random.choice(["law", "tax", "tax office", None]),
+        "tags": random.sample(["x", "y", "z", 1, True], random.randint(0, 3)),
+    }
+    kept = {key: metadata[key] for key in metadata if random.random() < 0.9}
+    return entry(f"doc:{number:02}", [f"common word{number}"], title=f"t{number % 4}", metadata=kept)
+
+
+def _random_expression(random: Random, depth: int) -> Expression:
+    if depth and random.random() < 0.6:
+        parts = tuple(_random_expression(random, depth - 1) for _ in range(random.randint(0, 3)))
+        joined: list[Expression] = [And(parts), Or(parts), Not(parts[0] if parts else Or(()))]
+        return random.choice(joined)
+    text = random.choice(["law", "tax", "x", "doc:1", "t1", "ta"])
+    number = random.choice([0, 1, 7.5, 20, 40])
+    key = random.choice(["n", "team", "tags", "uri", "title", "missing"])
+    of_key: list[Expression] = [
+        Eq(key, random.choice([text, number, True, None])),
+        In(key, tuple(random.sample([text, number, True, None, "doc:33"], random.randint(0, 3)))),
+        random.choice([Range(key, ge=number, lt=number + 15), Range(key, gt=text), Range(key, le=number)]),
+        Prefix(key, text),
+        Exists(key),
+    ]
+    return random.choice(of_key)
+
+
+def filters_are_exact_at_any_selectivity(factory: Factory) -> None:
+    texts = [f"common word{number} word{number % 7}" for number in range(600)]
+    library = [entry(f"n:{number}", [text], metadata={"n": number}) for number, text in enumerate(texts)]
+    with _filled(factory, library) as index:
+        for most in (600, 300, 6, 1):
+            for text in ("word3 common", "word250"):
+                query = vector_of(text).astype(np.float64)
+                scores = sorted((float(one.vectors[0] @ query) for one in library[:most]), reverse=True)
+                hits = _search(index, text, "dense", 10, Range("n", lt=most))
+                assert len(hits) == min(10, most)
+                assert {hit.metadata["n"] for hit in hits} <= set(range(most))
+                np.testing.assert_allclose([hit.score for hit in hits], scores[:10], atol=2e-3)
+
+
 def a_filter_still_gives_k_hits_when_k_match(factory: Factory) -> None:
     library = [
         entry(f"n:{number}", ["common word " * (1 + number % 3)], metadata={"n": number}) for number in range(200)
@@ -463,6 +525,64 @@ def threads_may_search_while_one_writes(factory: Factory) -> None:
             assert all(extra.count(uri) == 2 for uri in extra)
 
 
+def readers_see_whole_batches_while_one_writes(factory: Factory) -> None:
+    """Whoever searches while documents are replaced sees all of them in one version; so does a listing of one page."""
+
+    def batch(version: int) -> list[Entry]:
+        return [entry(f"v:{number}", [f"version{version} of a text"], stamp=str(version)) for number in range(5)]
+
+    with _filled(factory, batch(0)) as index, ThreadPoolExecutor(4) as pool:
+        searches = [pool.submit(_search, index, "text", mode, 50) for mode in _MODES * 12]
+        listings = [pool.submit(index.known) for _ in range(12)]
+        for version in range(1, 9):
+            index.write(batch(version))
+        for search in searches:
+            texts = [hit.text for hit in search.result()]
+            assert len(texts) == 5
+            assert len(set(texts)) == 1, texts
+        for listing in listings:
+            assert len({one.stamp for one in listing.result().values()}) == 1
+
+
+def a_listing_goes_on_while_one_writes(factory: Factory) -> None:
+    """What is there throughout is listed once, in order; what comes and goes meanwhile may be listed or not."""
+    library = [entry(f"file:{number:03}", [f"Number {number}."]) for number in range(120)]
+    with _filled(factory, library) as index:
+        listings: tuple[Iterator[Document | KnownDocument], ...] = (index.documents(), index.each_known())
+        for listing in listings:
+            seen = []
+            for number, one in enumerate(listing):
+                seen.append(one.uri)
+                if number % 10 == 0:
+                    index.write(
+                        [entry(f"file:{number:03}a", ["New."])], remove=[entry(f"file:{number:03}z", []).document.id]
+                    )
+            assert seen == sorted(set(seen))
+            assert {document.document.uri for document in library} <= set(seen)
+
+
+def entries_of_other_parts_are_refused_whole(factory: Factory) -> None:
+    """What an index records of how its entries are made is held against what made new ones, and the query's vector."""
+    with _filled(factory, _library()) as index:
+        recorded = index.status().fingerprint
+        index.write([entry("e", ["New."])], built_with=dict(recorded))
+        for key in recorded.keys() - {"embedder_name"}:
+            try:
+                index.write([entry("f", ["Newer."])], built_with={**recorded, key: recorded[key] + " and another"})
+            except FingerprintMismatch:
+                assert not any(one.uri == "f" for one in index.known().values())
+            else:
+                raise AssertionError(f"entries made with another {key} were taken")
+        if "embedder" in recorded:
+            vector = vector_of("queen")
+            assert index.search("queen", vector, k=1, mode="hybrid", embedder=recorded["embedder"])
+            try:
+                index.search("queen", vector, k=1, mode="hybrid", embedder="another one")
+            except EmbedderChanged:
+                return
+            raise AssertionError("a vector of another embedder was searched with")
+
+
 def a_closed_index_says_so(factory: Factory) -> None:
     index = factory(DIMENSION)
     index.close()
@@ -496,6 +616,8 @@ RULES: tuple[Callable[[Factory], None], ...] = (
     removing_and_writing_in_one_batch_keeps_what_was_written,
     a_batch_with_a_wrong_entry_writes_nothing,
     filters_equal_brute_force,
+    filters_equal_brute_force_for_random_expressions,
+    filters_are_exact_at_any_selectivity,
     a_filter_still_gives_k_hits_when_k_match,
     history_does_not_change_a_ranking,
     any_history_ends_in_the_same_rankings,
@@ -511,6 +633,9 @@ RULES: tuple[Callable[[Factory], None], ...] = (
     a_wrong_k_or_mode_is_an_error,
     a_whole_document_can_be_the_question,
     threads_may_search_while_one_writes,
+    readers_see_whole_batches_while_one_writes,
+    a_listing_goes_on_while_one_writes,
+    entries_of_other_parts_are_refused_whole,
     a_closed_index_says_so,
 )
 """Every rule of the contract."""

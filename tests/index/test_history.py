@@ -20,6 +20,7 @@ from ragagent.index import backup
 from ragagent.index.editions import Shadow
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.protocols import Entry
+from ragagent.testing import histories
 from ragagent.testing.index import DIMENSION, entry, vector_of
 from ragagent.text.analyser import Analyser
 
@@ -242,6 +243,10 @@ def same(hits, expected: list[tuple[str, float]]) -> None:
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+
+
+def test_random_histories_end_as_a_fresh_build(tmp_path: Path) -> None:
+    assert histories.histories(range(12), tmp_path) == 12 * histories.STEPS
 
 
 def test_a_chunk_that_an_edit_did_not_touch_keeps_its_row_and_its_postings(opened) -> None:
