@@ -49,8 +49,11 @@ if TYPE_CHECKING:
     from ragagent.index.snapshots import Snapshots
     from ragagent.ingest.duplicates import Duplicates
     from ragagent.ingest.estimate import MigrationPlan
+    from ragagent.ingest.forecast import IngestPlan
+    from ragagent.ingest.isolation.pool import Pool
     from ragagent.ingest.migration import MigrationReport
     from ragagent.ingest.origins import Origins
+    from ragagent.ingest.pipeline import Pipeline
     from ragagent.models.store import ModelStore
 
 DEFAULT_FOLDER = ".ragagent"
@@ -88,6 +91,7 @@ class KnowledgeBase:
         self._owned: list[Embedder | LLM] = []
         self._trace = Trace(trace)
         self._lock = threading.RLock()
+        self._reading: Pool | None = None
 
     @classmethod
     def open(
@@ -148,6 +152,8 @@ class KnowledgeBase:
             for part in self._owned:
                 part.close()
             self._owned.clear()
+            if self._reading is not None:
+                self._reading.close()
             self._index.close()
 
     @property
@@ -223,10 +229,8 @@ class KnowledgeBase:
         another process writes, StorageFull when there is no room, FingerprintMismatch when the settings cut
         documents otherwise than the index was built, or a migration ends meanwhile; committed work stays.
         """
-        from ragagent.ingest.pipeline import Pipeline
-
         self._follow()
-        pipeline = Pipeline(self._index, self.embedder, self.settings, trace=self._trace, progress=progress)
+        pipeline = self._pipeline(progress)
         if isinstance(source, str | os.PathLike):
             connector = self._connector(source, options)
             report = pipeline.ingest_connector(connector, prune=prune)
@@ -241,6 +245,25 @@ class KnowledgeBase:
         if prune:
             raise ConfigError("prune needs a source that can be listed; remove documents by id instead")
         return pipeline.ingest_documents(source)
+
+    def plan_ingest(
+        self,
+        source: str | os.PathLike[str] | Connector,
+        *,
+        prune: bool = False,
+        progress: Progress | None = None,
+        options: Mapping[str, object] | None = None,
+    ) -> IngestPlan:
+        """What `ingest` would read, embed and remove, and about how long it would take; nothing is changed.
+
+        Lists the whole source, reads up to six of its items and embeds up to 64 chunks. Raises as `ingest` does.
+        """
+        self._follow()
+        if isinstance(source, str | os.PathLike):
+            source = self._connector(source, options)
+        elif options:
+            raise ConfigError("options go with a path or an address")
+        return self._pipeline(progress).forecast(source, prune=prune)
 
     def watch(
         self,
@@ -260,7 +283,6 @@ class KnowledgeBase:
         ConfigError for what is no path, ConnectorError for a path that is not there.
         """
         from ragagent.connectors.files import FilesConnector
-        from ragagent.ingest.pipeline import Pipeline
         from ragagent.ingest.watching import watch
 
         connectors = [self._connector(source, options) for source in sources]
@@ -270,7 +292,7 @@ class KnowledgeBase:
                 raise ConfigError(f"{one.source}: only files and folders can be watched; ingest it again now and then")
             next(iter(one.items()), None)
         self._follow()
-        pipeline = Pipeline(self._index, self.embedder, self.settings, trace=self._trace, progress=progress)
+        pipeline = self._pipeline(progress)
         stop = stop or threading.Event()
         yield from watch(
             pipeline,
@@ -280,6 +302,16 @@ class KnowledgeBase:
             stop=stop,
             ignore=os.path.realpath(self.path),
             progress=progress,
+        )
+
+    def _pipeline(self, progress: Progress | None = None) -> Pipeline:
+        from ragagent.ingest.isolation.pool import Pool
+        from ragagent.ingest.pipeline import Pipeline
+
+        with self._lock:
+            self._reading = self._reading or Pool()
+        return Pipeline(
+            self._index, self.embedder, self.settings, trace=self._trace, progress=progress, pool=self._reading
         )
 
     def _connector(self, source: str | os.PathLike[str], options: Mapping[str, object] | None) -> Connector:

@@ -9,6 +9,8 @@
     │       ├── EncryptedDocument
     │       ├── EmptyDocument
     │       ├── TooLarge
+    │       ├── OverLimit        reading it takes too much time or memory
+    │       ├── ReaderCrashed
     │       └── OcrNeeded        pictures of text, and OCR is missing, turned off or over its budget
     ├── IndexStateError          the knowledge base cannot be used as asked
     │   ├── Locked               another process is writing
@@ -68,6 +70,14 @@ class EncryptedDocument(ReadError):
 
 class EmptyDocument(ReadError):
     """The document has no text."""
+
+
+class OverLimit(ReadError):
+    """Reading the document took more time or memory than it is given; its process was ended."""
+
+
+class ReaderCrashed(ReadError):
+    """The process that read the document ended in the midst of it."""
 
 
 class TooLarge(ReadError):

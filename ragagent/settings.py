@@ -112,6 +112,12 @@ class IngestSettings:
     """Where recognised pages are kept, so that no page is recognised twice; none means the user's cache folder."""
     ocr_cache_bytes: int = field(default=256 * 1024 * 1024, metadata=at_least(0))
     """The most that folder may hold; 0 keeps nothing."""
+    workers: int | None = field(default=None, metadata=at_least(1))
+    """Files read at once, each in a process of its own; none means as many as there are cores, at most four."""
+    file_seconds: float = field(default=120.0, metadata=at_least(0.1))
+    """How long one file may take to read; the time of OCR (`ocr_seconds`) comes on top."""
+    file_memory_mb: int = field(default=1024, metadata=at_least(16))
+    """How much memory reading one file may take, beside what an idle reading process takes."""
     batch_chunks: int = field(default=256, metadata=at_least(1))
     """Documents are committed together until they have this many chunks."""
     lock_timeout_s: float = field(default=10.0, metadata=at_least(0))

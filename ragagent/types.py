@@ -316,8 +316,21 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """Something that was done in an unusual way, or left out, while the item of `uri` was read."""
+
+    uri: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IngestReport:
-    """What an ingest did, in documents; `chunks` were written and `embedded` of them needed the model."""
+    """What an ingest did, in documents; `chunks` were written and `embedded` of them needed the model.
+
+    `failures` and `notes` come in the order of uri. `stage_seconds` is how long each stage worked (plan, read, chunk,
+    embed, commit, as far as there was something to do); the stages work beside each other, and several files are read
+    at once, so together they may take longer than the whole `seconds`.
+    """
 
     added: int = 0
     updated: int = 0
@@ -328,6 +341,8 @@ class IngestReport:
     embedded: int = 0
     seconds: float = 0.0
     failures: tuple[Failure, ...] = ()
+    notes: tuple[Note, ...] = ()
+    stage_seconds: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import click
 
-from ragagent.cli.context import Context, embedder_option, json_option, kb_option
+from ragagent.cli.context import DEFAULT_KB, Context, embedder_option, json_option, kb_option
 from ragagent.cli.output import echo_json
-from ragagent.cli.progress import Bar
+from ragagent.cli.progress import Bar, duration
 from ragagent.cli.sources import Chosen, chosen_sources, shown_address
 from ragagent.errors import ConfigError, ConnectorError
 from ragagent.jsonable import jsonable
 from ragagent.types import Failure, IngestReport
 
+if TYPE_CHECKING:
+    from ragagent.app import KnowledgeBase
+    from ragagent.ingest.forecast import IngestPlan
+
+    Outcome = IngestPlan | IngestReport
+
 
 @click.command()
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+@click.option("--dry-run", is_flag=True, help="Say what would be read, embedded and removed, and change nothing.")
+@click.option(
+    "--report",
+    "report_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the whole report to this file as JSON, whatever is printed.",
+)
 @click.option("--prune", is_flag=True, help="Remove documents that are gone from the source.")
 @click.option(
     "-o", "--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the source; repeatable."
@@ -36,6 +53,8 @@ from ragagent.types import Failure, IngestReport
 def ingest(
     context: Context,
     sources: tuple[str, ...],
+    dry_run: bool,
+    report_file: Path | None,
     prune: bool,
     options: tuple[str, ...],
     watch: bool,
@@ -55,6 +74,8 @@ def ingest(
     cannot be read are listed with the reason and stop nothing else. Fails when a source is out of reach, and when
     nothing at all could be brought in.
 
+    Interrupted or killed, it keeps what was committed, and the same command goes on from there.
+
     With --watch, changed files are read once they have come to rest, and deleted ones are removed.
 
     \b
@@ -65,31 +86,64 @@ def ingest(
     context.choose(kb=kb, embedder=embedder)
     chosen = chosen_sources(sources, options, context.loaded.sources)
     if watch:
+        if dry_run or report_file is not None:
+            raise click.UsageError("--watch goes with neither --dry-run nor --report")
         _watch(context, chosen, settle_s=settle_s, polling=poll, as_json=as_json)
         return
-    with context.open(create=True) as knowledge_base:
-        reports: list[tuple[str, IngestReport]] = []
-        out_of_reach: list[str] = []
-        for source in chosen:
-            name = shown_address(source.address)
-            try:
-                with Bar() as bar:
-                    report = knowledge_base.ingest(source.address, options=source.options, prune=prune, progress=bar)
-            except ConnectorError as error:
-                if len(chosen) == 1:
-                    raise
-                # One source out of reach keeps none of the others waiting.
-                report = IngestReport(failed=1, failures=(Failure(uri=name, reason=str(error), kind="ConnectorError"),))
-                out_of_reach.append(name)
-            reports.append((name, report))
+    with _opened(context, dry_run) as knowledge_base:
+        act: Callable[..., Outcome] = knowledge_base.plan_ingest if dry_run else knowledge_base.ingest
+        results, out_of_reach = _each(chosen, functools.partial(act, prune=prune))
+    records = [{"source": name, **jsonable(result)} for name, result in results]
+    if report_file is not None:
+        report_file.write_text(json.dumps(records, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     if as_json:
-        echo_json([{"source": source, **jsonable(report)} for source, report in reports])
+        echo_json(records)
     else:
-        for name, report in reports:
-            print_report(name, report)
-    brought = any(report.added + report.updated + report.unchanged + report.removed for _, report in reports)
-    if out_of_reach or not brought:
+        for name, result in results:
+            _print(name, result)
+    if out_of_reach or not any(map(_did_something, results)):
         raise click.exceptions.Exit(1)
+
+
+@contextlib.contextmanager
+def _opened(context: Context, dry_run: bool) -> Iterator[KnowledgeBase]:
+    """The knowledge base; a dry run makes none where there is none yet."""
+    with contextlib.ExitStack() as stack:
+        if dry_run and not (context.kb or DEFAULT_KB).exists():
+            context.choose(kb=Path(stack.enter_context(tempfile.TemporaryDirectory())) / "kb")
+        yield stack.enter_context(context.open(create=True))
+
+
+def _each(chosen: Sequence[Chosen], act: Callable[..., Outcome]) -> tuple[list[tuple[str, Outcome]], bool]:
+    """What became of each source, by its name, and whether one was out of reach; that keeps none of the others."""
+    results: list[tuple[str, Outcome]] = []
+    out_of_reach = False
+    for source in chosen:
+        name = shown_address(source.address)
+        try:
+            with Bar() as bar:
+                results.append((name, act(source.address, options=source.options, progress=bar)))
+        except ConnectorError as error:
+            if len(chosen) == 1:
+                raise
+            failure = Failure(uri=name, reason=str(error), kind="ConnectorError")
+            results.append((name, IngestReport(failed=1, failures=(failure,))))
+            out_of_reach = True
+    return results, out_of_reach
+
+
+def _did_something(result: tuple[str, Outcome]) -> bool:
+    _, found = result
+    if isinstance(found, IngestReport):
+        return bool(found.added + found.updated + found.unchanged + found.removed)
+    return bool(found.new + found.changed + found.unchanged + found.gone)
+
+
+def _print(name: str, result: Outcome) -> None:
+    if isinstance(result, IngestReport):
+        print_report(name, result)
+    else:
+        print_plan(name, result)
 
 
 class _Notices:
@@ -129,8 +183,34 @@ def print_report(source: str, report: IngestReport, *, err: bool = False) -> Non
     click.echo(f"  {report.chunks} chunks written, {report.embedded} embedded, {report.seconds:.1f} s", err=err)
     for failure in report.failures:
         click.echo(f"  left out: {readable(failure.uri)}: {failure.reason} ({failure.kind})", err=err)
+    for note in report.notes:
+        click.echo(f"  note: {readable(note.uri)}: {note.text}", err=err)
     if not (report.added + report.updated + report.unchanged + report.failed):
         click.echo("  nothing to read there: no files, or all of them ignored", err=err)
+
+
+def print_plan(source: str, plan: IngestPlan) -> None:
+    """What would be done, in figures, then the items by name, as far as the plan names them."""
+    size = f", {plan.bytes / 1e6:.1f} MB" if plan.bytes else ""
+    click.echo(
+        f"{source}: would read {plan.new} new and {plan.changed} changed items{size}, pass over {plan.unchanged} "
+        f"unchanged, remove {plan.gone} documents"
+    )
+    if plan.sampled:
+        click.echo(
+            f"  about {plan.chunks} chunks, {plan.to_embed} to embed, {duration(plan.seconds)} "
+            f"(estimated from {plan.sampled} items)"
+        )
+    for verb, uris, count in (
+        ("read", plan.to_read, plan.new + plan.changed),
+        ("remove", plan.to_remove, plan.gone),
+    ):
+        for uri in uris:
+            click.echo(f"  would {verb}: {readable(uri)}")
+        if count > len(uris):
+            click.echo(f"  ... and {count - len(uris)} more to {verb}")
+    for failure in plan.failures:
+        click.echo(f"  would leave out: {readable(failure.uri)}: {failure.reason} ({failure.kind})")
 
 
 def readable(uri: str) -> str:

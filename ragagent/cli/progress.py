@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 _PLAIN_INTERVAL_S = 5.0
 
 
+def duration(seconds: float) -> str:
+    """A time for people: seconds, then minutes, then hours."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
 class Bar:
     """Keeps the Progress protocol: one line for each stage that is reported, counted in `unit`."""
 
@@ -26,6 +34,7 @@ class Bar:
         self._live: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._last_plain = time.monotonic()
+        self._begun: dict[str, float] = {}
 
     def __enter__(self) -> Bar:
         if self._console.is_terminal:
@@ -41,6 +50,7 @@ class Bar:
 
     def update(self, stage: str, done: int, total: int | None, detail: str = "") -> None:
         """Shows how far a stage is; `total` none means that nobody knows yet."""
+        self._begun.setdefault(stage, time.monotonic())
         if self._live is not None:
             self._update_bar(self._live, stage, done, total, detail)
         elif time.monotonic() - self._last_plain >= _PLAIN_INTERVAL_S:
@@ -51,7 +61,13 @@ class Bar:
         scale = 1e6 if self._unit == "bytes" else 1
         unit = "MB" if self._unit == "bytes" else self._unit
         of = f" of {total / scale:.0f}" if total else ""
-        return f"{stage}: {done / scale:.0f}{of} {unit} {detail}".rstrip()
+        return " ".join(f"{stage}: {done / scale:.0f}{of} {unit} {self._left(stage, done, total)} {detail}".split())
+
+    def _left(self, stage: str, done: int, total: int | None) -> str:
+        """How long the rest takes if it goes on as until now."""
+        if not total or not 0 < done < total:
+            return ""
+        return f"({duration((time.monotonic() - self._begun[stage]) / done * (total - done))} left)"
 
     def _update_bar(self, live: Progress, stage: str, done: int, total: int | None, detail: str) -> None:
         if stage not in self._tasks:

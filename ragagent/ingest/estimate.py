@@ -28,7 +28,7 @@ _VECTOR_BYTES = 60
 """What a stored vector takes beside its components."""
 _POSTINGS_BYTES = 340
 """The sparse part of a segment, a chunk."""
-_WRITE_S = 0.0002
+WRITE_S = 0.0002
 """Cutting aside, analysing and writing a chunk; embedding is measured, this is not."""
 
 
@@ -86,7 +86,7 @@ def plan(index: EmbeddedIndex, folder: Path, embedder: Embedder, settings: Setti
     chunks = round(live.chunks * growth) if work else live.chunks
     left = 1 - built / documents if documents else 0.0
     to_embed = round(chunks * sample.new * left)
-    seconds = chunks * left * _WRITE_S + (to_embed * sample.seconds / sample.embedded if sample.embedded else 0.0)
+    seconds = chunks * left * WRITE_S + (to_embed * sample.seconds / sample.embedded if sample.embedded else 0.0)
     return MigrationPlan(
         changes=found,
         work=work.words,
@@ -119,12 +119,12 @@ def _measured(index: EmbeddedIndex, embedder: Embedder, settings: Settings, work
     distinct = list(dict.fromkeys(texts))
     kept = index.cached_vectors(distinct, embedder=embedder.fingerprint)
     missing = [text for text in distinct if text not in kept]
-    embedded, seconds = _timed(embedder, missing)
+    embedded, seconds = timed(embedder, missing)
     share = len(missing) / len(distinct) if distinct else 0.0
     return _Sample(now=now, then=then, tokens=tokens, new=share, embedded=embedded, seconds=seconds)
 
 
-def _timed(embedder: Embedder, texts: Sequence[str]) -> tuple[int, float]:
+def timed(embedder: Embedder, texts: Sequence[str]) -> tuple[int, float]:
     """How many of `texts`, spread over them all, were embedded, and how long that took without the first call."""
     if not texts:
         return 0, 0.0

@@ -8,6 +8,7 @@ there. The swap is one transaction, so every search sees the old edition or the 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,8 +23,11 @@ from ragagent.index import fingerprint as fingerprints
 from ragagent.index.editions import Edition, Shadow, Unbuilt
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.index.fingerprint import Change, Work
-from ragagent.ingest import chunking, loading, parts
-from ragagent.ingest.pipeline import DOCUMENTS_SOURCE, MAX_BATCH_DOCUMENTS
+from ragagent.ingest import chunking, parts
+from ragagent.ingest.batches import MAX_BATCH_DOCUMENTS
+from ragagent.ingest.isolation.pool import Pool
+from ragagent.ingest.loading import Loader
+from ragagent.ingest.pipeline import DOCUMENTS_SOURCE
 from ragagent.protocols import Connector, Embedder, Entry, KnownDocument, Progress, SourceItem
 from ragagent.settings import Settings
 from ragagent.text.analyser import Analyser
@@ -95,7 +99,9 @@ class Migration:
         self._settings = settings
         self._trace = trace or Trace()
         self._clock = _Clock(progress)
-        self._sources = _Sources(settings, connect or (lambda source: open_connector(source, settings.ingest)))
+        self._pool = Pool()
+        connect = connect or (lambda source: open_connector(source, settings.ingest))
+        self._sources = _Sources(settings, connect, self._pool)
         self._counts = {"documents": 0, "chunks": 0, "embedded": 0, "reread": 0}
         self._failures: dict[str, Failure] = {}
         self._work = Work.NOTHING
@@ -125,10 +131,11 @@ class Migration:
         return self._finish(edition, found, begin)
 
     def _finish(self, edition: Edition, found: tuple[Change, ...], begin: float) -> MigrationReport:
-        self._build(edition)
-        self._index.editions.fold(edition.id)
-        while not self._swapped(edition):
+        with contextlib.closing(self._pool):
             self._build(edition)
+            self._index.editions.fold(edition.id)
+            while not self._swapped(edition):
+                self._build(edition)
         return MigrationReport(
             work=fingerprints.work(found).words,
             changes=found,
@@ -227,9 +234,9 @@ class Migration:
 class _Sources:
     """The connectors of the documents' sources, each listed once."""
 
-    def __init__(self, settings: Settings, connect: Callable[[str], Connector]) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, connect: Callable[[str], Connector], pool: Pool) -> None:
         self._connect = connect
+        self._loader = Loader(settings.ingest, pool)
         self._listed: dict[str, tuple[Connector, Mapping[str, SourceItem]] | ConnectorError] = {}
         # Documents inside one item come one after another, in the order of uri; the item is read once for them.
         self._read: tuple[SourceItem, Reading] | None = None
@@ -246,7 +253,7 @@ class _Sources:
         if item is None:
             raise ConnectorError("it is no longer at its source")
         if self._read is None or self._read[0] != item:
-            self._read = item, loading.load(connector, item, self._settings.ingest)
+            self._read = item, self._loader.reading(connector, item)
         reading = self._read[1]
         for document in (reading.document, *reading.children):
             if document.uri == known.uri:

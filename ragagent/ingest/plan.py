@@ -2,69 +2,130 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import contextlib
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from types import TracebackType
+from typing import Protocol
 
 from ragagent.protocols import Connector, KnownDocument, Narrowed, SourceItem
 from ragagent.types import Failure, digest, root_uri
 
+_PAGE = 500
+_IN_MEMORY_BYTES = 4 << 20
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+class Known(Protocol):
+    """What a plan asks of an index."""
+
+    def known_of(self, ids: Sequence[str]) -> Mapping[str, KnownDocument]: ...
+
+    def each_known(self) -> Iterator[KnownDocument]: ...
+
+
 class Plan:
-    """`fresh` items are loaded; `unchanged` are passed over by their stamp; `gone` are ids no longer in the source.
+    """What is to do about a source: some counts, and the items that are to be loaded.
 
-    What is inside an item goes with it, and is not counted among the unchanged.
+    `fresh` items have to be loaded, `changed` of them to replace an earlier version, `fresh_bytes` large where the
+    source says how large; `unchanged` are passed over by their stamp. What is inside an item goes with it and is not
+    counted. The items wait in a file, so a plan takes some 100 bytes of memory for each item of the source, for
+    knowing that it has been seen, and no more.
     """
 
-    fresh: tuple[SourceItem, ...]
-    unchanged: int
-    gone: tuple[str, ...]
-    failures: tuple[Failure, ...]
+    def __init__(self, connector: Connector) -> None:
+        self.unchanged = self.fresh = self.changed = self.fresh_bytes = 0
+        self.failures: list[Failure] = []
+        self._connector = connector
+        self._seen: set[bytes] = set()
+        self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115  # closed with the plan
+            _IN_MEMORY_BYTES, "w+", encoding="utf-8", errors="surrogatepass"
+        )
+
+    def __enter__(self) -> Plan:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def items(self) -> Iterator[SourceItem]:
+        """The items to load, in the order of the source."""
+        self._file.seek(0)
+        for line in self._file:
+            uri, stamp, size = json.loads(line)
+            yield SourceItem(uri=uri, stamp=stamp, size_bytes=size)
+
+    def gone(self, index: Known) -> Iterator[str]:
+        """The ids of what is known and no longer at the source.
+
+        What cannot be looked at counts as still there, and so does all that lies below it. Where a source yields
+        nothing at all, nothing counts as gone: an unmounted disk must not empty a knowledge base.
+        """
+        connector, source = self._connector, self._connector.source
+        if not (self._seen or isinstance(connector, Narrowed)):
+            return
+        looked_at = connector.places if isinstance(connector, Narrowed) else (source,)
+        places = {place.rstrip("/") for place in looked_at}
+        hidden = {failure.uri for failure in self.failures}
+        for document in index.each_known():
+            if (
+                _key(root_uri(document.uri)) not in self._seen
+                and _within(document, source, places)
+                and hidden.isdisjoint(_above(document, source))
+            ):
+                yield document.id
+
+    def _look(self, index: Known, page: Iterable[SourceItem | Failure]) -> None:
+        items = []
+        for item in page:
+            key = _key(item.uri)
+            if key in self._seen:
+                continue
+            self._seen.add(key)
+            if isinstance(item, Failure):
+                self.failures.append(item)
+            else:
+                items.append(item)
+        known = index.known_of([digest(item.uri) for item in items])
+        for item in items:
+            self._compare(item, known.get(digest(item.uri)))
+
+    def _compare(self, item: SourceItem, old: KnownDocument | None) -> None:
+        if old is not None and old.stamp == item.stamp != "":
+            self.unchanged += 1
+            return
+        self.fresh += 1
+        self.changed += old is not None
+        self.fresh_bytes += item.size_bytes or 0
+        self._file.write(json.dumps((item.uri, item.stamp, item.size_bytes)) + "\n")
 
 
-def plan(connector: Connector, known: Mapping[str, KnownDocument]) -> Plan:
-    """Compares a source with what is `known` (by id), by stamps alone: nothing is read.
+def plan(connector: Connector, index: Known, listed: Callable[[str], None] = lambda _: None) -> Plan:
+    """Compares a source with what `index` knows, by stamps alone: nothing is read. An item without a stamp is fresh.
 
-    What cannot be looked at counts as still there, and so does all that lies below it. Where a source yields nothing
-    at all, nothing counts as gone: an unmounted disk must not empty a knowledge base. An item without a stamp is fresh.
+    `listed` is told the uri of each item as the source names it. The caller closes the plan. Raises ConnectorError when
+    the source as a whole is out of reach.
     """
-    places = connector.places if isinstance(connector, Narrowed) else (connector.source,)
-    fresh: list[SourceItem] = []
-    failures: list[Failure] = []
-    seen: set[str] = set()
-    unchanged = 0
-    for item in connector.items():
-        document_id = digest(item.uri)
-        if document_id in seen:
-            continue
-        seen.add(document_id)
-        if isinstance(item, Failure):
-            failures.append(item)
-        elif (old := known.get(document_id)) is not None and old.stamp == item.stamp != "":
-            unchanged += 1
-        else:
-            fresh.append(item)
-    may_shrink = bool(seen) or isinstance(connector, Narrowed)
-    gone = _gone(connector.source, places, known, seen, failures) if may_shrink else ()
-    return Plan(fresh=tuple(fresh), unchanged=unchanged, gone=gone, failures=tuple(failures))
+    with contextlib.ExitStack() as stack:
+        made = stack.enter_context(Plan(connector))
+        items = _told(connector.items(), listed)
+        while page := list(islice(items, _PAGE)):
+            made._look(index, page)
+        stack.pop_all()
+        return made
 
 
-def _gone(
-    source: str,
-    places: Sequence[str],
-    known: Mapping[str, KnownDocument],
-    seen: set[str],
-    failures: Sequence[Failure],
-) -> tuple[str, ...]:
-    hidden = {failure.uri for failure in failures}
-    inside = {place.rstrip("/") for place in places}
-    return tuple(
-        document.id
-        for document in known.values()
-        if digest(root_uri(document.uri)) not in seen
-        and _within(document, source, inside)
-        and hidden.isdisjoint(_above(document, source))
-    )
+def _told(items: Iterable[SourceItem | Failure], listed: Callable[[str], None]) -> Iterator[SourceItem | Failure]:
+    for item in items:
+        listed(item.uri)
+        yield item
+
+
+def _key(uri: str) -> bytes:
+    return bytes.fromhex(digest(uri))
 
 
 def _within(document: KnownDocument, source: str, places: set[str]) -> bool:

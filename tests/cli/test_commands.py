@@ -137,6 +137,29 @@ def test_an_ingest_that_brings_nothing_in_fails(run: Run, tmp_path: Path, minilm
     assert "missing" in err
 
 
+def test_a_dry_run_names_what_would_be_done_and_makes_nothing(run: Run, folder: Path, minilm: Path) -> None:
+    code, out, _ = run("ingest", "--dry-run", str(folder))
+    assert (code, "would read 2 new and 0 changed items" in out, "2 to embed" in out) == (0, True, True)
+    assert f"would read: {folder / 'bees.txt'}" in out
+    assert not Path(".ragagent").exists()
+    assert run("ingest", str(folder))[0] == 0
+    (folder / "bees.txt").unlink()
+    code, out, _ = run("ingest", "--dry-run", "--prune", "--json", "--report", "plan.json", str(folder))
+    (plan,) = as_json(out)
+    assert (code, plan["unchanged"], plan["gone"], plan["to_embed"]) == (0, 1, 1, 0)
+    assert as_json(Path("plan.json").read_text()) == [plan]
+    assert as_json(run("status", "--json")[1])["documents"] == 2
+    assert run("ingest", "--watch", "--dry-run", str(folder))[0] == 2
+
+
+def test_a_report_is_written_to_a_file_beside_what_is_printed(run: Run, folder: Path, minilm: Path) -> None:
+    code, out, _ = run("ingest", str(folder), "--report", "report.json")
+    assert (code, "2 added" in out) == (0, True)
+    (report,) = as_json(Path("report.json").read_text())
+    assert (report["source"], report["added"], report["failures"]) == (str(folder), 2, [])
+    assert report["stage_seconds"].keys() >= {"plan", "read", "embed", "write"}
+
+
 def test_a_report_names_each_file_that_was_left_out(run: Run, folder: Path, minilm: Path) -> None:
     (folder / "broken.pdf").write_bytes(b"%PDF-1.5 and then nothing")
     code, out, _ = run("ingest", str(folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,6 +130,50 @@ def test_a_failing_iterable_keeps_what_was_committed(tmp_path: Path) -> None:
         kept = len(list(kb.documents()))
         assert 0 < kept <= 600
         assert kb.check() == ()
+
+
+class Watched:
+    """Keeps the Progress protocol: what each stage told."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, list[tuple[int, int | None]]] = {}
+
+    def update(self, stage: str, done: int, total: int | None, detail: str = "") -> None:
+        self.told.setdefault(stage, []).append((done, total))
+
+
+def test_a_dry_run_says_what_an_ingest_then_does_and_changes_nothing(kb: KnowledgeBase, folder: Path) -> None:
+    kb.ingest(folder)
+    (folder / "alpha.txt").unlink()
+    (folder / "beta.txt").write_text("The beta report was written again.")
+    (folder / "delta.html").write_text("<html><body><p>The delta report is new.</p></body></html>")
+    os.mkfifo(folder / "pipe")
+    before = {one.uri: one.text for one in kb.documents()}
+    plan = kb.plan_ingest(folder, prune=True)
+    assert {one.uri: one.text for one in kb.documents()} == before
+    report = kb.ingest(folder, prune=True)
+    assert (plan.new, plan.changed, plan.unchanged, plan.gone) == (1, 1, 1, 1)
+    assert (report.added, report.updated, report.unchanged, report.removed) == (1, 1, 1, 1)
+    assert [Path(uri).name for uri in plan.to_read] == ["beta.txt", "delta.html"]
+    assert [Path(uri).name for uri in plan.to_remove] == ["alpha.txt"]
+    assert plan.failures == report.failures
+    assert (plan.sampled, plan.chunks, plan.to_embed) == (2, report.chunks, report.embedded)
+    assert kb.plan_ingest(folder).gone == 0
+
+
+def test_each_stage_tells_how_far_it_is_from_the_first_item_on(kb: KnowledgeBase, folder: Path) -> None:
+    progress = Watched()
+    kb.ingest(folder, progress=progress)
+    assert progress.told["plan"] == [(1, None), (2, None), (3, None)]
+    assert progress.told["read"] == [(1, 3), (2, 3), (3, 3)]
+    assert progress.told["write"][-1] == (3, 3)
+
+
+def test_what_a_reader_has_to_say_is_in_the_report(kb: KnowledgeBase, folder: Path) -> None:
+    (folder / "hidden.html").write_text("<html><body><p>Turned \u202eround.</p></body></html>")
+    (note,) = kb.ingest(folder).notes
+    assert Path(note.uri).name == "hidden.html"
+    assert "hidden characters" in note.text
 
 
 TEXTS = st.text(alphabet="abc dé\n中 .", max_size=60)
