@@ -1,7 +1,8 @@
 """How long from the start of a process to `import ragagent`, to the help, and to the first hits of a saved index?
 
-Each is a process of its own, run in turns. The index has 2,000 chunks and is built before, or taken from `--kb`
-when one is there. Importing and help must load no engine, and the first hits no torch, or the program fails.
+Each is a process of its own, run in turns, with the modules compiled beforehand, as those of an installed package are.
+The index has 2,000 chunks and is built before, or taken from `--kb` when one is there. Importing and help must load no
+engine, and the first hits no torch, or the program fails.
 
     python -m ragagent.eval.perf.startup
 """
@@ -9,6 +10,7 @@ when one is there. Importing and help must load no engine, and the first hits no
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -51,12 +53,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.kb or Path(temporary) / "kb"
         chunks, query = _index(folder, arguments.chunks)
-        variants = {
-            "python": _process("", ()),
-            "import ragagent": _process("import ragagent", ENGINES),
-            "ragagent --help": _process(HELP, ENGINES),
-            "first hits": _process(HITS.format(folder=str(folder), query=query), HEAVY),
+        codes = {
+            "python": ("", ()),
+            "import ragagent": ("import ragagent", ENGINES),
+            "ragagent --help": (HELP, ENGINES),
+            "first hits": (HITS.format(folder=str(folder), query=query), HEAVY),
         }
+        compiled = Path(temporary) / "compiled"
+        variants = {name: _process(code, absent, compiled) for name, (code, absent) in codes.items()}
         timings = interleaved(variants, repeats=arguments.repeats)
     print(line(QUESTION, timings, chunks=chunks))
 
@@ -82,11 +86,15 @@ def _documents(texts: list[str]) -> Iterator[Document]:
     return (Document(id=str(row), title="", text=text) for row, text in enumerate(texts))
 
 
-def _process(code: str, absent: tuple[str, ...]) -> Callable[[], object]:
+def _process(code: str, absent: tuple[str, ...], compiled: Path) -> Callable[[], object]:
     command = [sys.executable, "-c", code + END.format(absent=absent)]
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(compiled)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def run() -> None:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, env=environment
+        )
         if done.returncode:
             raise AssertionError(f"this process failed or loaded what it must not:\n{command[2]}\n{done.stderr}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,16 +21,35 @@ Weights = Mapping[str, npt.NDArray[np.float32]]
 Product = Callable[[Any, Floats, Floats, str], Any]
 _MASKED = -1e4
 _FAR = 1e30
+_CONVERTER = "openvino.tools.ovc"
 
 
 def engine() -> Any:
     """The module `openvino`, which reports nothing about its use."""
-    # OpenVINO reports its use over the network when this package can be imported; without it, it uses its own stub.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
+    if "openvino" not in sys.modules:
+        # OpenVINO reports its use over the network when this package can be imported; without it, it uses its own stub.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+        # Its converter of models takes half the time of importing it. What is absent now is imported on its first use.
+        sys.modules[_CONVERTER] = None  # type: ignore[assignment]
+        try:
+            import openvino
+        finally:
+            del sys.modules[_CONVERTER]
+        openvino.convert_model = _convert_model
     import openvino.opset13
 
     return openvino
+
+
+@functools.cache
+def capabilities() -> frozenset[str]:
+    """What the engine can compute in on this processor, in its own words: FP32, BF16, INT8 and others."""
+    return frozenset(engine().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+def _convert_model(*arguments: Any, **options: Any) -> Any:
+    """openvino.convert_model, for other users of the engine in this process."""
+    return importlib.import_module(_CONVERTER).convert_model(*arguments, **options)
 
 
 def read_weights(spec: EncoderSpec) -> dict[str, npt.NDArray[np.float32]]:
@@ -93,6 +114,8 @@ class Rounded(Products):
         super().__init__()
         self._seen = seen
         self._fast = fast
+        # One for all: the time to compile a model grows with its nodes.
+        self._bounds = (constant(0.0), constant(float(TOP)))
 
     def __call__(self, value: Any, weight: Floats, bias: Floats, name: str) -> Any:
         op, seen = self._op, self._seen.get(name)
@@ -112,8 +135,7 @@ class Rounded(Products):
         op = self._op
         if not self._fast:
             return op.clamp(op.round(value, "half_to_even"), 0, TOP)
-        lowest, highest = constant(0.0), constant(float(TOP))
-        return op.fake_quantize(value, lowest, highest, lowest, highest, TOP + 1)
+        return op.fake_quantize(value, *self._bounds, *self._bounds, TOP + 1)
 
     def _multiplied(self, codes: Any, found: Quantised) -> Any:
         op = self._op
@@ -132,6 +154,7 @@ class Convolved(Rounded):
 
     def __init__(self, seen: Mapping[str, Seen]) -> None:
         super().__init__(seen, fast=True)
+        self._swapped = _ints(0, 2, 1)
 
     def _in_float(self, value: Any, weight: Floats, bias: Floats, name: str) -> Any:
         # A bound that nothing reaches: in float32 the engine then takes a kernel that is four times as fast for few
@@ -140,12 +163,10 @@ class Convolved(Rounded):
 
     def _multiplied(self, codes: Any, found: Quantised) -> Any:
         op = self._op
-        image = op.transpose(op.unsqueeze(codes, _ints(2)), _ints(0, 3, 1, 2))
-        kernel = constant(found.codes[:, :, np.newaxis, np.newaxis], np.int8)
-        scaled = op.multiply(op.convert(kernel, "f32"), constant(found.scale[:, :, np.newaxis, np.newaxis]))
-        product = op.convolution(image, scaled, [1, 1], [0, 0], [0, 0], [1, 1])
-        product = op.add(product, constant(found.bias[np.newaxis, :, np.newaxis, np.newaxis]))
-        return op.squeeze(op.transpose(product, _ints(0, 2, 3, 1)), _ints(2))
+        kernel = op.convert(constant(found.codes[:, :, np.newaxis], np.int8), "f32")
+        scaled = op.multiply(kernel, constant(found.scale[:, :, np.newaxis]))
+        product = op.convolution(op.transpose(codes, self._swapped), scaled, [1], [0], [0], [1])
+        return op.transpose(op.add(product, constant(found.bias[np.newaxis, :, np.newaxis])), self._swapped)
 
 
 def _outward(name: str) -> bool:

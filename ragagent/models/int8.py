@@ -23,6 +23,7 @@ _MAX_PAIR = 127
 # A channel gets at least the range of this quantile of all: one that was quiet on the seen texts may not stay so.
 _FLOOR = 0.9
 _LEAST = 1e-3
+_BLOCK_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +68,18 @@ def levels(seen: Seen) -> Levels:
 def quantised(weight: Floats, bias: Floats, seen: Seen, held: Levels) -> Quantised:
     """`weight` float32[m, c] and `bias` float32[m] for an input held in those levels."""
     usual = np.clip((seen.mean - held.low) / held.step, 0, TOP)
-    scaled = weight * held.step
-    exact = bias + weight @ held.low + scaled @ usual
-    scale = _scale(scaled)
-    # In place: an array for each step would take twice as long, and a model is opened in this.
-    scaled /= scale
-    np.rint(scaled, out=scaled)
-    corrected = exact - (scaled @ usual) * scale[:, 0]
-    return Quantised(scaled.astype(np.int8), scale, corrected.astype(np.float32))
+    middle = held.low + held.step * usual
+    found = Quantised(np.empty(weight.shape, np.int8), np.empty((len(weight), 1), np.float32), np.empty_like(bias))
+    # In blocks that stay in the cache, and in place: a model is opened in this.
+    for start in range(0, len(weight), _BLOCK_ROWS):
+        rows = slice(start, start + _BLOCK_ROWS)
+        scaled = weight[rows] * held.step
+        scale = _scale(scaled)
+        scaled /= scale
+        np.rint(scaled, out=scaled)
+        found.codes[rows], found.scale[rows] = scaled, scale
+        found.bias[rows] = bias[rows] + weight[rows] @ middle - (scaled @ usual) * scale[:, 0]
+    return found
 
 
 def _scale(weight: Floats) -> Floats:

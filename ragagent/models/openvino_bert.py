@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ragagent.errors import ModelError, ModelLoadError
-from ragagent.models.bert_graph import Graph, Products, Rounded, Watched, Weights, engine, read_weights
+from ragagent.models.bert_graph import Graph, Products, Rounded, Watched, Weights, capabilities, engine, read_weights
 from ragagent.models.encoder import EncoderSpec
 from ragagent.models.int8 import Seen
 from ragagent.types import Vector
@@ -43,13 +43,13 @@ class OpenVinoEncoder:
         watch: bool = False,
     ) -> None:
         core = engine().Core()
-        self.precision = precision or _best_precision(core)
+        self.precision = precision or best_precision()
         if self.precision != "f32":
             split_attention(core)
         # The graph shares the memory of the weights instead of copying it, so they live as long as it does.
         self._weights: Weights = read_weights(spec)
         self._pad_id, self._max_tokens = spec.pad_id, spec.max_tokens
-        fast = _has_int8(core)
+        fast = has_int8()
         watching = Watched() if watch else None
         product = watching or (Rounded(seen or {}, fast=fast) if self.precision == "int8" else Products())
         self._watched = watching.sights if watching else {}
@@ -146,21 +146,13 @@ class OpenVinoEncoder:
 
 def best_precision() -> Precision:
     """bf16 where the processor has instructions for it, else f32."""
-    return _best_precision(engine().Core())
+    return "bf16" if "BF16" in capabilities() else "f32"
 
 
 def has_int8() -> bool:
     """Whether the processor has the instructions that make int8 faster than float for any number of tokens."""
-    return _has_int8(engine().Core())
-
-
-def _has_int8(core: Any) -> bool:
     # Without the instructions the engine's products in int8 are no faster, and its convolutions only for few tokens.
-    return {"INT8", "BF16"} <= set(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
-
-
-def _best_precision(core: Any) -> Precision:
-    return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+    return {"INT8", "BF16"} <= capabilities()
 
 
 def split_attention(core: Any) -> None:

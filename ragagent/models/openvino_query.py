@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ragagent.errors import ModelError, ModelLoadError
-from ragagent.models.bert_graph import Convolved, Graph, Weights, engine, read_weights
+from ragagent.models.bert_graph import Convolved, Graph, Weights, capabilities, engine, read_weights
 from ragagent.models.encoder import EncoderSpec
 from ragagent.models.int8 import Seen
 from ragagent.models.openvino_bert import best_precision, options, split_attention
@@ -28,7 +28,7 @@ def runs_here() -> bool:
     """Whether the engine has the kernels that make this faster than the encoder for many texts."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return False
-    return "INT8" in engine().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "INT8" in capabilities()
 
 
 class QueryEncoder:
