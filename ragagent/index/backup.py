@@ -1,8 +1,8 @@
 """Backups: a knowledge base as one file, and back.
 
-The file is a plain zip archive: `manifest.json` with the SHA-256 of every member, the database as of one commit, and
-the segment files that this commit lists. Segments are only speed: one that cannot be read is left out, and built again
-by whoever writes to the restored knowledge base.
+The file is a plain zip archive: `manifest.json` with the SHA-256 of every member, the database as of one commit, the
+segment files that this commit lists, and how the sources were opened, which holds no secrets. Segments are only speed:
+one that cannot be read is left out, and built again by whoever writes to the restored knowledge base.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from ragagent.index.view import listed
 from ragagent.protocols import Progress
 
 _MANIFEST = "manifest.json"
-_FORMAT = 1
+_FORMAT = 2
+SOURCES = "sources.json"
+"""Beside the index: how each source was opened, so that a restored knowledge base can be brought up to date."""
 _PAGES = 1024
 _PIECE = 1 << 20
 _LEVEL = 1
@@ -40,7 +42,7 @@ _UNREADABLE = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
     *(EOFError, KeyError, RuntimeError, ValueError, OverflowError, OSError),
 )
-_MEMBER = re.compile(rf"{re.escape(FILE_NAME)}|{segments.FOLDER}/[0-9a-f]+\.[a-z]+")
+_MEMBER = re.compile(rf"{re.escape(FILE_NAME)}|{re.escape(SOURCES)}|{segments.FOLDER}/[0-9a-f]+\.[a-z]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +71,7 @@ def create(folder: Path, connection: sqlite3.Connection, file: Path, progress: P
                 "documents": connection.execute("SELECT count(*) FROM documents").fetchone()[0],
                 "generation": schema.generation(connection),
             }
-            members = {FILE_NAME: copy, **_segment_files(folder, connection)}
+            members = {FILE_NAME: copy, **_segment_files(folder, connection), SOURCES: folder / SOURCES}
             _write(aside, members, facts, progress)
             aside.replace(file)
             sync_folder(file.parent)
@@ -142,7 +144,7 @@ def _write(aside: Path, members: dict[str, Path], facts: dict[str, int], progres
                 try:
                     source = file.open("rb")
                 except FileNotFoundError:
-                    # Merged away meanwhile.
+                    # Merged away meanwhile; or no source was opened in a way that has to be remembered.
                     continue
                 state = hashlib.sha256()
                 with source, archive.open(name, "w", force_zip64=True) as target:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import sqlite3
 import struct
+import tempfile
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
@@ -90,12 +93,33 @@ def _translation(folder: Path, error: sqlite3.Error) -> IndexStateError:
             "Make room or give permission to write, then run it again"
         )
     if name.startswith(("BUSY", "LOCKED")):
+        if reason := _unlockable(folder):
+            return IndexStateError(
+                f"{folder}: this file system cannot lock files ({reason}), so two programs would write at once; "
+                "move the knowledge base to a local disk"
+            )
         return Locked(f"{folder}: the database is held by another program ({error}); try again when it is done")
     # What a statement asks for is always there, so an error in one means that the schema or a text is damaged.
     damaged = name.startswith(("NOTADB", "CORRUPT", "IOERR", "ERROR", "SCHEMA", "MISMATCH", "FORMAT"))
     if damaged or isinstance(error, sqlite3.DataError) or not name:
         return _corrupt(folder, error)
     return IndexStateError(f"{folder / FILE_NAME}: {error}")
+
+
+def _unlockable(folder: Path) -> str:
+    """Why no file in `folder` can be locked; empty where one can, or where that cannot be tried.
+
+    SQLite takes such a file system for one where somebody else holds the lock.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            fcntl.lockf(probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return (error.strerror or "no locks") if error.errno in _NO_LOCKS else ""
+    return ""
+
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 def _corrupt(folder: Path, error: Exception) -> Corrupt:

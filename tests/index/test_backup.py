@@ -10,6 +10,7 @@ import pytest
 from ragagent.errors import ConfigError, Corrupt
 from ragagent.index import backup
 from ragagent.index.embedded import EmbeddedIndex
+from ragagent.ingest import origins
 from ragagent.testing.index import DIMENSION, entry, vector_of
 
 LIBRARY = [entry(f"n:{number}", [f"word{number} common", f"other{number} common"]) for number in range(30)]
@@ -47,6 +48,16 @@ def test_a_restored_backup_is_the_knowledge_base_it_was_made_of(opened, tmp_path
         assert len(other.known()) == 30
         assert other.check() == ()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file.zip", "kb", "new"]
+
+
+def test_how_sources_were_opened_comes_back_with_a_backup(opened, folder: Path, tmp_path: Path) -> None:
+    assert backup.SOURCES == origins.FILE
+    index = opened()
+    index.write(LIBRARY[:1])
+    (folder / backup.SOURCES).write_text('{"git:x": {"address": "git+https://host/x", "options": {}}}')
+    index.backup(tmp_path / "file.zip")
+    backup.restore(tmp_path / "file.zip", tmp_path / "new")
+    assert (tmp_path / "new" / backup.SOURCES).read_bytes() == (folder / backup.SOURCES).read_bytes()
 
 
 def test_a_backup_while_a_writer_works_is_of_one_commit(opened, tmp_path: Path) -> None:
