@@ -368,10 +368,14 @@ class KnowledgeBase:
             return find(k)
         from ragagent.retrieve import distinct
 
-        library = distinct.Library(
-            by_words=lambda text, count: self._index.search(text, None, k=count, mode="sparse"),
-            chunks=self._index.chunks,
-        )
+        def by_words(text: str, count: int) -> list[Hit]:
+            try:
+                return self._index.search(text, None, k=count, mode="sparse")
+            except FingerprintMismatch:
+                # Terms of another version's analyser: until it is migrated this is searched by vectors alone.
+                return []
+
+        library = distinct.Library(by_words=by_words, chunks=self._index.chunks)
         return distinct.found(query, k, find, library, self.settings.retrieval.candidates)
 
     def ask(self, question: str, *, where: Where | None = None) -> Answer:

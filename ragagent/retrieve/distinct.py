@@ -29,8 +29,9 @@ BOILERPLATE_DOCUMENTS = 20
 MOST_HITS = 480
 """Not more hits than this are looked at to find `k` that differ."""
 
-_LEAST_OVERLAP = 0.4  # below it the rest of the other document is not looked at
-_FIRST = 3
+_LEAST_OVERLAP = 0.3  # below it the rest of the other document is not looked at
+_LEAST_SAMPLE = 10
+_FIRST = 2
 _MORE = 4
 _SUSPECT_DOCUMENTS = 3
 _MOST_GROUPS = 4
@@ -79,18 +80,22 @@ class _Kept:
 def found(query: str, k: int, find: Find, library: Library, candidates: int) -> list[Hit]:
     """The `k` best hits that say something of their own, ranks 1..k; fewer when fewer are found.
 
-    `find` is asked for `candidates` hits at most, as long as that is enough; a search whose fusion takes so many from
-    each side ranks them alike whatever it is asked for. Cost: some 0.1 ms for each hit that is looked at and was not
-    before; a search by words for lines that several documents share.
+    `find` is asked for twice as many at first, and for more where any of them are copies; for `candidates` at most, as
+    long as that is enough, for a search whose fusion takes so many from each side ranks them alike whatever it is asked
+    for. Cost: some 0.1 ms for each hit that is looked at and was not before; a search by words for lines that several
+    documents share.
     """
     count = max(k, min(_FIRST * k, candidates))
     library = replace(library, by_words=lru_cache(maxsize=None)(library.by_words))
     while True:
         hits = find(count)
-        kept = _without_boilerplate(query, folded(hits, library.chunks), library)
-        if len(kept) >= k or len(hits) < count or count >= MOST_HITS:
+        different = folded(hits, library.chunks)
+        kept = _without_boilerplate(query, different, library)
+        enough = len(kept) >= k and (len(different) == len(hits) or count >= min(_FIRST * _MORE * k, candidates))
+        if enough or len(hits) < count or count >= MOST_HITS:
             return [replace(one, rank=rank) for rank, one in enumerate(kept[:k], 1)]
-        count = min(_MORE * count, MOST_HITS)
+        # Copies of what is found stand near it in rank: with more of them, more are named.
+        count = min(_MORE * count, candidates if len(kept) >= k else MOST_HITS)
 
 
 def folded(hits: Sequence[Hit], chunks: Callable[[str], Sequence[Chunk]]) -> list[Hit]:
@@ -107,7 +112,7 @@ def folded(hits: Sequence[Hit], chunks: Callable[[str], Sequence[Chunk]]) -> lis
         if same is not None:
             same.fold(hit, said)
             continue
-        for shingle in said.shingles:
+        for shingle in _sample(said):
             having = owners.setdefault(shingle, [])
             if len(having) < _MOST_OWNERS:
                 having.append(len(kept))
@@ -124,16 +129,30 @@ def _same(
     hit: Hit, said: Said, kept: Sequence[_Kept], owners: Mapping[int, Sequence[int]], beside: _Beside
 ) -> _Kept | None:
     """The kept hit of another document that stands for `hit`: of those that share most, the best ranked."""
-    shared = Counter(owner for shingle in said.shingles for owner in owners.get(shingle, ()))
-    for owner, count in sorted(shared.items(), key=lambda item: (-item[1], item[0])):
-        if count < _LEAST_OVERLAP * len(said.shingles):
-            return None
+    for owner in _nearest(said, kept, owners):
         one = kept[owner]
         if one.hit.document_id == hit.document_id:
             continue
         if said.within(one.said, LEAST_SHARE) or said.within(one.said | beside.said(one.hit), LEAST_SHARE):
             return one
     return None
+
+
+def _nearest(said: Said, kept: Sequence[_Kept], owners: Mapping[int, Sequence[int]]) -> list[int]:
+    """The places in `kept` of what has a good part of it, most first; from a sample, where it says enough for one."""
+    sample = _sample(said)
+    if len(sample) < _LEAST_SAMPLE:
+        shared = {place: said.share_in(one.said) for place, one in enumerate(kept)}
+    else:
+        counts = Counter(owner for shingle in sample for owner in owners.get(shingle, ()))
+        shared = {owner: count / len(sample) for owner, count in counts.items()}
+    near = [(-share, place) for place, share in shared.items() if share >= _LEAST_OVERLAP]
+    return [place for _, place in sorted(near)]
+
+
+def _sample(said: Said) -> list[int]:
+    """The shingles by which passages are looked up: one in four, the same ones wherever they stand."""
+    return [shingle for shingle in said.shingles if not shingle & 3]
 
 
 class _Beside:
