@@ -22,7 +22,7 @@ LEAST_LIKENESS = 0.8
 BOILERPLATE_DOCUMENTS = 20
 MOST_LINES = 100
 _LINE_CHARS = 8
-_BANDS, _ROWS = 32, 4  # two documents alike to 0.8 share a band but once in 10**7, at 0.4 in one case of two
+_BANDS, _ROWS = 32, 4  # documents alike to 0.8 have no band in common once in 10**7, to 0.4 every other time
 _PLACES = _BANDS * _ROWS
 _PIECE = 512
 
@@ -75,7 +75,7 @@ def find(documents: Callable[[], Iterable[Document]]) -> Duplicates:
     """The duplicates among what `documents` gives; it is called twice, the second time for the texts of lines.
 
     A function of the documents alone, not of their order. Two versions whose likeness is close to the limit may fall
-    on either side of it: the estimate is off by 0.035 in one case of three.
+    on either side of it: the estimate is off by more than 0.035 in one case of three.
     """
     seen = sorted(_looked_at(documents()), key=lambda one: one.uri)
     clusters = _clusters(seen)

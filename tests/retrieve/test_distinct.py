@@ -175,3 +175,21 @@ def test_copies_of_one_document_are_no_boilerplate(tmp_path: Path) -> None:
         kb.ingest(copies)
         (hit,) = kb.search("lighthouse keeper lives at Fidra")
         assert len(hit.also) == 39
+
+
+def test_what_is_folded_depends_on_the_documents_and_not_on_their_history(tmp_path: Path) -> None:
+    documents = [*versions(), *pages(24)]
+    extra = [replace(document, id="", uri=f"{document.uri}-old") for document in documents[:10]]
+    settings = Settings(chunking=CHUNKING)
+    with (
+        KnowledgeBase.open(tmp_path / "a", settings=settings, embedder=HashEmbedder()) as first,
+        KnowledgeBase.open(tmp_path / "b", settings=settings, embedder=HashEmbedder()) as second,
+    ):
+        first.ingest(documents)
+        second.ingest([*extra, *documents[20:]])
+        second.ingest(reversed(documents))
+        for document in extra:
+            second.remove(Document(text="", uri=document.uri).id)
+        for query in ("crossing to Inchkeith forty minutes", FOOTER, documents[9].text):
+            one, other = ([(hit.chunk.id, hit.also) for hit in kb.search(query)] for kb in (first, second))
+            assert one == other
