@@ -89,3 +89,20 @@ def test_ways_of_cutting_are_compared_on_the_same_questions(shared_data: Path) -
     assert found["sets"]["squad_v2.0_dev"] > 0
     assert first["sets"]["squad_v2.0_dev"]["against_first"]["400"] == [0, 0, 0]
     assert second["sets"]["squad_v2.0_dev"]["chunks"] > first["sets"]["squad_v2.0_dev"]["chunks"]
+
+
+def test_ingestion_is_timed_on_files_that_are_found_afterwards(minilm: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        words = " ".join(generated.texts(1, 130, seed=number))
+        (tmp_path / f"page{number}.html").write_text(f"<html><body><h1>Page</h1><p>{words}</p></body></html>")
+    found = _run("ingest_peers", "--data", str(tmp_path), "--files", "3", "--model", str(minilm))
+    assert (found["files"], found["documents_per_second"].keys()) == (3, {"ragagent"})
+    (ours,) = (one["ragagent"] for one in found["rounds"])
+    assert (ours["found"], ours["unchanged"]["unchanged"], ours["unchanged"]["embedded"]) == (1, 3, 0)
+    assert 1 <= found["edit_embedded"] <= 3
+
+
+def test_the_memory_of_an_ingest_is_told_for_each_size() -> None:
+    found = _run("ingest_memory", "--files", "5", "10")
+    assert found["sizes"].keys() == {"5", "10"}
+    assert all(one["peak_mb"] > 10 and one["reading_peak_mb"] > 10 for one in found["sizes"].values())

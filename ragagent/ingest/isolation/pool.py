@@ -20,13 +20,6 @@ class Pool:
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
 
-    def prepare(self) -> None:
-        """Starts a process, unless one waits already, so that it is ready when the first file is."""
-        with self._lock:
-            waits = any(one.usable for one in self._idle)
-        if not waits:
-            self._give_back(ReadingProcess())
-
     @contextlib.contextmanager
     def process(self) -> Iterator[ReadingProcess]:
         """A process for one file. Raises ConnectorError when none can be started."""
