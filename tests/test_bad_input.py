@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -19,10 +20,12 @@ from ragagent.errors import (
     ConnectorError,
     ContextOverflow,
     FingerprintMismatch,
+    ModelCrashed,
     ModelLoadError,
     NewerVersion,
 )
-from ragagent.settings import EmbeddingSettings, LlmSettings
+from ragagent.models.llama import LlamaModel
+from ragagent.settings import AnswerSettings, EmbeddingSettings, LlmSettings
 from ragagent.testing.embedding import HashEmbedder
 
 GOOD = "The ferry to the island leaves at seven in the morning.\n"
@@ -65,20 +68,18 @@ def test_a_missing_path_is_named(kb: KnowledgeBase, tmp_path: Path) -> None:
 
 
 def test_an_unreadable_file_is_reported(kb: KnowledgeBase, folder: Path) -> None:
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        (folder / "locked.txt").write_text("secret")
-        (folder / "locked.txt").chmod(0)
-        name = "locked.txt"
-    else:
-        # Nothing is forbidden to this user; a file that opens and cannot be read is the nearest thing.
-        target = Path("/proc/self/mem")
-        if not target.exists():
-            pytest.skip("needs a file that cannot be read by the superuser")
-        (folder / "mem.txt").symlink_to(target)
-        name = "mem.txt"
-    report = kb.ingest(folder)
-    assert kb.search("ferry", mode="sparse")
-    assert all(Path(failure.uri).name == name and failure.reason for failure in report.failures)
+    (folder / "locked.txt").write_text("secret")
+    (folder / "locked.txt").chmod(0)
+    if hasattr(os, "geteuid") and os.geteuid() != 0:
+        assert failures(kb, folder)["locked.txt"][0] == "ReadError"
+        return
+    # Nothing is forbidden to this user; a file that opens and cannot be read is the nearest thing.
+    target = Path("/proc/self/mem")
+    if not target.exists():
+        pytest.skip("needs a file that cannot be read by the superuser")
+    (failure,) = kb.ingest(target).failures
+    assert (failure.kind, failure.reason) == ("ReadError", "cannot be read: Input/output error")
+    assert Path(failure.uri).name == "mem"
 
 
 def test_an_empty_file_is_reported(kb: KnowledgeBase, folder: Path) -> None:
@@ -230,6 +231,26 @@ def test_a_question_longer_than_the_context_is_a_clear_error(tmp_path: Path, tin
         with pytest.raises(ContextOverflow, match="512"):
             kb.ask("When does the ferry leave? " * 2000)
         assert kb.ask("When does the ferry leave?").status in {"grounded", "partial", "refused"}
+
+
+def test_a_model_process_killed_in_the_middle_of_an_answer_is_told_and_the_next_question_works(
+    tmp_path: Path, tiny_gguf: Path
+) -> None:
+    settings = LlmSettings(model=str(tiny_gguf), context_tokens=1024)
+    answering = AnswerSettings(min_confidence=0)
+    llm = LlamaModel(tiny_gguf, settings)
+    chosen = Settings(llm=settings, answer=answering)
+    with KnowledgeBase.open(tmp_path / "kb", embedder=HashEmbedder(), llm=llm, settings=chosen) as kb:
+        kb.ingest([Document(id="a", text=GOOD)])
+        events = kb.ask_stream("When does the ferry leave?")
+        next(event for event in events if event.kind == "text")
+        assert llm.pid is not None
+        os.kill(llm.pid, signal.SIGKILL)
+        with pytest.raises(ModelCrashed, match="SIGKILL"):
+            list(events)
+        assert kb.ask("When does the ferry leave?").status in {"grounded", "partial", "refused"}
+        assert kb.check() == ()
+    llm.close()
 
 
 def test_every_messy_document_is_ingested_or_reported(tmp_path: Path, shared_data: Path) -> None:

@@ -10,7 +10,7 @@ import click
 from ragagent.cli.ask import print_answer
 from ragagent.cli.context import Context, json_option, kb_option, model_option
 from ragagent.cli.output import console, echo_json
-from ragagent.types import AgentEvent
+from ragagent.types import AgentEvent, AgentResult
 
 _SHOWN_CHARACTERS = 300
 
@@ -35,13 +35,21 @@ def agent(context: Context, task: str, run_id: str | None, kb: Path | None, mode
         if run_id is not None:
             result = worker.resume(run_id)
             echo_json(result) if as_json else print_answer(result.answer)
+            _fail_if_broken(result)
             return
         for event in worker.stream(task):
-            if as_json:
-                if event.result is not None:
-                    echo_json(event.result)
-            else:
+            if not as_json:
                 _print_event(event)
+            elif event.result is not None:
+                echo_json(event.result)
+            if event.result is not None:
+                _fail_if_broken(event.result)
+
+
+def _fail_if_broken(result: AgentResult) -> None:
+    """A run that a model's failure ended is a command that failed; a refusal is an answer."""
+    if result.stopped == "error":
+        raise click.exceptions.Exit(1)
 
 
 def _print_event(event: AgentEvent) -> None:

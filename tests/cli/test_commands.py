@@ -203,6 +203,17 @@ def test_a_question_gets_an_answer_or_a_refusal_with_the_same_fields(
         assert {"quote", "document_id", "uri", "page", "span", "verified"} <= set(citation)
 
 
+def test_a_run_of_an_agent_that_its_model_ends_is_a_failure_with_the_reason(
+    run: Run, folder: Path, minilm: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "fake.gguf").write_bytes(b"GGUF" + b"\0" * 100)
+    assert run("ingest", str(folder))[0] == 0
+    code, out, _ = run("agent", "What is two months' rent?", "--model", str(tmp_path / "fake.gguf"), "--json")
+    result = as_json(out)
+    assert (code, result["stopped"], result["answer"]["status"]) == (1, "error", "refused")
+    assert "fake.gguf" in result["answer"]["reason"]
+
+
 def test_an_empty_question_is_wrong_usage(run: Run, folder: Path, minilm: Path) -> None:
     run("ingest", str(folder))
     for command in ("ask", "search"):
