@@ -11,6 +11,7 @@ from ragagent.types import Answer, Claim, Evidence, Usage
 NOTHING_FOUND = "nothing in the documents bears on the question"
 NOT_ANSWERED = "the passages found do not answer the question"
 UNSUPPORTED = "what the model answered does not stand in the passages found"
+OTHER_PERIOD = "the passages found speak of another period than the question"
 UNSURE = "the passages found do not clearly answer the question"
 PARTLY = "a part of the answer was left out, for it does not stand in the passages found"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 
 from ragagent import prompts
-from ragagent.answer import abstain, draft, quote, verify
+from ragagent.answer import abstain, draft, period, quote, verify
 from ragagent.answer.citing import cite
 from ragagent.errors import ModelError
 from ragagent.protocols import LLM
@@ -158,7 +158,8 @@ def _why_not(claims: Sequence[Claim], kept: Sequence[Claim], sure: float, settin
     if not claims:
         return abstain.NOT_ANSWERED
     if not kept:
-        return abstain.UNSUPPORTED
+        others = [one for claim in claims for one in claim.problems if one.startswith(period.OTHER)]
+        return f"{abstain.OTHER_PERIOD}: {others[0]}" if others else abstain.UNSUPPORTED
     return abstain.UNSURE if sure < settings.min_confidence else ""
 
 

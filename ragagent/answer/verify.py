@@ -7,7 +7,9 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ragagent.answer import period
 from ragagent.retrieve import compress
+from ragagent.text import unicode
 from ragagent.types import Citation, Claim
 
 _NUMBER = re.compile(r"\d+(?:[.,\u00a0\u202f]\d+)*")
@@ -56,8 +58,10 @@ def checked(text: str, found: Sequence[Citation], question: str, known: str = ""
     verified = tuple(citation for citation in found if citation.verified)
     if not verified and not known:
         return Claim(text=text, problems=("no quote for it stands in the documents",))
-    support = "\n".join([*(citation.quote for citation in verified), known])
+    support = "\n".join([*(unicode.shown(citation.quote) for citation in verified), known])
     lacking = problems(text, support, question)
+    other = period.conflict(question, support)
+    lacking += (other,) if other else ()
     return Claim(text=text, citations=verified, supported=not lacking, problems=lacking)
 
 

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragagent.answer import verify
+from ragagent.text import unicode
+from ragagent.types import Citation, Span
 
 SUPPORT = "Total net sales were $82,959 million in the quarter ended June 25, 2022, according to Apple Inc."
 
@@ -88,3 +90,9 @@ def test_a_claim_without_a_verified_citation_is_not_supported() -> None:
 
 def test_what_a_tool_returned_supports_a_number_without_a_citation() -> None:
     assert verify.checked("The sum is 42.", [], "What is the sum?", known="17 + 25 = 42").supported
+
+
+@given(st.text(alphabet="ab 1\u200b\u202e", min_size=1, max_size=20).filter(lambda text: text.strip("\u200b\u202e ")))
+def test_a_claim_with_marks_for_hidden_characters_stands_in_the_words_it_was_taken_from(words: str) -> None:
+    cited = Citation(quote=words, document_id="d", uri="", title="", span=Span(0, len(words)), verified=True)
+    assert verify.checked(unicode.shown(words), [cited], "?").supported
