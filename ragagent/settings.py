@@ -162,6 +162,8 @@ class AgentSettings:
     max_steps: int = field(default=8, metadata=at_least(1))
     max_tokens_per_step: int = field(default=256, metadata=at_least(16))
     observation_tokens: int = field(default=700, metadata=at_least(32))
+    sentences: int = field(default=8, metadata=at_least(1))
+    """Sentences of documents that one search shows; a row of a table counts half."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

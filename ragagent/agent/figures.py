@@ -11,10 +11,15 @@ from ragagent.errors import ToolError
 from ragagent.tools.arithmetic import evaluate, shown
 from ragagent.types import Step
 
-_NUMBER = re.compile(r"(?<![A-Za-z\d])\d+(?:[.,]\d+)*")
+NUMBER = re.compile(r"(?<![A-Za-z\d])\d+(?:[.,]\d+)*")
 _OPERAND = r"[$€£]?\d[\d.,]{0,30}(?: [A-Za-z€]{1,20})?"
 _EQUATION = re.compile(rf"({_OPERAND}(?: ?[-+*/×÷−] ?{_OPERAND}){{1,20}}) ?= ?[$€£]?(\d+(?:[.,]\d+)*)")
 _WORDS = re.compile(r"[A-Za-z]+")
+_PERCENT = re.compile(r"\s*(?:%|per ?cent|Prozent)")
+WORD_NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()  # noqa: SIM905
+_CONSTANTS = (*map(str, range(13)), "24", "52", "60", "100", "365", "1000")
+"""Numbers that a sum may need and no document says: small counts, and those of the calendar and of percentages."""
+_MAX_PLACES = 4
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+|\d{1,3}(?:\.\d{3})+")
 
 
@@ -27,7 +32,7 @@ def unfounded(state: AgentState, answer: str) -> tuple[str, ...]:
     results = [step.observation.content for step in state.steps if step.observation is not None]
     known = [state.task, *results]
     accounted = rounded(answer, [*known, *right_sums([thought(state), answer], known)])
-    return tuple(number for number in dict.fromkeys(_NUMBER.findall(answer)) if number not in accounted)
+    return tuple(number for number in dict.fromkeys(NUMBER.findall(answer)) if number not in accounted)
 
 
 def computed(state: AgentState, made: Iterable[Step]) -> tuple[str, ...]:
@@ -60,18 +65,18 @@ def _holds(left: str, right: str, known: Sequence[str]) -> bool:
         value = Decimal(shown(evaluate(_WORDS.sub("", left))))
     except (ToolError, InvalidOperation):
         return False
-    operands = _NUMBER.findall(left)
-    return len(rounded(left, known)) == len(set(operands)) and any(_rounds(one, {value}) for one in _readings(right))
+    operands = NUMBER.findall(left)
+    return len(rounded(left, known)) == len(set(operands)) and any(_rounds(one, {value}) for one in readings(right))
 
 
 def rounded(answer: str, texts: Iterable[str]) -> tuple[str, ...]:
     """The numbers of `answer` that stand in `texts` or are the rounded form of one that does, in order."""
-    known = {value for text in texts for number in _NUMBER.findall(text) for value in _readings(number)}
-    written = dict.fromkeys(_NUMBER.findall(answer))
-    return tuple(number for number in written if any(_rounds(value, known) for value in _readings(number)))
+    known = {value for text in texts for number in NUMBER.findall(text) for value in readings(number)}
+    written = dict.fromkeys(NUMBER.findall(answer))
+    return tuple(number for number in written if any(_rounds(value, known) for value in readings(number)))
 
 
-def _readings(number: str) -> tuple[Decimal, ...]:
+def readings(number: str) -> tuple[Decimal, ...]:
     """What `number` can mean: 1.234 and 1,234 may group thousands or have three decimals; 1,234.5 has one reading."""
     digits = re.sub(r"[.,]", "", number)
     last = max(number.rfind("."), number.rfind(","))
@@ -84,3 +89,64 @@ def _rounds(value: Decimal, known: Collection[Decimal]) -> bool:
     """Whether `value` is one of `known`, to as many places as it is written with."""
     step = Decimal(1).scaleb(min(0, int(value.as_tuple().exponent)))
     return value in known or any(abs(one - value) * 2 <= step for one in known)
+
+
+def written_figures(state: AgentState) -> tuple[str, ...]:
+    """The numbers that a text of this run may carry, in each way they may be written: those of the task and of the
+    results so far, and the rounded forms of those with a fraction.
+    """
+    found = [spelling for text in _sources(state) for number in NUMBER.findall(text) for spelling in _written(number)]
+    words = {word: str(value) for value, word in enumerate(WORD_NUMBERS)}
+    counted = [words[word] for word in re.findall(r"[a-z]+", state.task.lower()) if word in words]
+    return tuple(dict.fromkeys([*found, *counted]))
+
+
+def operands(state: AgentState) -> tuple[str, ...]:
+    """The numbers that a sum of this run may start from: those of the task and the results, 3 % as 0.03, 1.03 and
+    0.97 too, and small counts and the like that no document says.
+    """
+    texts = _sources(state)
+    found = [form for text in texts for match in NUMBER.finditer(text) for form in _forms(match[0])]
+    shares = [
+        _plain(1 + sign * value / 100) if sign else _plain(value / 100)
+        for text in texts
+        for match in NUMBER.finditer(text)
+        if _PERCENT.match(text, match.end())
+        for value in readings(match[0])
+        for sign in (0, 1, -1)
+    ]
+    return tuple(dict.fromkeys([*found, *shares, *_CONSTANTS]))
+
+
+def foreign(state: AgentState, expression: str) -> tuple[str, ...]:
+    """The numbers of a sum that stand neither in the task nor in a result, in order; a name may hold digits."""
+    known = {value for number in operands(state) for value in readings(number)}
+    written = dict.fromkeys(NUMBER.findall(expression))
+    return tuple(number for number in written if not any(value in known for value in readings(number)))
+
+
+def _sources(state: AgentState) -> list[str]:
+    results = [step.observation for step in state.steps if step.observation is not None]
+    return [state.task, *(result.content for result in results if not result.error)]
+
+
+def _forms(number: str) -> list[str]:
+    """A number as it stands, without marks of thousands, and without zeros at its end."""
+    found = readings(number)
+    return [number, *(f"{value:f}" for value in found), *(_plain(value) for value in found)]
+
+
+def _written(number: str) -> list[str]:
+    """The forms of a number, with thousands grouped too, and its rounded forms where it has a fraction."""
+    rounds = [
+        f"{value:.{places}f}"
+        for value in readings(number)
+        for places in range(min(_MAX_PLACES, max(0, -int(value.as_tuple().exponent))))
+    ]
+    forms = [*_forms(number), *rounds]
+    return [*forms, *(f"{Decimal(form):,}" for form in forms if "," not in form and form.count(".") < 2)]
+
+
+def _plain(value: Decimal) -> str:
+    shown = f"{value:f}"
+    return shown.rstrip("0").rstrip(".") if "." in shown else shown

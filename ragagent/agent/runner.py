@@ -10,21 +10,25 @@ from typing import TypeAlias
 
 from ragagent import prompts
 from ragagent.agent import steps
-from ragagent.agent.figures import computed
+from ragagent.agent.figures import computed, operands, written_figures
 from ragagent.agent.graph import Checkpoints, Moves, compiled, stored, walk
-from ragagent.agent.schema import FINISH, FINISH_SPEC, described, step_grammar
+from ragagent.agent.schema import FINISH, FINISH_SPEC, Figures, described, step_grammar
 from ragagent.agent.state import AgentState
 from ragagent.errors import AgentError, ConfigError, ModelError, ToolError
 from ragagent.protocols import LLM, Tool
 from ragagent.settings import AgentSettings
 from ragagent.tools import calling
 from ragagent.tools.documents import DocumentTool
-from ragagent.types import AgentEvent, AgentResult, Answer, Hit, Sampling, Step, ToolCall
+from ragagent.types import AgentEvent, AgentResult, Answer, Grammar, Hit, Sampling, Step, ToolCall
 
 Cite: TypeAlias = Callable[[str, str, Sequence[Hit], Sequence[str]], Answer]
 """Makes a cited answer of (task, text, the passages the run found, what its tools computed)."""
 
 _MIN_OBSERVATION_TOKENS = 32
+_CUT_SHORT = {
+    "step_limit": "no step was left, so it was answered from what was known by then",
+    "repeated_call": "the same call was made again and again, so it was answered from what was known by then",
+}
 
 
 @dataclass(slots=True)
@@ -140,11 +144,16 @@ class AgentRunner:
                 steps.messages(state, self._system),
                 max_tokens=self._settings.max_tokens_per_step,
                 sampling=self._sampling,
-                grammar=step_grammar(steps.permitted(state, self._specs), first=not state.steps),
+                grammar=self._grammar(state),
             )
         except ModelError as error:
             return steps.failed(state, f"{type(error).__name__}: {error}")
         return steps.decided(state, completion)
+
+    def _grammar(self, state: AgentState) -> Grammar:
+        """The permitted calls, and no figures but those of the task and the results."""
+        figures = Figures(texts=written_figures(state), operands=operands(state))
+        return step_grammar(steps.permitted(state, self._specs), first=not state.steps, figures=figures)
 
     def _act(self, state: AgentState, run: _Run) -> AgentState:
         if state.call is None:
@@ -160,10 +169,11 @@ class AgentRunner:
         return steps.acted(state, outcome)
 
     def _observation_tokens(self, state: AgentState) -> int:
-        """How long an observation may be, so that all steps fit the context together."""
-        fixed = self._llm.count_tokens(self._system) + self._llm.count_tokens(state.task)
-        per_step = (self._llm.context_tokens - fixed) // self._settings.max_steps - self._settings.max_tokens_per_step
-        return max(_MIN_OBSERVATION_TOKENS, min(self._settings.observation_tokens, per_step))
+        """How long an observation may be: half of the room that is left, so that each later step finds some, too."""
+        said = [*(message.content for message in steps.messages(state, self._system)), state.reply]
+        left = self._llm.context_tokens - self._llm.count_tokens("\n".join(said))
+        room = (left - 2 * self._settings.max_tokens_per_step) // 2
+        return max(_MIN_OBSERVATION_TOKENS, min(self._settings.observation_tokens, room))
 
     def _result(self, state: AgentState, run: _Run) -> AgentResult:
         usage = state.usage
@@ -185,6 +195,8 @@ class AgentRunner:
         answer = self._cite(state.task, state.answer, hits, computed(state, filter(self._computes, state.steps)))
         if answer.status == "grounded" and not answer.citations:
             return replace(answer, status="partial", reason=answer.reason or "no document was cited for it")
+        if answer.status == "grounded" and state.forced:
+            return replace(answer, status="partial", reason=_CUT_SHORT[state.forced])
         return answer
 
     def _computes(self, step: Step) -> bool:

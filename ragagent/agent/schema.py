@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from ragagent.tools.arithmetic import SUM_KEY
 from ragagent.tools.documents import HANDLE_KEY, short_id
 from ragagent.types import Grammar, ToolSpec
 
@@ -57,30 +60,81 @@ def _limited(schema: Mapping[str, Any], documents: Sequence[str]) -> dict[str, A
     return plain
 
 
-def step_schema(specs: Sequence[ToolSpec], *, first: bool) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """The only numbers that may be written: in the final answer, and as operands of sums.
+
+    The thought is left free: kept from writing the result that it has in mind, a 1.5B model writes another figure of
+    the passages in its place and goes on with that.
+    """
+
+    texts: tuple[str, ...]
+    operands: tuple[str, ...]
+
+
+def step_schema(specs: Sequence[ToolSpec], *, first: bool, figures: Figures | None = None) -> dict[str, Any]:
     """Accepts `{"found": ..., "tool": NAME, "arguments": {...}}` for the tools of `specs` and nothing else.
 
-    The `first` step of a run says what it "needs" instead.
+    The `first` step of a run says what it "needs" instead. With `figures`, numbers are limited to those: a model that
+    does sums in its head writes their results into its notes and would take them from there.
     """
-    return {"anyOf": [_choice(spec, NEEDS if first else FOUND) for spec in specs]}
+    return {"anyOf": [_choice(spec, NEEDS if first else FOUND, figures) for spec in specs]}
 
 
-def _choice(spec: ToolSpec, thought: str) -> dict[str, Any]:
+def _choice(spec: ToolSpec, thought: str, figures: Figures | None) -> dict[str, Any]:
+    note: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": MAX_THOUGHT_CHARS}
+    parameters = dict(spec.parameters)
+    if figures is not None:
+        parameters["properties"] = {
+            name: _figured(spec, schema, figures) for name, schema in spec.parameters.get("properties", {}).items()
+        }
     return {
         "type": "object",
-        "properties": {
-            thought: {"type": "string", "minLength": 1, "maxLength": MAX_THOUGHT_CHARS},
-            "tool": {"const": spec.name},
-            "arguments": dict(spec.parameters),
-        },
+        "properties": {thought: note, "tool": {"const": spec.name}, "arguments": parameters},
         "required": [thought, "tool", "arguments"],
         "additionalProperties": False,
     }
 
 
-def step_grammar(specs: Sequence[ToolSpec], *, first: bool) -> Grammar:
+def _figured(spec: ToolSpec, schema: Mapping[str, Any], figures: Figures) -> dict[str, Any]:
+    """The schema of a parameter with its numbers limited, where it is the final answer or a sum."""
+    limited = dict(schema)
+    is_sum = limited.pop(SUM_KEY, False)
+    if is_sum:
+        # The pattern bounds the length, too.
+        limited = {key: value for key, value in limited.items() if key not in {"minLength", "maxLength"}}
+        limited["pattern"] = sum_pattern(figures.operands)
+    elif spec.name == FINISH:
+        limited["pattern"] = text_pattern(figures.texts)
+    return limited
+
+
+def text_pattern(figures: Sequence[str]) -> str:
+    """A regular expression of the texts whose numbers are all of `figures`."""
+    between = "[^0-9]*[^0-9.,]"
+    numbers = _any(figures)
+    if not numbers:
+        return "^[^0-9]*$"
+    return f"^(?:(?:{between})?{numbers}(?:{between}{numbers})*)?[^0-9]*$"
+
+
+def sum_pattern(operands: Sequence[str]) -> str:
+    """A regular expression of the sums whose numbers are all of `operands`: 2 to 30 of them, for one is no sum."""
+    sign = r"(?:[-+*/(),% ]|(?:round|min|max|sum|mean|abs|sqrt)\()"
+    numbers = _any(operands)
+    return f"^{sign}{{0,8}}{numbers}(?:{sign}{{1,8}}{numbers}){{1,29}}{sign}{{0,8}}$"
+
+
+def _any(numbers: Sequence[str]) -> str:
+    """One of some numbers, the longest first."""
+    ordered = sorted(dict.fromkeys(numbers), key=lambda number: (-len(number), number))
+    return f"(?:{'|'.join(re.escape(number) for number in ordered)})" if ordered else ""
+
+
+def step_grammar(specs: Sequence[ToolSpec], *, first: bool, figures: Figures | None = None) -> Grammar:
     """The constraint under which a step is decoded."""
-    return Grammar(kind="json_schema", source=json.dumps(step_schema(specs, first=first), ensure_ascii=False))
+    schema = step_schema(specs, first=first, figures=figures)
+    return Grammar(kind="json_schema", source=json.dumps(schema, ensure_ascii=False))
 
 
 def described(specs: Sequence[ToolSpec]) -> str:

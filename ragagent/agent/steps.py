@@ -13,9 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ragagent.agent.figures import unfounded
+from ragagent.agent.figures import foreign, unfounded
+from ragagent.agent.quantities import quantities, unused
 from ragagent.agent.schema import FINISH, FINISH_SPEC, FOUND, NEEDS, with_handles
 from ragagent.agent.state import AgentState
+from ragagent.tools.arithmetic import SUM_KEY
 from ragagent.tools.calling import Outcome, invalid
 from ragagent.tools.documents import short_id
 from ragagent.types import Completion, Message, Observation, Step, ToolCall, ToolSpec
@@ -103,29 +105,47 @@ def check(state: AgentState, specs: Sequence[ToolSpec]) -> AgentState:
     problem = invalid(spec.parameters, arguments) if isinstance(arguments, dict) else "they are not a JSON object"
     if problem:
         return _refused(state, call_id, spec.name, f"wrong arguments: {problem}")
-    return _accepted(state, ToolCall(id=call_id, name=spec.name, arguments=arguments or {}))
+    strange = _foreign(state, spec, arguments or {})
+    if strange:
+        what = f"{', '.join(strange)} stands neither in a result nor in the task: write only figures that do"
+        return _refused(state, call_id, spec.name, what)
+    return _accepted(state, ToolCall(id=call_id, name=spec.name, arguments=arguments or {}), specs)
 
 
-def _accepted(state: AgentState, call: ToolCall) -> AgentState:
+def _foreign(state: AgentState, spec: ToolSpec, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+    """The figures in the sums of a call that the run was not given and has not found."""
+    sums = [name for name, schema in spec.parameters.get("properties", {}).items() if schema.get(SUM_KEY)]
+    return tuple(number for name in sums for number in foreign(state, str(arguments.get(name, ""))))
+
+
+def _accepted(state: AgentState, call: ToolCall, specs: Sequence[ToolSpec]) -> AgentState:
     if call.name == FINISH:
-        return _finished(state, call)
+        return _finished(state, call, specs)
     earlier = [step for step in state.steps if step.call is not None and _same(step.call, call)]
     if earlier:
         return _repeated(state, call, earlier)
     return replace(state, call=call)
 
 
-def _finished(state: AgentState, call: ToolCall) -> AgentState:
-    """Takes the answer, but once asks where figures come from that nothing in the run accounts for."""
+def _finished(state: AgentState, call: ToolCall, specs: Sequence[ToolSpec]) -> AgentState:
+    """Takes the answer, but asks once about figures that nothing accounts for, or quantities that nothing used."""
     answer = call.arguments["answer"].strip()
     asked_before = any(step.call is not None and step.call.name == FINISH for step in state.steps)
-    doubtful = () if state.forced or asked_before else unfounded(state, answer)
-    if not doubtful:
+    doubt = "" if state.forced or asked_before else _doubt(state, answer, specs)
+    if not doubt:
         return replace(state, call=call, answer=answer)
-    what = (
-        f"{', '.join(doubtful)} in the answer stands in no result. Get it with a tool from what is known, then answer."
-    )
-    return replace(state, call=call, observation=Observation(call_id=call.id, name=FINISH, content=what, error=True))
+    return replace(state, call=call, observation=Observation(call_id=call.id, name=FINISH, content=doubt, error=True))
+
+
+def _doubt(state: AgentState, answer: str, specs: Sequence[ToolSpec]) -> str:
+    """What speaks against an answer; "" where nothing does."""
+    if strange := unfounded(state, answer):
+        named = ", ".join(strange)
+        return f"{named} in the answer stands in no result. Get it with a tool from what is known, then answer."
+    if left := unused(state, specs):
+        named, every = (", ".join(map(str, some)) for some in (left, quantities(state.task)))
+        return f"No sum has used {named}. Calculate one sum with all of: {every}. Or answer again if it needs none."
+    return ""
 
 
 def _repeated(state: AgentState, call: ToolCall, earlier: Sequence[Step]) -> AgentState:

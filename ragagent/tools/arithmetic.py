@@ -19,6 +19,8 @@ from ragagent.errors import ToolError
 Number: TypeAlias = Fraction | float
 
 MAX_CHARS = 500
+SUM_KEY = "x-sum"
+"""Marks a parameter that is a sum: an agent may only write figures into it that it was given or has found."""
 _MAX_DEPTH = 50
 _MAX_BITS = 4096
 _SIGNIFICANT_DIGITS = 12

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ragagent.protocols import Tool
-from ragagent.tools.arithmetic import MAX_CHARS, evaluate, shown
+from ragagent.tools.arithmetic import MAX_CHARS, SUM_KEY, evaluate, shown
 from ragagent.tools.documents import list_documents, read_document, search_documents
 from ragagent.types import ToolSpec
 
@@ -17,6 +17,7 @@ _EXPRESSION = {
     "description": "numbers and + - * / ( ) %, such as (1200 - 950) / 950 * 100",
     "minLength": 1,
     "maxLength": MAX_CHARS,
+    SUM_KEY: True,
 }
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from ragagent.errors import ToolError
 from ragagent.tools.tables import labelled
-from ragagent.types import Chunk, Document, Hit, Span, ToolSpec, digest
+from ragagent.types import Chunk, Document, Hit, Passage, Span, ToolSpec, digest
 
 HANDLE_KEY = "x-handle"
 """Marks a parameter whose value has to be one of the documents that the run has met."""
@@ -59,8 +59,18 @@ def short_id(document_id: str) -> str:
     return document_id[:_SHORT_ID_CHARS] if is_digest else document_id
 
 
-def search_documents(search: Callable[[str, int], Sequence[Hit]], *, k: int = 3) -> DocumentTool:
-    """A tool over `search(query, k)` that shows the k best passages with where they come from."""
+Pack: TypeAlias = Callable[[str, Sequence[Hit]], Sequence[Passage]]
+"""The sentences of some hits that bear on a query, by passage."""
+
+
+def search_documents(
+    search: Callable[[str, int], Sequence[Hit]], *, k: int = 3, pack: Pack | None = None
+) -> DocumentTool:
+    """A tool over `search(query, k)` that shows the k best passages with where they come from.
+
+    With `pack` it shows what that makes of them: a small model finds the figure it needs among ten sentences more
+    often than among sixty, and reads them in a fraction of the time.
+    """
     query = {
         "type": "string",
         "description": "what to look for, in a few words",
@@ -77,7 +87,8 @@ def search_documents(search: Callable[[str, int], Sequence[Hit]], *, k: int = 3)
         hits = tuple(search(arguments["query"], k))
         if not hits:
             return Found(content="Nothing was found. Try other words.")
-        content = "\n\n".join(_shown(hit) for hit in hits)
+        shown = [_packed(passage) for passage in pack(arguments["query"], hits)] if pack else list(map(_shown, hits))
+        content = "\n\n".join(shown)
         return Found(content=content, hits=hits, documents=_distinct(hit.document_id for hit in hits))
 
     return _Reading(spec, find)
@@ -149,12 +160,20 @@ def _distinct(ids: Iterable[str]) -> tuple[str, ...]:
 
 
 def _shown(hit: Hit) -> str:
-    page = f", page {hit.page}" if hit.page is not None else ""
     headings = " > ".join(hit.chunk.headings)
-    where = (
-        f"[{hit.rank}] {hit.title or hit.uri} (document {short_id(hit.document_id)}{page}, from {hit.chunk.span.start})"
-    )
+    where = _where(hit.rank, hit.title or hit.uri, hit.document_id, hit.page, hit.chunk.span.start)
     return f"{where}{chr(10) + headings if headings else ''}\n{labelled(hit.text)}"
+
+
+def _packed(passage: Passage) -> str:
+    title, start = passage.title or passage.uri, passage.pieces[0].start
+    where = _where(passage.number, title, passage.document_id, passage.page, start)
+    return f"{where}\n{labelled(passage.text)}"
+
+
+def _where(number: int, title: str, document_id: str, page: int | None, start: int) -> str:
+    on = f", page {page}" if page is not None else ""
+    return f"[{number}] {title} (document {short_id(document_id)}{on}, from {start})"
 
 
 def _part(source: Document, start: int, page_chars: int) -> Found:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragagent.agent.figures import unfounded
+from ragagent.agent.figures import foreign, unfounded, written_figures
 from ragagent.agent.state import AgentState
 from ragagent.types import Observation, Step
 
@@ -68,3 +68,23 @@ def test_a_right_sum_over_known_figures_accounts_for_its_result(thought: str, do
 def test_no_sum_is_too_strange(text: str) -> None:
     state = replace(after("What?", text), thought=text)
     assert len(unfounded(state, text)) <= len(text)
+
+
+def test_texts_may_carry_what_was_found_in_each_way_it_may_be_written() -> None:
+    written = written_figures(after("What do two rooms cost?", "It is 1,370 euros.", "11.919294990"))
+    assert {"2", "1,370", "1370", "11.92", "11.9", "12"} <= set(written)
+    assert not {"1371", "11.93", "777"} & set(written)
+
+
+def test_a_sum_may_start_from_what_was_found_and_from_shares_of_a_whole() -> None:
+    state = after("What is it after a raise of 3 percent?", "1,370 euros")
+    assert foreign(state, "1370 * 1.03") == ()
+    assert foreign(state, "1,370 * (1 + 3 / 100) * 12") == ()
+    assert foreign(state, "1411.10 / 12 + 777") == ("1411.10", "777")
+
+
+def test_what_an_error_says_was_not_found() -> None:
+    failed = Observation(call_id="0", name="calculate", content="72 stands nowhere", error=True)
+    state = AgentState(run_id="r", task="x", steps=(Step(index=0, thought="", call=None, observation=failed),))
+    assert foreign(state, "72 * 2") == ("72",)
+    assert "72" not in written_figures(state)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import jsonschema
@@ -8,9 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragagent.agent.schema import FINISH_SPEC, described, step_grammar, step_schema, with_handles
+from ragagent.agent.schema import (
+    FINISH_SPEC,
+    Figures,
+    described,
+    step_grammar,
+    step_schema,
+    sum_pattern,
+    text_pattern,
+    with_handles,
+)
 from ragagent.models import grammar
 from ragagent.protocols import Tool
+from ragagent.tools.builtin import calculate
 from ragagent.tools.calling import invalid
 from ragagent.tools.documents import read_document, search_documents
 from ragagent.types import ToolSpec
@@ -74,3 +85,47 @@ def test_a_tool_without_a_document_parameter_is_left_as_it_is() -> None:
 @pytest.mark.parametrize("part", ["calculate(expression: string; digits?: integer)", "final_answer(", "Computes."])
 def test_the_model_reads_names_parameters_and_descriptions(part: str) -> None:
     assert part in described(SPECS)
+
+
+known = st.lists(st.sampled_from(["240", "0.30", "1,370", "12", "7"]), max_size=4, unique=True)
+plain = st.sampled_from(["costs ", " euros", ". ", ", ", " and ", "€"])
+
+
+@given(figures=known, written=st.lists(known.map(" and ".join) | plain, max_size=6).map("".join))
+def test_a_text_fits_exactly_when_each_of_its_numbers_is_a_known_one(figures: list[str], written: str) -> None:
+    numbers = re.findall(r"\d+(?:[.,]+\d+)*", written)
+    assert bool(re.search(text_pattern(figures), written)) == (set(numbers) <= set(figures))
+
+
+@pytest.mark.parametrize(
+    ("expression", "fits"),
+    [
+        ("240 * 0.30", True),
+        ("round((240 + 7) / 240 * 7, 7)", True),
+        ("72 * 0.30", False),
+        ("240", False),
+        ("2407 + 7", False),
+        ("240.7 + 7", False),
+        ("240; 7 + 7", False),
+        ("", False),
+    ],
+)
+def test_a_sum_fits_when_it_is_made_of_known_operands(expression: str, fits: bool) -> None:
+    assert bool(re.search(sum_pattern(["240", "0.30", "7"]), expression)) == fits
+
+
+def test_a_step_with_limited_figures_can_be_enforced_while_decoding(tools: list[Tool]) -> None:
+    figures = Figures(texts=("240", "0.30"), operands=("240", "0.30", "1"))
+    specs = [calculate().spec, FINISH_SPEC]
+    grammar.check(step_grammar(specs, first=False, figures=figures))
+    schema = step_schema(specs, first=False, figures=figures)
+    validator = jsonschema.Draft202012Validator(schema)
+
+    def step(found: str, tool: str, **arguments: str) -> dict[str, Any]:
+        return {"found": found, "tool": tool, "arguments": arguments}
+
+    assert validator.is_valid(step("price: 0.30", "calculate", expression="240 * 0.30"))
+    assert not validator.is_valid(step("price: 0.30", "calculate", expression="72 * 0.30"))
+    assert validator.is_valid(step("price: 0.30, sum: 72", "calculate", expression="240 * 0.30"))
+    assert not validator.is_valid(step("price: 0.30", "final_answer", answer="It costs 72 euros."))
+    assert validator.is_valid(step("price: 0.30", "final_answer", answer="A kilometre costs 0.30 euros."))

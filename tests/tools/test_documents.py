@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ragagent.errors import ToolError
 from ragagent.tools.calling import invalid
 from ragagent.tools.documents import list_documents, read_document, search_documents, short_id
-from ragagent.types import Chunk, Document, Hit, Span
+from ragagent.types import Chunk, Document, Hit, Passage, Span
 
 DOCUMENTS = [
     Document(uri=f"file:///{n:02}.txt", title=f"Paper {n}", text=f"Words of paper {n}. " * 9) for n in range(45)
@@ -40,6 +40,29 @@ def test_a_search_shows_each_passage_with_the_id_that_reading_takes() -> None:
     assert found.content.split("\n\n")[0] == (
         f"[1] Paper 1 (document {short_id(DOCUMENTS[1].id)}, page 3, from 0)\nTop > Sub\nWords of paper 1. W"
     )
+
+
+def test_a_search_can_show_only_what_bears_on_the_query() -> None:
+    def pack(query: str, hits: Sequence[Hit]) -> list[Passage]:
+        assert query == "Paper 1"
+        best = hits[0]
+        piece = Span(9, 17)
+        return [
+            Passage(
+                number=1,
+                chunk_id=best.chunk.id,
+                document_id=best.document_id,
+                uri=best.uri,
+                title=best.title,
+                text=piece.of(DOCUMENTS[1].text),
+                pieces=(piece,),
+                page=3,
+            )
+        ]
+
+    found = search_documents(search, k=2, pack=pack).find({"query": "Paper 1"})
+    assert found.content == f"[1] Paper 1 (document {short_id(DOCUMENTS[1].id)}, page 3, from 9)\npaper 1."
+    assert [hit.title for hit in found.hits] == ["Paper 1", "Paper 10"], "all of them can be cited"
 
 
 def test_a_search_without_hits_says_so() -> None:

@@ -1,33 +1,28 @@
-"""`KnowledgeBase` and `Agent`: the two objects an application uses.
-
-Both only put the parts together; every part can be passed in instead of being made from the settings.
-"""
+"""`KnowledgeBase`: documents that can be searched and asked."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from ragagent.app import parts
+from ragagent.app.embedders import Embedders
 from ragagent.errors import (
     ConfigError,
     Corrupt,
     EmbedderChanged,
-    FingerprintMismatch,
     IndexStateError,
-    ModelError,
     ReadError,
 )
-from ragagent.protocols import LLM, Connector, Embedder, Index, IndexStatus, KnownDocument, Progress, Sink, Tool
+from ragagent.protocols import LLM, Connector, Embedder, Index, IndexStatus, KnownDocument, Progress, Sink
 from ragagent.settings import Settings
 from ragagent.trace import Trace
 from ragagent.types import (
-    AgentEvent,
-    AgentResult,
     Answer,
     AnswerEvent,
     Citation,
@@ -54,7 +49,6 @@ if TYPE_CHECKING:
     from ragagent.ingest.migration import MigrationReport
     from ragagent.ingest.origins import Origins
     from ragagent.ingest.pipeline import Pipeline
-    from ragagent.models.store import ModelStore
 
 DEFAULT_FOLDER = ".ragagent"
 Source = str | os.PathLike[str] | Connector | Iterable[Document]
@@ -84,11 +78,9 @@ class KnowledgeBase:
         self.path = path
         self.settings = settings
         self._index = index
-        self._embedder = embedder
-        self._embedders = embedders
-        self._known = {} if embedder is None else {embedder.fingerprint: embedder}
+        self._embedders = Embedders(index, path, settings, given=embedder, opener=embedders)
         self._llm = llm
-        self._owned: list[Embedder | LLM] = []
+        self._own_llm: LLM | None = None
         self._trace = Trace(trace)
         self._lock = threading.RLock()
         self._reading: Pool | None = None
@@ -122,20 +114,20 @@ class KnowledgeBase:
             raise IndexStateError(
                 f"{folder}: no knowledge base here; make one with: ragagent ingest FOLDER --kb {folder}"
             )
-        made: list[Embedder | LLM] = []
-        if embedder is None and (stored is None or _names_another(chosen, stored)):
-            embedder = _open_embedder(chosen, None)
-            made.append(embedder)
+        made: Embedder | None = None
+        if embedder is None and (stored is None or parts.names_another(chosen, stored)):
+            embedder = made = parts.open_embedder(chosen, None)
         index = EmbeddedIndex.open(
             folder,
-            fingerprint=_built_with(embedder, chosen, new=stored is None),
+            fingerprint=parts.built_with(embedder, chosen, new=stored is None),
             dimension=embedder.dimension if embedder is not None else None,
             create=create,
             lock_timeout_s=chosen.ingest.lock_timeout_s,
             retrieval=chosen.retrieval,
         )
         kb = cls(index, path=folder, settings=chosen, embedder=embedder, llm=llm, trace=trace, embedders=embedders)
-        kb._owned.extend(made)
+        if made is not None:
+            kb._embedders.own(made)
         return kb
 
     def __enter__(self) -> KnowledgeBase:
@@ -149,9 +141,10 @@ class KnowledgeBase:
     def close(self) -> None:
         """Closes the files and ends the model process; may be called twice."""
         with self._lock:
-            for part in self._owned:
-                part.close()
-            self._owned.clear()
+            self._embedders.close()
+            if self._own_llm is not None:
+                self._own_llm.close()
+                self._own_llm = None
             if self._reading is not None:
                 self._reading.close()
             self._index.close()
@@ -159,57 +152,14 @@ class KnowledgeBase:
     @property
     def embedder(self) -> Embedder:
         """The embedding model, loaded at the first use. Raises FingerprintMismatch if it is not the index's own."""
-        with self._lock:
-            if self._embedder is None:
-                stored = self._index.status().fingerprint
-                embedder = self._opened(_open_embedder(self.settings, stored.get("embedder_name")))
-                if embedder.fingerprint != stored["embedder"]:
-                    raise FingerprintMismatch(_mismatch(self.path, stored["embedder"], embedder.fingerprint))
-                self._embedder = embedder
-            return self._embedder
-
-    def _opened(self, embedder: Embedder) -> Embedder:
-        """The embedder, which is closed with this object and found again by its fingerprint."""
-        if all(embedder is not one for one in self._known.values()):
-            self._owned.append(embedder)
-        return self._known.setdefault(embedder.fingerprint, embedder)
-
-    def _follow(self) -> None:
-        """Takes the embedder of the edition that is live now: a migration has swapped it behind our back.
-
-        The one before stays open: another thread may be embedding with it, and a rollback asks for it again.
-        """
-        with self._lock:
-            stored = self._index.status().fingerprint
-            wanted = stored.get("embedder")
-            if self._embedder is None or wanted is None or self._embedder.fingerprint == wanted:
-                return
-            embedder = self._known.get(wanted) or self._by_name(stored.get("embedder_name"))
-            if embedder.fingerprint != wanted:
-                raise FingerprintMismatch(_mismatch(self.path, wanted, embedder.fingerprint))
-            self._embedder = embedder
-
-    def _by_name(self, name: str | None) -> Embedder:
-        """The embedder of the name that the index stores, whatever the settings name."""
-        if name is None:
-            raise FingerprintMismatch(f"{self.path}: migrated to an embedder without a name; open it with that one")
-        try:
-            return self._opened(self._embedders(name) if self._embedders else _open_named(self.settings, name))
-        except (ModelError, ConfigError) as error:
-            raise FingerprintMismatch(
-                f"{self.path}: migrated to the embedder {name!r}, which cannot be opened here ({error}); "
-                "make that model available, or open the knowledge base with it"
-            ) from error
+        return self._embedders.current()
 
     @property
     def llm(self) -> LLM:
         """The language model; its process starts at the first request."""
         with self._lock:
             if self._llm is None:
-                from ragagent.models.language import open_llm
-
-                self._llm = open_llm(self.settings.llm, _store(self.settings))
-                self._owned.append(self._llm)
+                self._llm = self._own_llm = parts.open_llm(self.settings)
             return self._llm
 
     def ingest(
@@ -229,7 +179,7 @@ class KnowledgeBase:
         another process writes, StorageFull when there is no room, FingerprintMismatch when the settings cut
         documents otherwise than the index was built, or a migration ends meanwhile; committed work stays.
         """
-        self._follow()
+        self._embedders.follow()
         pipeline = self._pipeline(progress)
         if isinstance(source, str | os.PathLike):
             connector = self._connector(source, options)
@@ -258,7 +208,7 @@ class KnowledgeBase:
 
         Lists the whole source, reads up to six of its items and embeds up to 64 chunks. Raises as `ingest` does.
         """
-        self._follow()
+        self._embedders.follow()
         if isinstance(source, str | os.PathLike):
             source = self._connector(source, options)
         elif options:
@@ -291,7 +241,7 @@ class KnowledgeBase:
             if not isinstance(one, FilesConnector):
                 raise ConfigError(f"{one.source}: only files and folders can be watched; ingest it again now and then")
             next(iter(one.items()), None)
-        self._follow()
+        self._embedders.follow()
         pipeline = self._pipeline(progress)
         stop = stop or threading.Event()
         yield from watch(
@@ -353,7 +303,7 @@ class KnowledgeBase:
             except EmbedderChanged:
                 if attempt == _SWAPS - 1:
                     raise
-                self._follow()
+                self._embedders.follow()
         raise AssertionError("the last attempt returns or raises")
 
     def _distinct(
@@ -514,7 +464,7 @@ class KnowledgeBase:
         from ragagent.ingest import estimate
 
         chosen = settings or self.settings
-        return estimate.plan(self._embedded("plan"), self.path, self._target(chosen, embedder), chosen)
+        return estimate.plan(self._embedded("plan"), self.path, self._embedders.target(chosen, embedder), chosen)
 
     def migrate(
         self,
@@ -532,10 +482,10 @@ class KnowledgeBase:
         from ragagent.ingest.migration import Migration
 
         chosen = settings or self.settings
-        index, target = self._embedded("migrate"), self._target(chosen, embedder)
+        index, target = self._embedded("migrate"), self._embedders.target(chosen, embedder)
         connect = self._origins().reopen
         report = Migration(index, target, chosen, trace=self._trace, progress=progress, connect=connect).run()
-        self.settings = chosen
+        self._use(chosen)
         return report
 
     def rollback(self, *, progress: Progress | None = None) -> MigrationReport:
@@ -551,13 +501,11 @@ class KnowledgeBase:
         if edition is None:
             raise IndexStateError(f"{self.path}: no earlier edition is kept; there is nothing to roll back to")
         chosen = migration.settings_of(edition, self.settings)
-        embedder = self._known.get(edition.fingerprint["embedder"]) or self._by_name(
-            edition.fingerprint.get("embedder_name")
-        )
+        embedder = self._embedders.of(edition.fingerprint)
         report = migration.Migration(
             index, embedder, chosen, trace=self._trace, progress=progress, connect=self._origins().reopen
         ).back(edition)
-        self.settings = chosen
+        self._use(chosen)
         return report
 
     def editions(self) -> tuple[Edition, ...]:
@@ -577,94 +525,8 @@ class KnowledgeBase:
             )
         return self._index
 
-    def _target(self, settings: Settings, embedder: Embedder | None) -> Embedder:
-        """The embedder to migrate to: the given one, else the one that `settings` names, else the one of that name."""
-        with self._lock:
-            if embedder is not None:
-                return self._known.setdefault(embedder.fingerprint, embedder)
-            stored = self._index.status().fingerprint
-            name = settings.embedding.model or stored.get("embedder_name")
-            for known in self._known.values():
-                if known.name == name and settings.embedding == self.settings.embedding:
-                    return known
-            return self._opened(_open_embedder(settings, name))
-
-
-class Agent:
-    """A loop that searches the knowledge base and calls tools until it can answer a task with citations."""
-
-    def __init__(
-        self,
-        kb: KnowledgeBase,
-        tools: Sequence[Tool] = (),
-        *,
-        settings: Settings | None = None,
-        llm: LLM | None = None,
-    ) -> None:
-        """`tools` come in addition to search_documents, read_document and calculate."""
-        from ragagent.agent.runner import AgentRunner
-        from ragagent.tools import builtin
-
-        self._kb = kb
-        self._settings = settings or kb.settings
-        self._llm = llm or kb.llm
-        own = (
-            builtin.search_documents(lambda query, k: kb.search(query, k=k)),
-            builtin.read_document(kb.document),
-            builtin.calculate(),
-        )
-        self._runner = AgentRunner(
-            self._llm,
-            [*own, *tools],
-            settings=self._settings.agent,
-            cite=self._cite,
-            checkpoints=kb.path / "agent.db",
-        )
-
-    def run(self, task: str, *, run_id: str | None = None) -> AgentResult:
-        """Works on `task` until it is answered or a cap is reached; the result says which."""
-        return self._runner.run(task, run_id=run_id)
-
-    def stream(self, task: str, *, run_id: str | None = None) -> Iterator[AgentEvent]:
-        """As `run`, event by event; the last one carries the result."""
-        return self._runner.stream(task, run_id=run_id)
-
-    def resume(self, run_id: str) -> AgentResult:
-        """Goes on with a run that was interrupted, from its last finished step."""
-        return self._runner.resume(run_id)
-
-    def close(self) -> None:
-        """Closes the checkpoints; the knowledge base and its models stay open."""
-        self._runner.close()
-
-    def __enter__(self) -> Agent:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _cite(self, task: str, text: str, hits: Sequence[Hit], computed: Sequence[str]) -> Answer:
-        from ragagent.answer import compose
-        from ragagent.retrieve import pack
-
-        evidence = pack.pack(
-            f"{task}\n{text}",
-            hits,
-            document=self._kb.document,
-            count_tokens=self._llm.count_tokens,
-            settings=self._settings.answer,
-        )
-        return compose.cite(
-            task,
-            text,
-            evidence,
-            self._llm,
-            document=self._kb.document,
-            settings=self._settings.answer,
-            computed=tuple(computed),
-        )
+    def _use(self, settings: Settings) -> None:
+        self.settings = self._embedders.settings = settings
 
 
 def _address(source: str | os.PathLike[str]) -> str | Path:
@@ -680,51 +542,7 @@ def _check_query(query: str, k: int, mode: str) -> None:
         raise ConfigError(f"mode = {mode!r}: must be hybrid, dense or sparse")
 
 
-def _store(settings: Settings) -> ModelStore:
-    from ragagent.models.store import ModelStore
-
-    return ModelStore(Path(settings.models.folder) if settings.models.folder else None)
-
-
-def _open_embedder(settings: Settings, built_with: str | None) -> Embedder:
-    from ragagent.models.embedding import open_embedder
-
-    return open_embedder(settings.embedding.model or built_with, settings=settings.embedding, store=_store(settings))
-
-
-def _open_named(settings: Settings, name: str) -> Embedder:
-    from ragagent.models.embedding import open_embedder
-
-    return open_embedder(name, settings=settings.embedding, store=_store(settings))
-
-
-def _built_with(embedder: Embedder | None, settings: Settings, *, new: bool) -> dict[str, str]:
-    """All that an index is built with when it is made; of one that is there, only what has to fit for searching."""
-    if embedder is None:
-        return {}
-    if not new:
-        return {"embedder": embedder.fingerprint, "embedder_name": embedder.name}
-    from ragagent.ingest import parts
-
-    return parts.fingerprint(embedder, settings.chunking)
-
-
-def _names_another(settings: Settings, stored: Mapping[str, str]) -> bool:
-    """Whether the settings ask for an embedder by a name that is not the one the index was built with."""
-    return settings.embedding.model is not None and settings.embedding.model != stored.get("embedder_name")
-
-
-def _mismatch(path: Path, stored: str, given: str) -> str:
-    return (
-        f"{path}: built with the embedder {stored}, but {given} is in force; its vectors do not compare. "
-        "Name the embedder it was built with, or see what a change would take: ragagent migrate --plan"
-    )
-
-
 def _nothing_found(kb: KnowledgeBase) -> str:
     if not kb.status().documents:
         return "the knowledge base is empty; ingest documents first"
     return "nothing in the documents matches the question"
-
-
-__all__ = ["DEFAULT_FOLDER", "Agent", "KnowledgeBase"]

@@ -1,0 +1,106 @@
+"""`Agent`: tools and a loop around a knowledge base."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from types import TracebackType
+
+from ragagent.app.knowledge import KnowledgeBase
+from ragagent.protocols import LLM, Tool
+from ragagent.settings import Settings
+from ragagent.types import AgentEvent, AgentResult, Answer, Hit, Passage
+
+
+class Agent:
+    """A loop that searches the knowledge base and calls tools until it can answer a task with citations."""
+
+    def __init__(
+        self,
+        kb: KnowledgeBase,
+        tools: Sequence[Tool] = (),
+        *,
+        settings: Settings | None = None,
+        llm: LLM | None = None,
+    ) -> None:
+        """`tools` come in addition to search_documents, read_document, list_documents and calculate."""
+        from ragagent.agent.runner import AgentRunner
+        from ragagent.tools import builtin
+
+        self._kb = kb
+        self._settings = settings or kb.settings
+        self._llm = llm or kb.llm
+        own = (
+            builtin.search_documents(
+                lambda query, k: kb.search(query, k=k), k=self._settings.retrieval.k, pack=self._packed
+            ),
+            builtin.read_document(kb.document),
+            builtin.list_documents(kb.documents),
+            builtin.calculate(),
+        )
+        self._runner = AgentRunner(
+            self._llm,
+            [*own, *tools],
+            settings=self._settings.agent,
+            cite=self._cite,
+            checkpoints=kb.path / "agent.db",
+        )
+
+    def run(self, task: str, *, run_id: str | None = None) -> AgentResult:
+        """Works on `task` until it is answered or a cap is reached; the result says which."""
+        return self._runner.run(task, run_id=run_id)
+
+    def stream(self, task: str, *, run_id: str | None = None) -> Iterator[AgentEvent]:
+        """As `run`, event by event; the last one carries the result."""
+        return self._runner.stream(task, run_id=run_id)
+
+    def resume(self, run_id: str) -> AgentResult:
+        """Goes on with a run that was interrupted, from its last finished step."""
+        return self._runner.resume(run_id)
+
+    def close(self) -> None:
+        """Closes the checkpoints; the knowledge base and its models stay open."""
+        self._runner.close()
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _packed(self, query: str, hits: Sequence[Hit]) -> Sequence[Passage]:
+        """The sentences of `hits` that a step is shown."""
+        from ragagent.retrieve import pack
+
+        shown = replace(
+            self._settings.answer,
+            sentences=self._settings.agent.sentences,
+            evidence_tokens=self._settings.agent.observation_tokens,
+        )
+        evidence = pack.pack(
+            query, hits, document=self._kb.document, count_tokens=self._llm.count_tokens, settings=shown
+        )
+        return evidence.passages
+
+    def _cite(self, task: str, text: str, hits: Sequence[Hit], computed: Sequence[str]) -> Answer:
+        from ragagent.answer import compose
+        from ragagent.retrieve import pack
+
+        evidence = pack.pack(
+            f"{task}\n{text}",
+            hits,
+            document=self._kb.document,
+            count_tokens=self._llm.count_tokens,
+            settings=self._settings.answer,
+        )
+        return compose.cite(
+            task,
+            text,
+            evidence,
+            self._llm,
+            document=self._kb.document,
+            settings=self._settings.answer,
+            computed=tuple(computed),
+        )

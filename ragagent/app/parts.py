@@ -1,0 +1,54 @@
+"""The parts that are made from the settings where none is passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ragagent.protocols import LLM, Embedder
+from ragagent.settings import Settings
+
+if TYPE_CHECKING:
+    from ragagent.models.store import ModelStore
+
+
+def open_llm(settings: Settings) -> LLM:
+    """The language model of the settings; its process starts at the first request."""
+    from ragagent.models import language
+
+    return language.open_llm(settings.llm, _store(settings))
+
+
+def open_embedder(settings: Settings, built_with: str | None) -> Embedder:
+    """The embedder that the settings name, else the one an index was built with, else the default one."""
+    return open_named(settings, settings.embedding.model or built_with)
+
+
+def open_named(settings: Settings, name: str | None) -> Embedder:
+    """The embedder of that name among the models of the settings; None is the default one."""
+    from ragagent.models import embedding
+
+    return embedding.open_embedder(name, settings=settings.embedding, store=_store(settings))
+
+
+def built_with(embedder: Embedder | None, settings: Settings, *, new: bool) -> dict[str, str]:
+    """All that an index is built with when it is made; of one that is there, only what has to fit for searching."""
+    if embedder is None:
+        return {}
+    if not new:
+        return {"embedder": embedder.fingerprint, "embedder_name": embedder.name}
+    from ragagent.ingest import parts
+
+    return parts.fingerprint(embedder, settings.chunking)
+
+
+def names_another(settings: Settings, stored: Mapping[str, str]) -> bool:
+    """Whether the settings ask for an embedder by a name that is not the one the index was built with."""
+    return settings.embedding.model is not None and settings.embedding.model != stored.get("embedder_name")
+
+
+def _store(settings: Settings) -> ModelStore:
+    from ragagent.models.store import ModelStore
+
+    return ModelStore(Path(settings.models.folder) if settings.models.folder else None)
