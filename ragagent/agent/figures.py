@@ -17,7 +17,7 @@ _EQUATION = re.compile(rf"({_OPERAND}(?: ?[-+*/×÷−] ?{_OPERAND}){{1,20}}) ?=
 _WORDS = re.compile(r"[A-Za-z]+")
 _PERCENT = re.compile(r"\s*(?:%|per ?cent|Prozent)")
 WORD_NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()  # noqa: SIM905
-_CONSTANTS = (*map(str, range(13)), "24", "52", "60", "100", "365", "1000")
+CONSTANTS = (*map(str, range(13)), "24", "52", "60", "100", "365", "1000")
 """Numbers that a sum may need and no document says: small counts, and those of the calendar and of percentages."""
 _MAX_PLACES = 4
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+|\d{1,3}(?:\.\d{3})+")
@@ -96,14 +96,17 @@ def written_figures(state: AgentState) -> tuple[str, ...]:
     results so far, and the rounded forms of those with a fraction.
     """
     found = [spelling for text in _sources(state) for number in NUMBER.findall(text) for spelling in _written(number)]
-    words = {word: str(value) for value, word in enumerate(WORD_NUMBERS)}
-    counted = [words[word] for word in re.findall(r"[a-z]+", state.task.lower()) if word in words]
-    return tuple(dict.fromkeys([*found, *counted]))
+    return tuple(dict.fromkeys([*found, *_counted(state.task)]))
+
+
+def _counted(task: str) -> list[str]:
+    """The numbers that stand in the task as words, in digits."""
+    return [str(WORD_NUMBERS.index(word)) for word in re.findall(r"[a-z]+", task.lower()) if word in WORD_NUMBERS]
 
 
 def operands(state: AgentState) -> tuple[str, ...]:
-    """The numbers that a sum of this run may start from: those of the task and the results, 3 % as 0.03, 1.03 and
-    0.97 too, and small counts and the like that no document says.
+    """The numbers that a sum of this run may start from: those of the task and the results, and 3 % as 0.03, 1.03 and
+    0.97 too. Later operands may be `CONSTANTS` as well.
     """
     texts = _sources(state)
     found = [form for text in texts for match in NUMBER.finditer(text) for form in _forms(match[0])]
@@ -115,12 +118,12 @@ def operands(state: AgentState) -> tuple[str, ...]:
         for value in readings(match[0])
         for sign in (0, 1, -1)
     ]
-    return tuple(dict.fromkeys([*found, *shares, *_CONSTANTS]))
+    return tuple(dict.fromkeys([*found, *shares, *_counted(state.task)]))
 
 
 def foreign(state: AgentState, expression: str) -> tuple[str, ...]:
     """The numbers of a sum that stand neither in the task nor in a result, in order; a name may hold digits."""
-    known = {value for number in operands(state) for value in readings(number)}
+    known = {value for number in (*operands(state), *CONSTANTS) for value in readings(number)}
     written = dict.fromkeys(NUMBER.findall(expression))
     return tuple(number for number in written if not any(value in known for value in readings(number)))
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from ragagent import prompts
 from ragagent.agent import steps
-from ragagent.agent.figures import computed, operands, written_figures
+from ragagent.agent.figures import CONSTANTS, computed, operands, written_figures
 from ragagent.agent.graph import Checkpoints, Moves, compiled, stored, walk
 from ragagent.agent.schema import FINISH, FINISH_SPEC, Figures, described, step_grammar
 from ragagent.agent.state import AgentState
@@ -152,7 +152,7 @@ class AgentRunner:
 
     def _grammar(self, state: AgentState) -> Grammar:
         """The permitted calls, and no figures but those of the task and the results."""
-        figures = Figures(texts=written_figures(state), operands=operands(state))
+        figures = Figures(texts=written_figures(state), operands=operands(state), constants=CONSTANTS)
         return step_grammar(steps.permitted(state, self._specs), first=not state.steps, figures=figures)
 
     def _act(self, state: AgentState, run: _Run) -> AgentState:

@@ -70,6 +70,8 @@ class Figures:
 
     texts: tuple[str, ...]
     operands: tuple[str, ...]
+    constants: tuple[str, ...] = ()
+    """May stand in a sum, but not begin it: a model that has 72 in mind, and may not write it, would begin with 7."""
 
 
 def step_schema(specs: Sequence[ToolSpec], *, first: bool, figures: Figures | None = None) -> dict[str, Any]:
@@ -103,7 +105,7 @@ def _figured(spec: ToolSpec, schema: Mapping[str, Any], figures: Figures) -> dic
     if is_sum:
         # The pattern bounds the length, too.
         limited = {key: value for key, value in limited.items() if key not in {"minLength", "maxLength"}}
-        limited["pattern"] = sum_pattern(figures.operands)
+        limited["pattern"] = sum_pattern(figures.operands, figures.constants)
     elif spec.name == FINISH:
         limited["pattern"] = text_pattern(figures.texts)
     return limited
@@ -118,11 +120,14 @@ def text_pattern(figures: Sequence[str]) -> str:
     return f"^(?:(?:{between})?{numbers}(?:{between}{numbers})*)?[^0-9]*$"
 
 
-def sum_pattern(operands: Sequence[str]) -> str:
-    """A regular expression of the sums whose numbers are all of `operands`: 2 to 30 of them, for one is no sum."""
+def sum_pattern(operands: Sequence[str], constants: Sequence[str] = ()) -> str:
+    """A regular expression of the sums that begin with one of `operands` and go on with those or `constants`.
+
+    They have 2 to 30 numbers, for one is no sum. With no operands at all they may begin with a constant.
+    """
     sign = r"(?:[-+*/(),% ]|(?:round|min|max|sum|mean|abs|sqrt)\()"
-    numbers = _any(operands)
-    return f"^{sign}{{0,8}}{numbers}(?:{sign}{{1,8}}{numbers}){{1,29}}{sign}{{0,8}}$"
+    first, numbers = _any(operands or constants), _any([*operands, *constants])
+    return f"^{sign}{{0,8}}{first}(?:{sign}{{1,8}}{numbers}){{1,29}}{sign}{{0,8}}$"
 
 
 def _any(numbers: Sequence[str]) -> str:

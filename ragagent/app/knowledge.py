@@ -16,6 +16,7 @@ from ragagent.errors import (
     ConfigError,
     Corrupt,
     EmbedderChanged,
+    FingerprintMismatch,
     IndexStateError,
     ReadError,
 )

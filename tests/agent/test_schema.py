@@ -114,6 +114,15 @@ def test_a_sum_fits_when_it_is_made_of_known_operands(expression: str, fits: boo
     assert bool(re.search(sum_pattern(["240", "0.30", "7"]), expression)) == fits
 
 
+@pytest.mark.parametrize(
+    ("expression", "fits"),
+    [("240 * 7", True), ("(240 + 7) / 7", True), ("7 * 240", False), ("72 * 240", False), ("240 * 72", False)],
+)
+def test_a_constant_may_stand_in_a_sum_but_not_begin_it(expression: str, fits: bool) -> None:
+    assert bool(re.search(sum_pattern(["240", "0.30"], ["7"]), expression)) == fits
+    assert re.search(sum_pattern([], ["7"]), "7 * 7")
+
+
 def test_a_step_with_limited_figures_can_be_enforced_while_decoding(tools: list[Tool]) -> None:
     figures = Figures(texts=("240", "0.30"), operands=("240", "0.30", "1"))
     specs = [calculate().spec, FINISH_SPEC]
