@@ -194,7 +194,7 @@ class History:
                         )  # fmt: skip
                         assert found == wanted, (query, mode, where, found, wanted)
             assert list(self._index.documents()) == list(fresh.documents())
-            assert self._index.known() == fresh.known()
+            assert _known(self._index) == _known(fresh)
             for key in self._expected:
                 assert list(self._index.chunks(key)) == list(fresh.chunks(key))
         # A lost file is written again by the next write.
@@ -202,6 +202,11 @@ class History:
         assert self._index.check() == (), self._index.check()
         names = {one.name for one in self._index.snapshots.list()}
         assert names == self._snapshots.keys()
+
+
+def _known(index: EmbeddedIndex) -> set[tuple[str, str, str]]:
+    # A stamp is no part of a version: touching a document makes none, so a restore leaves the stamp as it is.
+    return {(one.id, one.uri, one.revision) for one in index.known().values()}
 
 
 _STEPS = (
@@ -240,7 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for seed in range(first, first + given.histories):
             steps += histories([seed], Path(place))
             done += 1
-            if done % 100 == 0 or done == given.histories:
+            if done % 20 == 0 or done == given.histories:
                 took = time.perf_counter() - begun
                 sys.stdout.write(f"{done} histories of {steps} steps: each as a fresh build ({took:.0f} s)\n")
                 sys.stdout.flush()

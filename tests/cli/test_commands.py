@@ -244,6 +244,7 @@ def test_a_migration_is_planned_done_rolled_back_and_finished(run: Run, folder: 
     assert code == 0
     assert "migrated: 2 documents built" in out
     assert as_json(run("status", "--json")[1])["fingerprint"]["chunker"] == "chunking-2:structure:30:5:0"
+    assert ("keeps the edition before the last migration" in run("doctor", "--json")[1]) is True
     assert run(*wanted, "ingest", str(folder))[0] == 0
     assert "nothing differs" in run(*wanted, "migrate")[1]
     assert "nothing to do" in run(*wanted, "migrate", "--plan")[1]
@@ -253,6 +254,7 @@ def test_a_migration_is_planned_done_rolled_back_and_finished(run: Run, folder: 
     assert as_json(out)["documents"] == 0
     assert as_json(run("status", "--json")[1])["fingerprint"]["chunker"] == "chunking-2:structure:200:40:0"
     assert as_json(run("migrate", "--finish", "--json")[1])["dropped"] is True
+    assert "keeps the edition" not in run("doctor", "--json")[1]
     assert "nothing was done" in run("migrate", "--finish")[1]
     code, _, err = run("migrate", "--rollback")
     assert code == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ragagent.errors import Corrupt
+from ragagent.errors import Corrupt, FingerprintMismatch
 from ragagent.index import checksums
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.testing.index import entry, vector_of
@@ -106,6 +106,62 @@ def test_a_check_names_the_document(opened, filled, folder: Path, name: str) -> 
     filled.close()
     damage(folder, FOUND_BY_CHECK[name])
     assert any("n:3" in finding or "n:7" in finding or "n:4" in finding for finding in opened().check())
+
+
+MISSED: dict[str, tuple[str, Callable[[EmbeddedIndex], object]]] = {
+    "an id": (
+        f"DELETE FROM attributes WHERE key = 'id' AND document = {DOCUMENT}",
+        lambda index: index.known(),
+    ),
+    "a uri in a listing": (
+        f"DELETE FROM attributes WHERE key = 'uri' AND document = {DOCUMENT}",
+        lambda index: list(index.documents()),
+    ),
+    "a uri among what is known": (
+        f"DELETE FROM attributes WHERE key = 'uri' AND document = {DOCUMENT}",
+        lambda index: list(index.each_known()),
+    ),
+    "a document": (
+        "DELETE FROM documents WHERE uri = 'n:3'",
+        lambda index: index.document(LIBRARY[3].document.id),
+    ),
+    "what is known of a document": (
+        "DELETE FROM documents WHERE uri = 'n:3'",
+        lambda index: index.known_of([LIBRARY[3].document.id]),
+    ),
+    "a stamp": ("UPDATE documents SET stamp = 'other' WHERE uri = 'n:3'", lambda index: index.known()),
+    "a value that is filtered by": (
+        f"DELETE FROM attributes WHERE key = 'n' AND document = {DOCUMENT}",
+        lambda index: index.search("common", None, k=50, mode="sparse", where={"n": 1}),
+    ),
+    "a chunk of the tail": (
+        f"DELETE FROM postings WHERE chunk = (SELECT max(row) FROM chunks WHERE document = {DOCUMENT})",
+        lambda index: index.search("common", None, k=50, mode="sparse"),
+    ),
+    "a death that is none": (
+        f"INSERT INTO dead (row, edition) SELECT min(row), 1 FROM chunks WHERE document = {DOCUMENT}",
+        lambda index: index.search("common", None, k=50, mode="sparse"),
+    ),
+    "a snapshot": ("DELETE FROM snapshots", lambda index: index.snapshots.list()),
+    "the commit of a snapshot": (
+        "UPDATE snapshots SET generation = generation + 1",
+        lambda index: index.snapshots.diff("s"),
+    ),
+    "a count": ("UPDATE meta SET value = 5 WHERE key = 'documents'", lambda index: index.status()),
+    "what it is built with": ("UPDATE editions SET dimension = 33", lambda index: index.status()),
+}
+
+
+@pytest.mark.parametrize("name", MISSED)
+def test_what_the_database_has_lost_is_an_error_not_a_gap(opened, folder: Path, name: str) -> None:
+    statement, question = MISSED[name]
+    index = opened(fold_chunks=4 if "death" in name else 1000)
+    index.write(LIBRARY)
+    index.snapshots.create("s")
+    index.close()
+    damage(folder, statement)
+    with pytest.raises((Corrupt, FingerprintMismatch)):
+        question(opened())
 
 
 @pytest.mark.parametrize("statement", [*HITS.values(), VECTOR, DOCUMENTS["a piece that is gone"]])
