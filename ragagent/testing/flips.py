@@ -49,6 +49,7 @@ _MODES: tuple[SearchMode, ...] = ("dense", "sparse", "hybrid")
 _KINDS = {"database": 12, "log": 2, "dense": 1, "sparse": 1, "backup": 1, "other": 1}
 _A_CHILD = 40
 _LONG = 0.3
+_TOLD = 200
 
 Question = Callable[[EmbeddedIndex], Any]
 
@@ -416,6 +417,12 @@ def _without_end(sound: Sound, seed: int, place: Path) -> Verdict:
         return Verdict("crash", f"{type(error).__name__}: {error}")
 
 
+def _tell(counted: Counter[str], took_s: float) -> None:
+    told = ", ".join(f"{counted[name]} {name}" for name in ("right", "error", "older", "wrong", "crash"))
+    sys.stdout.write(f"{counted.total()} flips: {told} ({took_s:.0f} s)\n")
+    sys.stdout.flush()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs many flips and says what became of them; the status is 1 if any was wrong or crashed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -435,8 +442,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if verdict.outcome in {"wrong", "crash"}:
                     sys.stdout.write(f"{verdict.outcome}: seed {seed}, {verdict.place}: {'; '.join(verdict.wrong)}\n")
                     sys.stdout.flush()
-    told = ", ".join(f"{counted[name]} {name}" for name in ("right", "error", "older", "wrong", "crash"))
-    sys.stdout.write(f"{given.flips} flips: {told} ({time.perf_counter() - begun:.0f} s)\n")
+            if counted.total() % _TOLD < _A_CHILD or counted.total() == given.flips:
+                _tell(counted, time.perf_counter() - begun)
     return 1 if counted["wrong"] or counted["crash"] else 0
 
 
