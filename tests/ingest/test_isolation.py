@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ragagent import KnowledgeBase, Settings
@@ -149,6 +150,17 @@ def test_a_reader_that_crashes_or_swells_is_told_as_it_is_and_nothing_of_it_is_l
         # One that swells may be told so by its own limit, and go on then.
         assert tree.below(pid) == []
         assert process.usable or left_of(pid) == []
+
+
+def test_what_the_application_has_in_memory_is_not_laid_at_a_readers_door(plugged: Path) -> None:
+    much = np.ones(512 << 20, dtype=np.uint8)
+    with (
+        contextlib.closing(Pool()) as pool,
+        pool.process() as process,
+        pytest.raises(ReaderCrashed, match="SIGSEGV"),
+    ):
+        list(process.read(hostile("segfault"), IngestSettings(file_memory_mb=128)))
+    assert much[-1] == 1
 
 
 @pytest.mark.parametrize("what", ["loop", "wait"])

@@ -27,6 +27,8 @@ _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 # socket, io_uring_setup (opens sockets past the filter), ptrace and the two that reach into another process's memory.
 _FORBIDDEN = {"x86_64": (41, 425, 101, 310, 311), "aarch64": (198, 425, 117, 270, 271)}
 _PARENT_CHECK_S = 1.0
+MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
+"""The unit of the peak memory that systems report of a process."""
 
 
 def confine(parent: int) -> None:
@@ -53,6 +55,14 @@ def limit(memory_bytes: int, seconds: float) -> None:
     _soft_limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime + seconds) + 1)
     # Reserved addresses and mapped files are no memory; they count for RLIMIT_AS and not here.
     _soft_limit(resource.RLIMIT_DATA if sys.platform == "linux" else resource.RLIMIT_AS, memory_bytes)
+
+
+def peak_bytes() -> int:
+    """The most memory this process has had resident; at first what the process that started it had by then.
+
+    Linux carries the figure of a parent over into the program that a child of it becomes.
+    """
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_BYTES
 
 
 def _soft_limit(kind: int, value: int) -> None:

@@ -19,6 +19,7 @@ from typing import IO, cast
 import ragagent
 from ragagent.errors import ConnectorError, OverLimit, ReaderCrashed, ReadError
 from ragagent.ingest.isolation import tree, wire
+from ragagent.ingest.isolation.confine import MAXRSS_BYTES
 from ragagent.ingest.isolation.worker import too_much_memory
 from ragagent.protocols import Fetched
 from ragagent.settings import IngestSettings
@@ -62,7 +63,7 @@ class ReadingProcess:
         self._said: collections.deque[int] = collections.deque(maxlen=_KEPT_BYTES)
         self._code: int | None = None
         self._ended = threading.Event()
-        self._peak_bytes = 0
+        self._peak_bytes = self._first_peak_bytes = self._seen_bytes = 0
         started = threading.Event()
         self._failure: OSError | None = None
         self._keeper = threading.Thread(target=self._keep, args=(started,), name="ragagent-reader", daemon=True)
@@ -92,7 +93,8 @@ class ReadingProcess:
         """
         watch = _Watch(settings=settings, stopped=stopped)
         if not self._ready:
-            self._expect(_Watch(settings=settings, stopped=stopped, seconds=_START_S), "ready")
+            ready = self._expect(_Watch(settings=settings, stopped=stopped, seconds=_START_S), "ready")
+            self._first_peak_bytes = int(ready.get("peak_bytes", 0))
             self._ready = True
         self._busy = True
         self._send(wire.request(fetched, settings), watch)
@@ -180,6 +182,7 @@ class ReadingProcess:
         if self._ended.is_set():
             raise self._died(watch)
         resident, processes = tree.resident_bytes(self.pid)
+        self._seen_bytes = max(self._seen_bytes, resident)
         if processes > _MOST_PROCESSES:
             raise self._given_up(OverLimit(f"its reader started more than {_MOST_PROCESSES} processes"))
         if resident > watch.memory_bytes:
@@ -199,7 +202,9 @@ class ReadingProcess:
         if not self._ready:
             return ReaderCrashed(f"the process to read files in cannot start ({self._cause()}). {self._last_words()}")
         said = bytes(self._said).decode("utf-8", "replace").lower()
-        near = self._peak_bytes > 0.95 * watch.memory_bytes
+        # A peak that it began with is that of this process, which may hold far more than a reader is given.
+        peak_bytes = max(self._seen_bytes, self._peak_bytes if self._peak_bytes > self._first_peak_bytes else 0)
+        near = peak_bytes > 0.95 * watch.memory_bytes
         if self._code == -signal.SIGXCPU:
             return OverLimit(_too_long(watch.seconds))
         if near or (self._code == -signal.SIGABRT and any(words in said for words in _OUT_OF_MEMORY)):
@@ -234,7 +239,7 @@ class ReadingProcess:
             _, status, used = os.wait4(self._popen.pid, 0)
             tree.end_group(self._popen.pid)
             self._code = self._popen.returncode = os.waitstatus_to_exitcode(status)
-            self._peak_bytes = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+            self._peak_bytes = used.ru_maxrss * MAXRSS_BYTES
             self._ended.set()
 
 

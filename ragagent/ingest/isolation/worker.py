@@ -35,7 +35,7 @@ class Worker:
         self._begun_with, _ = tree.resident_bytes(self._pid)
 
     def run(self) -> None:
-        self._send([wire.packed({"op": "ready"})])
+        self._send([wire.packed({"op": "ready", "peak_bytes": confine.peak_bytes()})])
         for done in range(1, sys.maxsize):
             message = self._receive()
             if message is None:
