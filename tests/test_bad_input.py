@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ragagent import Document, KnowledgeBase, Settings
+from ragagent.connectors.files import file_uri
 from ragagent.errors import (
     ConfigError,
     ConnectorError,
@@ -27,6 +28,7 @@ from ragagent.errors import (
 from ragagent.models.llama import LlamaModel
 from ragagent.settings import AnswerSettings, EmbeddingSettings, LlmSettings
 from ragagent.testing.embedding import HashEmbedder
+from ragagent.types import root_uri
 
 GOOD = "The ferry to the island leaves at seven in the morning.\n"
 
@@ -187,6 +189,7 @@ import resource, sys
 from ragagent import Document, KnowledgeBase
 from ragagent.errors import StorageFull
 from ragagent.testing.embedding import HashEmbedder
+from ragagent.types import root_uri
 
 with KnowledgeBase.open(sys.argv[1], embedder=HashEmbedder()) as kb:
     kb.ingest([Document(id="first", text="The first one fits: quokka.")])
@@ -254,10 +257,20 @@ def test_a_model_process_killed_in_the_middle_of_an_answer_is_told_and_the_next_
 
 
 def test_every_messy_document_is_ingested_or_reported(tmp_path: Path, shared_data: Path) -> None:
+    """Each file by itself, and with a reason; what is inside files is counted beside them, and belongs to one."""
     messy = shared_data / "messy_docs"
-    files = [file for file in messy.rglob("*") if file.is_file()]
+    files = {file_uri(str(file)) for file in messy.resolve().rglob("*") if file.is_file()}
     with KnowledgeBase.open(tmp_path / "kb", embedder=HashEmbedder()) as kb:
         report = kb.ingest(messy)
         assert kb.check() == ()
-    assert report.added + report.failed == len(files)
+        documents = [document.uri for document in kb.documents()]
+    failures = [failure.uri for failure in report.failures]
+    ingested, failed = files.intersection(documents), files.intersection(failures)
+    assert ingested | failed == files
+    assert ingested & failed == set()
+    assert all(root_uri(uri) in files for uri in documents + failures)
+    # A child is never there without its file, and nothing is told twice or left out of the counts.
+    assert all(root_uri(uri) in ingested for uri in documents + [uri for uri in failures if uri not in files])
+    assert (report.added, report.failed) == (len(set(documents)), len(set(failures))) == (len(documents), len(failures))
+    assert (report.updated, report.unchanged, report.removed) == (0, 0, 0)
     assert all(failure.reason and failure.kind for failure in report.failures)
