@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import sqlite3
 import subprocess
@@ -24,6 +25,7 @@ from ragagent.errors import (
     ModelError,
     RagAgentError,
 )
+from ragagent.index import schema
 from ragagent.index.embedded import stored_fingerprint
 from ragagent.ingest import chunking, parts
 from ragagent.settings import ChunkingSettings, EmbeddingSettings, IngestSettings
@@ -462,7 +464,9 @@ def test_an_index_of_another_analyser_is_searched_by_vectors_until_it_is_migrate
     wanted = answers(kb)
     kb.close()
     with database(tmp_path) as connection:
-        connection.execute("UPDATE editions SET fingerprint = json_set(fingerprint, '$.analyser', 'terms-0')")
+        edition = schema.edition(connection)
+        built = {**schema.fingerprint(connection), "analyser": "terms-0"}
+        schema.change_edition(connection, edition, fingerprint=json.dumps(built, sort_keys=True))
         connection.commit()
     with opened(tmp_path / "kb") as older:
         assert older.search("ferry", mode="dense")
