@@ -60,6 +60,15 @@ def do_swell():
     while True:
         held.append(bytearray(8 << 20))
 
+def do_swell_and_recover():
+    held = []
+    try:
+        while True:
+            held.append(b"x" * (4 << 20))
+    except MemoryError:
+        held.clear()
+    return "had enough"
+
 def do_swell_below():
     swell = "held = []\\nwhile True: held.append(bytearray(8 << 20))"
     done = subprocess.run([sys.executable, "-c", swell], capture_output=True, text=True)
@@ -163,6 +172,17 @@ def test_what_the_application_has_in_memory_is_not_laid_at_a_readers_door(plugge
     assert much[-1] == 1
 
 
+@pytest.mark.parametrize("what", ["swell_and_recover", "swell_below"])
+def test_what_an_earlier_file_took_is_not_laid_at_a_later_ones_door(pool: Pool, what: str) -> None:
+    with pool.process() as process:
+        list(process.read(hostile(what), LIMITS))
+        pid = process.pid
+    with pool.process() as process:
+        assert process.pid == pid
+        with pytest.raises(ReaderCrashed, match="SIGSEGV"):
+            list(process.read(hostile("segfault"), LIMITS))
+
+
 @pytest.mark.parametrize("what", ["loop", "wait"])
 def test_a_reader_that_never_ends_is_ended_when_its_time_is_up(pool: Pool, what: str) -> None:
     with pool.process() as process, pytest.raises(OverLimit, match=r"longer than 0\.5 s \(setting ingest.file_sec"):
@@ -263,8 +283,10 @@ def test_an_ingest_that_is_interrupted_or_killed_leaves_no_process(
 ) -> None:
     """The file of an endless reader is in hand when it ends."""
     program = """
-import sys
+import signal, sys
 from pathlib import Path
+# A shell that runs the tests in its background has them, and all they start, ignore an interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.append(sys.argv[1])
 from ragagent import KnowledgeBase
 from ragagent.testing.embedding import HashEmbedder

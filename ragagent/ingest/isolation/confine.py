@@ -58,11 +58,14 @@ def limit(memory_bytes: int, seconds: float) -> None:
 
 
 def peak_bytes() -> int:
-    """The most memory this process has had resident; at first what the process that started it had by then.
+    """The most memory this process, or one that it has started, has had resident: what the system says at its end.
 
-    Linux carries the figure of a parent over into the program that a child of it becomes.
+    At first what the process that started it had by then: Linux carries the figure of a parent over into the program
+    that a child of it becomes.
     """
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_BYTES
+    return MAXRSS_BYTES * max(
+        resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
 
 
 def _soft_limit(kind: int, value: int) -> None:

@@ -63,7 +63,7 @@ class ReadingProcess:
         self._said: collections.deque[int] = collections.deque(maxlen=_KEPT_BYTES)
         self._code: int | None = None
         self._ended = threading.Event()
-        self._peak_bytes = self._first_peak_bytes = self._seen_bytes = 0
+        self._peak_bytes = self._peak_before_bytes = self._seen_bytes = 0
         started = threading.Event()
         self._failure: OSError | None = None
         self._keeper = threading.Thread(target=self._keep, args=(started,), name="ragagent-reader", daemon=True)
@@ -94,9 +94,10 @@ class ReadingProcess:
         watch = _Watch(settings=settings, stopped=stopped)
         if not self._ready:
             ready = self._expect(_Watch(settings=settings, stopped=stopped, seconds=_START_S), "ready")
-            self._first_peak_bytes = int(ready.get("peak_bytes", 0))
+            self._peak_before_bytes = int(ready.get("peak_bytes", 0))
             self._ready = True
         self._busy = True
+        self._seen_bytes = 0
         self._send(wire.request(fetched, settings), watch)
         header, _ = self._receive(watch.again())
         if header["op"] == "failed":
@@ -123,7 +124,10 @@ class ReadingProcess:
                 cast(IO[bytes], stream).close()
 
     def _finish(self, watch: _Watch) -> None:
-        self._worn = bool(self._expect(watch.again(), "end").get("worn"))
+        end = self._expect(watch.again(), "end")
+        self._worn = bool(end.get("worn"))
+        peak = end.get("peak_bytes")
+        self._peak_before_bytes = peak if isinstance(peak, int) else 0
         self._busy = False
 
     def _expect(self, watch: _Watch, op: str) -> wire.Header:
@@ -202,8 +206,9 @@ class ReadingProcess:
         if not self._ready:
             return ReaderCrashed(f"the process to read files in cannot start ({self._cause()}). {self._last_words()}")
         said = bytes(self._said).decode("utf-8", "replace").lower()
-        # A peak that it began with is that of this process, which may hold far more than a reader is given.
-        peak_bytes = max(self._seen_bytes, self._peak_bytes if self._peak_bytes > self._first_peak_bytes else 0)
+        # A peak that was there before the file is an earlier file's, or that of this process, which may hold far more
+        # than a reader is given.
+        peak_bytes = max(self._seen_bytes, self._peak_bytes if self._peak_bytes > self._peak_before_bytes else 0)
         near = peak_bytes > 0.95 * watch.memory_bytes
         if self._code == -signal.SIGXCPU:
             return OverLimit(_too_long(watch.seconds))

@@ -42,7 +42,8 @@ class Worker:
                 break
             self._answer(*message)
             grown = tree.resident_bytes(self._pid)[0] - self._begun_with
-            self._send([wire.packed({"op": "end", "worn": done >= _FILES or grown > _GROWTH_BYTES})])
+            worn = done >= _FILES or grown > _GROWTH_BYTES
+            self._send([wire.packed({"op": "end", "worn": worn, "peak_bytes": confine.peak_bytes()})])
         # Without the interpreter's own leave: a library's threads or handlers could hold it.
         os._exit(0)
 
