@@ -1,18 +1,23 @@
 """Source code: the text as it stands, with the name of each definition as a heading before it.
 
-By patterns for single lines rather than by grammars: a pattern reads what a compiler would refuse, and needs nothing
-to be installed. Definitions are nested by their indentation.
+Definitions are told by the syntax tree where there is a grammar for the language and the text follows it. Elsewhere,
+and where it is in large parts no code, by patterns for single lines: these read what a compiler would refuse, need
+nothing to be installed, and nest definitions by their indentation.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import PurePath
+from typing import NamedTuple
 
 from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, clean
+from ragagent.errors import MissingExtra
 from ragagent.settings import IngestSettings
+from ragagent.text import syntax
 from ragagent.text.decode import decode
 
 MEDIA_TYPES = {
@@ -46,6 +51,8 @@ MEDIA_TYPES = {
 }
 _MAX_LINE_CHARS = 300
 _MAX_DEPTH = 6
+_MOST_BROKEN = 0.2
+_CLOSING = re.compile(r"(?:\W|\b(?:end|fi|done|endif|esac)\b)*")
 
 _WORDS = r"(?:(?:public|private|protected|internal|static|final|abstract|override|virtual|async|sealed|partial|open"
 _WORDS += r"|suspend|inline|default|synchronized|readonly|unsafe|extern|export|declare|data|case|lazy|implicit)\s+)*"
@@ -85,16 +92,80 @@ _INTRODUCTION = re.compile(r"\s*(?:@|#|//|/\*|\*|--|\[)")
 
 
 def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
-    """Code blocks, and before each definition a heading: its name behind those it stands in, as in `Shelf.add`."""
+    """Code blocks, and before each definition a heading: its name behind those it stands in, as in `Shelf.add`.
+
+    What stands outside of all definitions and behind one of them has the file's name for a heading.
+    """
     kind = MEDIA_TYPES.get(PurePath(name).suffix.lower(), "text/x-python")
     decoded = decode(data)
+    text = clean(decoded.text)
+    outline, notes = _outline(text, kind)
+    parts = _parts(text.split("\n"), _DEFINITIONS[kind]) if outline is None else _by_tree(text, outline)
     builder = TextBuilder(max_chars=limits.max_text_chars)
-    for names, code in _parts(clean(decoded.text).split("\n"), _DEFINITIONS[kind]):
-        if names:
-            builder.add("heading", ".".join(names), level=len(names))
+    for names, code in parts:
+        if names or builder.chars:
+            builder.add("heading", ".".join(names) or PurePath(name).name, level=max(1, len(names)))
         builder.add("code", code)
     encoding = decoded.encoding if decoded.encoding != "utf-8" else None
-    return builder.parsed(media_type=kind, title=PurePath(name).name, metadata={"encoding": encoding})
+    return builder.parsed(media_type=kind, title=PurePath(name).name, metadata={"encoding": encoding}, notes=notes)
+
+
+def _outline(text: str, kind: str) -> tuple[syntax.Outline | None, tuple[str, ...]]:
+    """The outline by which the text is taken apart, if there is one, and what there is to say of that."""
+    try:
+        outline = syntax.outline(text, kind)
+    except MissingExtra as error:
+        return None, (f"its definitions are told line by line; {error}",)
+    return (outline if outline is not None and outline.broken <= _MOST_BROKEN else None), ()
+
+
+def _by_tree(text: str, outline: syntax.Outline) -> Iterator[tuple[list[str], str]]:
+    """(names, code) of whole lines: those of each definition, and those between and behind the ones in it.
+
+    What only closes the definitions around one that has ended (brackets, `end`) stays with it.
+    """
+    cuts = _cuts(text, outline.symbols)
+    names, begin = cuts[0].names, 0
+    for cut, following in pairwise([*cuts, _Cut(len(text), [], True)]):
+        goes_on = not cut.defines and (cut.names == names or _CLOSING.fullmatch(text, cut.at, following.at))
+        if not goes_on:
+            if text[begin : cut.at].strip():
+                yield names, text[begin : cut.at]
+            names, begin = cut.names, cut.at
+    yield names, text[begin:]
+
+
+class _Cut(NamedTuple):
+    """A line that begins a definition, or follows one that has ended, and the names of those it stands in."""
+
+    at: int
+    names: list[str]
+    defines: bool
+
+
+def _cuts(text: str, symbols: Sequence[syntax.Symbol]) -> list[_Cut]:
+    """Where code goes over from one definition to another, in order; of two on one line the first one has it."""
+    cuts = [_Cut(0, [], False)]
+    around: list[syntax.Symbol] = []
+
+    def cut(at: int, defines: bool) -> None:
+        if at == cuts[-1].at and not cuts[-1].defines:
+            cuts.pop()
+        if not cuts or at > cuts[-1].at:
+            cuts.append(_Cut(at, [one.name for one in around], defines))
+
+    def leave(place: int) -> None:
+        while around and around[-1].end <= place:
+            line_end = text.find("\n", max(0, around.pop().end - 1))
+            cut(line_end + 1 if line_end >= 0 else len(text), False)
+
+    for symbol in symbols:
+        leave(symbol.start)
+        if symbol.depth < _MAX_DEPTH:
+            around.append(symbol)
+            cut(text.rfind("\n", 0, symbol.start) + 1, True)
+    leave(len(text))
+    return cuts
 
 
 def _parts(lines: list[str], pattern: re.Pattern[str]) -> Iterator[tuple[list[str], str]]:

@@ -174,7 +174,7 @@ def _watch(context: Context, chosen: list[Chosen], *, settle_s: float, polling: 
 
 
 def print_report(source: str, report: IngestReport, *, err: bool = False) -> None:
-    """The report in two lines, then one line for each document that was left out."""
+    """The report in two lines, then one for each document that was left out, and for each thing that was noted."""
     click.echo(
         f"{source}: {report.added} added, {report.updated} updated, {report.unchanged} unchanged, "
         f"{report.removed} removed, {report.failed} failed",
@@ -183,8 +183,12 @@ def print_report(source: str, report: IngestReport, *, err: bool = False) -> Non
     click.echo(f"  {report.chunks} chunks written, {report.embedded} embedded, {report.seconds:.1f} s", err=err)
     for failure in report.failures:
         click.echo(f"  left out: {readable(failure.uri)}: {failure.reason} ({failure.kind})", err=err)
+    noted: dict[str, list[str]] = {}
     for note in report.notes:
-        click.echo(f"  note: {readable(note.uri)}: {note.text}", err=err)
+        noted.setdefault(note.text, []).append(note.uri)
+    for text, (first, *others) in noted.items():
+        more = f" and {len(others)} others" if others else ""
+        click.echo(f"  note: {readable(first)}{more}: {text}", err=err)
     if not (report.added + report.updated + report.unchanged + report.failed):
         click.echo("  nothing to read there: no files, or all of them ignored", err=err)
 

@@ -17,11 +17,12 @@ def is_code(document: Document) -> bool:
 def atoms(text: str, span: Span, media_type: str, headings: tuple[str, ...]) -> Iterator[Atom]:
     """The lines of a code block. The names of the definitions around a line are added to `headings`.
 
+    Where the reader has said a definition's name in a heading of its own, it is not said again.
+
     A line that begins a definition begins a section; one after an empty line or after a definition is a better place to
     cut than another statement, and a line inside a statement is the last resort.
     """
-    outline = syntax.outline(span.of(text), media_type)
-    assert outline is not None
+    outline = syntax.outline(span.of(text), media_type) or syntax.Outline()
     starting = iter(outline.symbols)
     following = next(starting, None)
     around: list[syntax.Symbol] = []
@@ -34,11 +35,18 @@ def atoms(text: str, span: Span, media_type: str, headings: tuple[str, ...]) -> 
         around = _inside(around, start)
         while following is not None and following.start < end:
             around = [*_inside(around, following.start), following]
-            strength = SECTION
+            strength = BLOCK if len(around) == 1 and _is_said(following, headings) else SECTION
             following = next(starting, None)
-        names = tuple(symbol.name[:HEADING_CHARS] for symbol in around)
+        names = [symbol.name[:HEADING_CHARS] for symbol in around]
+        if around and _is_said(around[0], headings):
+            del names[0]
         yield Atom(line.start, line.end, strength, (*headings, *names))
         before = line.end
+
+
+def _is_said(symbol: syntax.Symbol, headings: tuple[str, ...]) -> bool:
+    """Whether the heading right above is the symbol's own, as in `Shelf.add`."""
+    return bool(headings) and f".{headings[-1]}".endswith(f".{symbol.name}")
 
 
 def _inside(around: list[syntax.Symbol], place: int) -> list[syntax.Symbol]:

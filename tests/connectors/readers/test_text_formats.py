@@ -246,10 +246,10 @@ def test_asciidoc_keeps_its_structure_and_loses_its_marks() -> None:
         ),
         ("a.js", "export class A {\n  x = 1\n}\nexport const f = async (a) => {\n};\nfunction g() {}\n", "A f g"),
         ("a.ts", "interface A {\n}\ntype B = string;\nexport function c<T>(x: T) {\n}\n", "A B c"),
-        ("a.go", "package a\n\ntype S struct {\n}\n\nfunc (s *S) Get() int {\n}\n\nfunc main() {\n}\n", "S Get main"),
+        ("a.go", "package a\n\ntype S struct {\n}\n\nfunc (s *S) Get() int {\n}\n\nfunc main() {\n}\n", "S S.Get main"),
         ("a.rs", "pub struct S;\n\nimpl<T> Add for S {\n    pub fn add(&self) {}\n}\n", "S S S.add"),
         ("a.java", "public class A {\n    private static int f(int x) {\n        return g(x);\n    }\n}\n", "A A.f"),
-        ("a.c", "struct s {\n};\n\nstatic int *f(void)\n{\n    return g(1);\n}\nint h(int);\n", "s f"),
+        ("a.c", "struct s {\n};\n\nstatic int *f(void)\n{\n    return g(1);\n}\nint h(int);\n", "s f a.c"),
         ("a.rb", "module M\n  class C\n    def f?\n    end\n  end\nend\n", "M M.C M.C.f?"),
         ("a.sh", "go() {\n  echo\n}\nfunction stop {\n  x\n}\n", "go stop"),
         (
