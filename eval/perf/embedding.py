@@ -40,6 +40,7 @@ def main() -> None:
     plain = _plain(arguments.model, arguments.threads)
     texts = _chunks(arguments, embedder.tokenizer)
     figures: dict[str, Any] = {"texts": len(texts), "tokens": arguments.tokens, "threads": arguments.threads}
+    figures["precision"] = getattr(embedder, "precision", None)
     timings = interleaved(
         {PLAIN: lambda: plain(texts), OURS: lambda: embedder.embed_documents(texts)},
         repeats=arguments.repeats,

@@ -12,7 +12,7 @@ import numpy as np
 
 from ragagent.errors import ConfigError, MissingExtra, ModelError, ModelLoadError
 from ragagent.models.bert_graph import vocabulary
-from ragagent.models.calibration import VERSION, Plan, plan
+from ragagent.models.calibration import Plan, plan
 from ragagent.models.cores import available_cores
 from ragagent.models.encoder import EncoderSpec, UnknownEncoder, content_digest, read_spec
 from ragagent.models.openvino_bert import OpenVinoEncoder, best_precision, has_int8
@@ -42,8 +42,8 @@ def open_embedder(
     """The embedding model of that catalogue name, folder or `hf:repo`; by default the one in `settings`.
 
     With backend "auto", BERT-family encoders run on OpenVINO without torch, and every other model on
-    sentence-transformers; the fingerprint says which, and in what precision. Raises ModelNotFound, ModelLoadError,
-    or MissingExtra with the reason why the fast path cannot run the model.
+    sentence-transformers; the fingerprint says which. Raises ModelNotFound, ModelLoadError, or MissingExtra with the
+    reason why the fast path cannot run the model.
     """
     chosen = settings or EmbeddingSettings()
     name = str(name_or_path or chosen.model or DEFAULT_EMBEDDER)
@@ -88,10 +88,6 @@ def cpu_precision() -> str:
     return "int8" if has_int8() else best_precision()
 
 
-def _stated(precision: str) -> str:
-    return f"int8 calibration {VERSION}" if precision == "int8" else precision
-
-
 class EncoderEmbedder:
     """A BERT-family encoder without torch. Safe to call from several threads.
 
@@ -112,7 +108,10 @@ class EncoderEmbedder:
         way = plan(spec, digest.result, tokenizer.result, threads=threads)
         self._opened = _Opened(spec, way, threads)
         self.tokenizer = tokenizer.result()
-        self.fingerprint = f"{digest.result()} openvino {_stated(way.precision)}"
+        # Without the precision, each of which keeps a text's vector within a cosine of MIN_AGREEMENT: a knowledge base
+        # goes from one processor to another.
+        self.fingerprint = f"{digest.result()} openvino"
+        self.precision = way.precision
         if self.tokenizer.vocabulary > vocabulary(spec):
             raise ModelLoadError(
                 f"{spec.folder}: its tokenizer has more tokens than its encoder; fetch the model again"
