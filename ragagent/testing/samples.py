@@ -9,6 +9,7 @@ import json
 import lzma
 import tarfile
 import zipfile
+from collections.abc import Mapping
 from email.message import EmailMessage
 from typing import Any
 
@@ -55,12 +56,12 @@ def containers() -> dict[str, bytes]:
     made |= {"a.xlsx": _xlsx(), "a.docx": _docx(), "a.pptx": _pptx(), "a.eml": _eml(), "a.png": _png("PNG")}
     made |= {"a.tif": _png("TIFF"), "a.jpg": _png("JPEG"), "a.pdf": _pdf()}
     inner = {"notes.txt": b"text", "in/table.csv": b"a,b\n1,2\n", "a.eml": _eml()}
-    packed = _tar(inner)
+    packed = tarred(inner)
     made |= {"a.zip": zipped(inner), "a.tar": packed, "a.tgz": gzip.compress(packed)}
     return made | {"a.txt.bz2": bz2.compress(b"text"), "a.txt.xz": lzma.compress(b"text")}
 
 
-def zipped(parts: dict[str, bytes]) -> bytes:
+def zipped(parts: Mapping[str, bytes]) -> bytes:
     """A ZIP container of these parts."""
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -89,7 +90,8 @@ def epub(chapter: str) -> bytes:
     return zipped({name: part.encode() for name, part in parts.items()})
 
 
-def _tar(parts: dict[str, bytes]) -> bytes:
+def tarred(parts: Mapping[str, bytes]) -> bytes:
+    """A TAR archive of these parts."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w") as archive:
         for name, content in parts.items():

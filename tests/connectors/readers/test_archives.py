@@ -8,7 +8,6 @@ import io
 import lzma
 import tarfile
 import zipfile
-from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
@@ -20,27 +19,10 @@ from ragagent.connectors.readers.inside import neutral
 from ragagent.errors import ReadError
 from ragagent.protocols import Fetched
 from ragagent.settings import IngestSettings
+from ragagent.testing.samples import tarred, zipped
 from ragagent.types import root_uri
 
 FILES = {"notes.txt": b"the garden opens", "in/table.csv": b"a,b\n1,2\n"}
-
-
-def zipped(files: Mapping[str, bytes]) -> bytes:
-    target = io.BytesIO()
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return target.getvalue()
-
-
-def tarred(files: Mapping[str, bytes]) -> bytes:
-    target = io.BytesIO()
-    with tarfile.open(fileobj=target, mode="w") as archive:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return target.getvalue()
 
 
 def read(data: bytes, name: str, **settings: int) -> Reading:

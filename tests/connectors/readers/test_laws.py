@@ -16,25 +16,8 @@ from xlsxwriter import Workbook
 
 from ragagent.connectors.readers import READERS, read_document
 from ragagent.errors import ReadError
+from ragagent.testing.samples import odf, zipped
 from ragagent.types import Document
-
-_ODF = "urn:oasis:names:tc:opendocument:xmlns:"
-_SPACES = f'xmlns:office="{_ODF}office:1.0" xmlns:text="{_ODF}text:1.0" xmlns:table="{_ODF}table:1.0"'
-_SPACES += f' xmlns:draw="{_ODF}drawing:1.0" xmlns:presentation="{_ODF}presentation:1.0"'
-
-
-def _zip(parts: dict[str, str]) -> bytes:
-    target = io.BytesIO()
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in parts.items():
-            archive.writestr(name, content)
-    return target.getvalue()
-
-
-def odf(kind: str, body: str) -> bytes:
-    content = f"<office:document-content {_SPACES}><office:body><office:{kind}>{body}"
-    content += f"</office:{kind}></office:body></office:document-content>"
-    return _zip({"mimetype": f"application/vnd.oasis.opendocument.{kind}", "content.xml": content})
 
 
 def epub(*chapters: str) -> bytes:
@@ -44,7 +27,8 @@ def epub(*chapters: str) -> bytes:
     package += f"<dc:creator>Ada</dc:creator></metadata><manifest>{items}</manifest><spine>{spine}</spine></package>"
     container = '<container><rootfiles><rootfile full-path="in/book.opf"/></rootfiles></container>'
     parts = {"mimetype": "application/epub+zip", "META-INF/container.xml": container, "in/book.opf": package}
-    return _zip(parts | {f"in/c {n}.xhtml": f"<html><body>{text}</body></html>" for n, text in enumerate(chapters)})
+    parts |= {f"in/c {n}.xhtml": f"<html><body>{text}</body></html>" for n, text in enumerate(chapters)}
+    return zipped({name: part.encode() for name, part in parts.items()})
 
 
 def _xlsx() -> bytes:
