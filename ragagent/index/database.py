@@ -206,6 +206,7 @@ class Readers:
     def snapshot(self) -> Iterator[sqlite3.Connection]:
         """A connection inside a read transaction: everything read in the block is of one commit."""
         connection = self._taken()
+        sound = False
         try:
             with translated(self._folder):
                 connection.execute("BEGIN")
@@ -217,8 +218,9 @@ class Readers:
                     if fault:
                         raise sqlite3.DatabaseError(fault) from error
                     raise
+            sound = True
         finally:
-            self._returned(connection)
+            self._returned(connection, sound=sound)
 
     def _taken(self) -> sqlite3.Connection:
         with self._lock:
@@ -228,11 +230,13 @@ class Readers:
                 return self._idle.pop()
         return connect(self._folder, read_only=True)
 
-    def _returned(self, connection: sqlite3.Connection) -> None:
+    def _returned(self, connection: sqlite3.Connection, *, sound: bool) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         with self._lock:
-            if not self._closed:
+            # An error keeps the cursors of its frames alive, and a cursor that is not done keeps its commit in sight
+            # beyond the transaction: who came next would read what was then.
+            if sound and not self._closed:
                 self._idle.append(connection)
                 return
         connection.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -11,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ragagent.errors import Locked
-from ragagent.index.database import LOG_BYTES
+from ragagent.errors import Corrupt, Locked
+from ragagent.index.database import LOG_BYTES, Readers
 from ragagent.protocols import Entry
 from ragagent.testing.index import DIMENSION, entry, vector_of
 from ragagent.types import Document
@@ -148,6 +149,23 @@ def test_documents_can_be_removed_while_they_are_listed(opened) -> None:
         index.write(remove=[document.id])
     assert seen == [f"n:{number:03}" for number in range(80)]
     assert index.known() == {}
+
+
+def read_one_of(connection: sqlite3.Connection) -> None:
+    rows = connection.execute("SELECT id FROM documents")
+    raise Corrupt(f"{next(rows)} is damaged")
+
+
+def test_an_error_that_is_kept_holds_no_later_reader_at_its_commit(opened, folder: Path) -> None:
+    index = opened()
+    index.write([entry("one", ["first"]), entry("two", ["second"])])
+    with contextlib.closing(Readers(folder)) as readers:
+        with pytest.raises(Corrupt) as kept, readers.snapshot() as connection:
+            read_one_of(connection)
+        index.write([entry("three", ["third"])])
+        with readers.snapshot() as connection:
+            assert connection.execute("SELECT count(*) FROM documents").fetchone() == (3,)
+    assert "damaged" in str(kept.value)
 
 
 def test_the_log_is_emptied_once_no_reader_needs_it(opened, folder: Path) -> None:
