@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ragagent.connectors.readers.format import Format
-from ragagent.connectors.readers.parsed import Parsed, TextBuilder, clean, one_line
+from ragagent.connectors.readers.parsed import Parsed, TextBuilder, clean, one_line, readable
 from ragagent.settings import IngestSettings
 from ragagent.text.decode import decode
 from ragagent.types import Scalar
@@ -26,6 +26,7 @@ _CELL = re.compile(r"(?:(?:^|(?<=\s))(?:\d+(?:\.\d+)?[+*])?(?:[<^>](?:\.[<^>])?|
 _MACRO = re.compile(
     r"\b(?:image|video|audio|link|mailto|btn|kbd|menu|xref|footnote|icon|pass):{1,2}[^\s\[]{0,300}\[([^\]]{0,500})\]"
 )
+_PICTURE = re.compile(r"\bimage:{1,2}([^\s\[]{1,300})\[\s*(?=[\],])")
 _LINK = re.compile(r"\b(?:https?|ftp)://[^\s\[\]<>]{1,500}\[([^\]]{1,300})\]")
 _XREF = re.compile(r"<<([^<>,]{1,200})(?:,([^<>]{1,300}))?>>")
 _STRONG = re.compile(r"(?<![\w*])\*{1,2}(\S(?:[^*\n]{0,300}?\S)?)\*{1,2}(?![\w*])")
@@ -184,6 +185,8 @@ def _close(rows: list[list[str]], more: list[str]) -> None:
 def _plain(text: str) -> str:
     if len(text) > _MAX_LINE_CHARS:
         return text
+    # A picture without a description is called by its file, as AsciiDoc has it.
+    text = _PICTURE.sub(lambda match: f"image:x[{readable(match[1])}", text)
     text = _LINK.sub(r"\1", _MACRO.sub(lambda match: match[1].split(",")[0].strip('"'), text))
     text = _XREF.sub(lambda match: match[2] or match[1], text)
     for pattern in (_MONO, _STRONG, _EMPHASIS, _MARKED):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ragagent.connectors.readers.docx_math import tex
 from ragagent.connectors.readers.docx_numbering import read_numbering
 from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line, row
@@ -24,14 +25,10 @@ _SKIPPED = frozenset(
     | {f"{_W}{tag}" for tag in ("del", "moveFrom", "pPr", "rPr", "instrText", "delText", "txbxContent")}
 )
 _LITERAL = {f"{_W}tab": "\t", f"{_W}ptab": "\t", f"{_W}br": "\n", f"{_W}cr": "\n", f"{_W}noBreakHyphen": "-"}
-# Two-dimensional mathematics on one line: what stands before and after the content of an element.
-_MATH = {
-    f"{_M}sup": ("^(", ")"),
-    f"{_M}sub": ("_(", ")"),
-    f"{_M}num": ("(", ")"),
-    f"{_M}den": ("/(", ")"),
-    f"{_M}rad": ("√(", ")"),
-}
+_FORMULAS = frozenset({f"{_M}oMath", f"{_M}oMathPara"})
+_W14 = "{http://schemas.microsoft.com/office/word/2010/wordml}"
+_PICTURE = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}docPr"
+_OFF = frozenset({"0", "false", "off"})
 _MAX_TABLE_DEPTH = 8
 
 
@@ -63,7 +60,7 @@ class _Walk:
         for element in _parts(self._body):
             if element.tag == f"{_W}tbl":
                 self._flush()
-                self._builder.add("table", "\n".join(_rows(element, 0)))
+                self._builder.add("table", "\n".join(self._rows(element, 0)))
             else:
                 self._paragraph(element)
         self._flush()
@@ -91,6 +88,32 @@ class _Walk:
         else:
             self._flush()
             self._builder.add("paragraph", text)
+
+    def _rows(self, table: Any, depth: int) -> Iterator[str]:
+        for line in _children(table, f"{_W}tr"):
+            text = row([self._cell(cell, depth) for cell in _children(line, f"{_W}tc")])
+            if text.strip():
+                yield text
+
+    def _cell(self, cell: Any, depth: int) -> str:
+        parts: list[str] = []
+        for element in _parts(cell):
+            if element.tag == f"{_W}p":
+                parts.append(self._line(element))
+            elif depth < _MAX_TABLE_DEPTH:
+                parts.extend(self._rows(element, depth + 1))
+            else:
+                parts.extend(one_line(paragraph_text(inner)) for inner in element.iter(f"{_W}p"))
+        said = [part for part in parts if part]
+        return said[0].removeprefix("- ") if len(said) == 1 else " ".join(said)
+
+    def _line(self, element: Any) -> str:
+        """A paragraph of a cell, behind its number or a dash where it is an item of a list."""
+        text = one_line(paragraph_text(element))
+        place = _list_place(element, self._style(element)) if text else None
+        if place is None:
+            return text
+        return f"{self._numbering.label(*place) or '-'} {text}"
 
     def _flush(self) -> None:
         if self._list:
@@ -147,43 +170,43 @@ def _parts(container: Any) -> Iterator[Any]:
 
 
 def paragraph_text(paragraph: Any) -> str:
-    """The visible text of a paragraph; text boxes are paragraphs of their own and left out."""
+    """The visible text of a paragraph, with what describes its pictures; text boxes are paragraphs of their own."""
     parts: list[str] = []
-    stack = [(iter(paragraph), "")]
+    stack = [iter(paragraph)]
     while stack:
-        children, closing = stack[-1]
-        element = next(children, None)
+        element = next(stack[-1], None)
         if element is None:
-            parts.append(closing)
             stack.pop()
-        elif element.tag in {f"{_W}t", f"{_M}t"}:
+        elif element.tag == f"{_W}t":
             parts.append(element.text or "")
         elif element.tag in _LITERAL:
             parts.append(_LITERAL[element.tag])
+        elif element.tag in _FORMULAS:
+            parts.append(tex(element))
+        elif element.tag == _PICTURE:
+            parts.append(_described(element))
+        elif (box := _checkbox(element)) is not None:
+            parts.append(box)
         elif element.tag not in _SKIPPED and isinstance(element.tag, str):
-            before, after = _MATH.get(element.tag, ("", "")) if len(element) else ("", "")
-            parts.append(before)
-            stack.append((iter(element), after))
+            stack.append(iter(element))
     return "".join(parts)
 
 
-def _rows(table: Any, depth: int) -> Iterator[str]:
-    for line in _children(table, f"{_W}tr"):
-        text = row([_cell(cell, depth) for cell in _children(line, f"{_W}tc")])
-        if text.strip():
-            yield text
+def _described(picture: Any) -> str:
+    text = one_line(picture.get("descr") or "")
+    return f" {text} " if text else ""
 
 
-def _cell(cell: Any, depth: int) -> str:
-    parts: list[str] = []
-    for element in _parts(cell):
-        if element.tag == f"{_W}p":
-            parts.append(one_line(paragraph_text(element)))
-        elif depth < _MAX_TABLE_DEPTH:
-            parts.extend(_rows(element, depth + 1))
-        else:
-            parts.extend(one_line(paragraph_text(inner)) for inner in element.iter(f"{_W}p"))
-    return " ".join(part for part in parts if part)
+def _checkbox(element: Any) -> str | None:
+    """A box to be ticked, as `[x]` or `[ ]`; None for anything else."""
+    if element.tag == f"{_W}sdt" and (box := element.find(f"{_W}sdtPr/{_W14}checkbox")) is not None:
+        state = box.find(f"{_W14}checked")
+        return "[ ]" if state is None or state.get(f"{_W14}val", "0") in _OFF else "[x]"
+    if element.tag == f"{_W}fldChar" and (box := element.find(f"{_W}ffData/{_W}checkBox")) is not None:
+        states = (box.find(f"{_W}checked"), box.find(f"{_W}default"))
+        state = next((one for one in states if one is not None), None)
+        return "[ ]" if state is None or state.get(f"{_W}val", "1") in _OFF else "[x]"
+    return None
 
 
 def _children(element: Any, tag: str) -> Iterator[Any]:

@@ -49,7 +49,7 @@ class Numbering:
         own, count = known.get(level, _Level()), counts[level]
         if count is None:
             count = counts[level] = own.start
-        return _figure(own.style, count)
+        return figured(own.style, count)
 
 
 def read_numbering(document: Any) -> Numbering:
@@ -82,7 +82,8 @@ def _int(text: str | None, default: int) -> int:
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 7 else default
 
 
-def _figure(style: str, count: int) -> str:
+def figured(style: str, count: int) -> str:
+    """A number as letters, Roman or in figures, by the names that Word has for these."""
     if style in {"lowerLetter", "upperLetter"} and 1 <= count <= 26 * 20:
         letter = chr(ord("a") + (count - 1) % 26) * ((count - 1) // 26 + 1)
         return letter.upper() if style == "upperLetter" else letter

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ragagent.connectors.readers.format import Format
+from ragagent.connectors.readers.opendocument_lists import Lists, read_styles
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line
 from ragagent.connectors.readers.spreadsheet import add_sheet, value_text
 from ragagent.connectors.readers.xml_tree import local, own_text, parse_xml
@@ -21,7 +22,7 @@ MEDIA_TYPES = tuple(
 )
 _NS = "urn:oasis:names:tc:opendocument:xmlns:"
 _TEXT, _TABLE, _OFFICE = f"{{{_NS}text:1.0}}", f"{{{_NS}table:1.0}}", f"{{{_NS}office:1.0}}"
-_PRESENTATION = f"{{{_NS}presentation:1.0}}"
+_PRESENTATION, _SVG = f"{{{_NS}presentation:1.0}}", f"{{{_NS}svg-compatible:1.0}}"
 # Deleted text, comments, and what is said again elsewhere.
 _SKIPPED = frozenset({"tracked-changes", "annotation", "forms", "sequence-decls", "event-listeners", "scripts"})
 _INLINE_BLOCKS = frozenset({"note", "frame", "custom-shape", "text-box", "annotation", "table"})
@@ -38,7 +39,8 @@ def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
     manifest = read_entry(data, "META-INF/manifest.xml") if "META-INF/manifest.xml" in names else b""
     if b"encryption-data" in manifest:
         raise EncryptedDocument("the document is encrypted and wants a password")
-    body = parse_xml(read_entry(data, "content.xml")).find(f"{_OFFICE}body")
+    root = parse_xml(read_entry(data, "content.xml"))
+    body = root.find(f"{_OFFICE}body")
     if body is None or not len(body):
         raise ReadError("the document has no body")
     builder = TextBuilder(max_chars=limits.max_text_chars)
@@ -47,7 +49,8 @@ def read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed:
         for table in content.iter(f"{_TABLE}table"):
             add_sheet(builder, table.get(f"{_TABLE}name") or "", _table(table, _value))
     else:
-        _Walk(builder, limits).run(content)
+        shared = [parse_xml(read_entry(data, "styles.xml"))] if "styles.xml" in names else []
+        _Walk(builder, limits, Lists(read_styles(*shared, root))).run(content)
     title, metadata = _metadata(data) if "meta.xml" in names else ("", {})
     kind = f"application/vnd.oasis.opendocument.{local(content)}"
     return builder.parsed(media_type=kind if kind in MEDIA_TYPES else MEDIA_TYPES[0], title=title, metadata=metadata)
@@ -62,8 +65,9 @@ def _metadata(data: bytes) -> tuple[str, dict[str, Scalar]]:
 class _Walk:
     """One pass over the body in its order; notes and frames follow the paragraph that they are anchored in."""
 
-    def __init__(self, builder: TextBuilder, limits: IngestSettings) -> None:
+    def __init__(self, builder: TextBuilder, limits: IngestSettings, lists: Lists) -> None:
         self._builder = builder
+        self._lists = lists
         self._limits = limits
         self._pages = 0
 
@@ -77,7 +81,7 @@ class _Walk:
             elif tag == "list":
                 self._list(child)
             elif tag == "table":
-                self._builder.rows(_table(child, _shown))
+                self._builder.rows(_table(child, self._cell))
             elif tag == "page":
                 self._page(child)
             elif tag == "notes":
@@ -122,18 +126,25 @@ class _Walk:
             for item in node:
                 self.run(item)
         else:
-            self._builder.add("list", "\n".join(_items(node, 0)), level=1)
+            self._builder.add("list", "\n".join(self._items(node)), level=1)
 
+    def _items(self, node: Any) -> Iterator[str]:
+        for depth, mark, held in self._lists.items(node):
+            for text in filter(None, (one_line(_all_text(part)) for part in held)):
+                yield "  " * depth + (f"{mark} " if mark else "  ") + text
+                mark = ""
 
-def _items(node: Any, depth: int) -> Iterator[str]:
-    for item in node:
-        mark = "- "
-        for part in item:
+    def _cell(self, cell: Any) -> str:
+        """What stands in a cell, on one line, lists with their marks."""
+        parts: list[str] = []
+        for part in cell:
             if local(part) == "list":
-                yield from _items(part, depth + 1)
-            elif text := one_line(_all_text(part)):
-                yield "  " * depth + mark + text
-                mark = "  "
+                parts.extend(map(str.strip, self._items(part)))
+            elif local(part) not in _SKIPPED:
+                parts.append(_all_text(part))
+        said = [part for part in parts if part]
+        # Presentations make every cell a list of one item.
+        return one_line(said[0].removeprefix("- ") if len(said) == 1 else " ".join(said))
 
 
 def _line(node: Any) -> str:
@@ -160,8 +171,8 @@ def _anchored(node: Any) -> Iterator[Any]:
 
 
 def _all_text(node: Any) -> str:
-    """The text of every paragraph inside, one a line."""
-    found = [node] if local(node) in {"h", "p"} else list(node.iter(f"{_TEXT}p", f"{_TEXT}h"))
+    """The text of every paragraph inside, and what describes pictures, one a line."""
+    found = list(node.iter(f"{_TEXT}p", f"{_TEXT}h", f"{_SVG}title", f"{_SVG}desc"))
     return "\n".join(filter(None, map(_line, found))) if found else own_text(node)
 
 

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 from zipfile import BadZipFile
 
+from ragagent.connectors.readers.docx_numbering import figured
 from ragagent.connectors.readers.format import Format
 from ragagent.connectors.readers.parsed import Parsed, TextBuilder, one_line
 from ragagent.connectors.readers.spreadsheet import value_text
@@ -22,6 +23,7 @@ _MAX_GROUPS = 12
 _MAX_POINTS = 10_000
 _MAX_SERIES = 200
 _MAX_SPAN = 50
+_FIGURES = {"alpha": "Letter", "roman": "Roman"}
 _SAME_LINE_EMU = 150_000
 """Shapes whose tops differ by less, a sixth of an inch, stand side by side and are read from left to right."""
 
@@ -94,12 +96,13 @@ def _shape(shape: Any, builder: TextBuilder) -> None:
 def _text(shape: Any, builder: TextBuilder) -> None:
     """The paragraphs of a text frame; those that the layout or the paragraph itself marks with bullets as one list."""
     bulleted = _is_body(shape)
+    numbers = _Numbers()
     lines: list[str] = []
     for paragraph in shape.text_frame.paragraphs:
         text = _paragraph_text(paragraph).strip()
         if not text:
             continue
-        mark = _mark(paragraph, bulleted)
+        mark = numbers.mark(paragraph) or _mark(paragraph, bulleted)
         if mark:
             lines.append("  " * min(paragraph.level, 8) + f"{mark} {one_line(text)}")
         else:
@@ -114,6 +117,30 @@ def _paragraph_text(paragraph: Any) -> str:
     for node in paragraph._p.iter(f"{_A}t", f"{_A}br", f"{_A}tab"):
         parts.append((node.text or "") if node.tag == f"{_A}t" else "\n" if node.tag == f"{_A}br" else "\t")
     return "".join(parts)
+
+
+class _Numbers:
+    """The numbers of the numbered paragraphs of one frame, counted as they come."""
+
+    def __init__(self) -> None:
+        # For each level the kind of number, and the last one.
+        self._last: dict[int, tuple[str, int]] = {}
+
+    def mark(self, paragraph: Any) -> str:
+        """What stands before a paragraph; empty for one without a number, which ends the numbers of its level."""
+        numbered = paragraph._p.find(f"{_A}pPr/{_A}buAutoNum")
+        level = int(paragraph.level)
+        self._last = {at: one for at, one in self._last.items() if at <= level - (numbered is None)}
+        if numbered is None:
+            return ""
+        kind, begin = numbered.get("type", ""), numbered.get("startAt", "1")
+        known, count = self._last.get(level, ("", 0))
+        first = int(begin) if begin.isascii() and begin.isdigit() and len(begin) < 6 else 1
+        count = count + 1 if known == kind else first
+        self._last[level] = kind, count
+        form = _FIGURES.get(kind[:5])
+        figure = figured(f"{'upper' if 'Uc' in kind else 'lower'}{form}" if form else "decimal", count)
+        return f"({figure})" if kind.endswith("ParenBoth") else figure + (")" if kind.endswith("ParenR") else ".")
 
 
 def _mark(paragraph: Any, bulleted: bool) -> str:
