@@ -38,6 +38,7 @@ _MOST_GROUPS = 4
 _MOST_OWNERS = 30  # of a shingle: it tells little where so many have it
 _SAMPLE = 3 * BOILERPLATE_DOCUMENTS
 _LINE_CHARS = 8
+_DOCUMENTS_AT_HAND = 8  # hits that stand together in rank are often of one document
 
 Find = Callable[[int], Sequence[Hit]]
 """The so many best hits of the search in question."""
@@ -87,9 +88,10 @@ def found(query: str, k: int, find: Find, library: Library, candidates: int) -> 
     """
     count = max(k, min(_FIRST * k, candidates))
     library = replace(library, by_words=lru_cache(maxsize=None)(library.by_words))
+    beside = Beside(library.chunks)
     while True:
         hits = find(count)
-        different = folded(hits, library.chunks)
+        different = folded(hits, beside)
         kept = _without_boilerplate(query, different, library)
         enough = len(kept) >= k and (len(different) == len(hits) or count >= min(_FIRST * _MORE * k, candidates))
         if enough or len(hits) < count or count >= MOST_HITS:
@@ -98,14 +100,13 @@ def found(query: str, k: int, find: Find, library: Library, candidates: int) -> 
         count = min(_MORE * count, candidates if len(kept) >= k else MOST_HITS)
 
 
-def folded(hits: Sequence[Hit], chunks: Callable[[str], Sequence[Chunk]]) -> list[Hit]:
+def folded(hits: Sequence[Hit], beside: Beside) -> list[Hit]:
     """`hits` without those whose content other documents' better hits, or what stands beside these, have already.
 
     The passages of several versions come from one of them, as far as it says the same; the score is the best of theirs.
     """
     kept: list[_Kept] = []
     owners: dict[int, list[int]] = {}
-    beside = _Beside(hits, chunks)
     for hit in hits:
         said = _said(hit.text)
         same = _same(hit, said, kept, owners, beside)
@@ -126,7 +127,7 @@ def folded(hits: Sequence[Hit], chunks: Callable[[str], Sequence[Chunk]]) -> lis
 
 
 def _same(
-    hit: Hit, said: Said, kept: Sequence[_Kept], owners: Mapping[int, Sequence[int]], beside: _Beside
+    hit: Hit, said: Said, kept: Sequence[_Kept], owners: Mapping[int, Sequence[int]], beside: Beside
 ) -> _Kept | None:
     """The kept hit of another document that stands for `hit`: of those that share most, the best ranked."""
     for owner in _nearest(said, kept, owners):
@@ -155,15 +156,23 @@ def _sample(said: Said) -> list[int]:
     return [shingle for shingle in said.shingles if not shingle & 3]
 
 
-class _Beside:
-    """What stands before and after a hit in its document: versions of a document are cut in other places."""
+class Beside:
+    """What stands before and after a hit in its document: versions of a document are cut in other places.
 
-    def __init__(self, hits: Sequence[Hit], chunks: Callable[[str], Sequence[Chunk]]) -> None:
-        self._chunks = lru_cache(maxsize=8)(chunks)
+    For one search; each hit's neighbours are read once, however many others are held against it.
+    """
+
+    def __init__(self, chunks: Callable[[str], Sequence[Chunk]]) -> None:
+        self._chunks = lru_cache(maxsize=_DOCUMENTS_AT_HAND)(chunks)
+        self._known: dict[str, Said] = {}
 
     def said(self, hit: Hit) -> Said:
         """What the neighbours of the hit's chunk say."""
-        return _joined(_said(one.text) for one in neighbours(hit.chunk, self._chunks(hit.document_id)))
+        known = self._known.get(hit.chunk.id)
+        if known is None:
+            known = _joined(_said(one.text) for one in neighbours(hit.chunk, self._chunks(hit.document_id)))
+            self._known[hit.chunk.id] = known
+        return known
 
 
 def neighbours(chunk: Chunk, chunks: Sequence[Chunk]) -> Sequence[Chunk]:

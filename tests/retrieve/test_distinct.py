@@ -136,7 +136,7 @@ def hit_of(number: int, text: str, document: str) -> Hit:
 
 
 def folded(hits: list[Hit]) -> list[Hit]:
-    return distinct.folded(hits, lambda key: [hit.chunk for hit in hits if hit.document_id == key])
+    return distinct.folded(hits, distinct.Beside(lambda key: [hit.chunk for hit in hits if hit.document_id == key]))
 
 
 def test_versions_that_differ_in_a_figure_are_both_shown() -> None:
