@@ -34,7 +34,7 @@ LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}
 
 # Each engine is imported by its owners alone, so that replacing it touches one place.
 OWNERS = {
-    "faiss": {"ragagent.index.dense", "ragagent.index.vectors", "ragagent.eval.perf"},
+    "faiss": {"ragagent.index.candidates", "ragagent.index.vectors", "ragagent.eval.perf"},
     "sqlite3": {"ragagent.index", "ragagent.agent.graph", "ragagent.agent.checkpoints"},
     "llama_cpp": {
         "ragagent.models.llama_worker",
@@ -72,7 +72,8 @@ OWNERS = {
     "pypdf": {"ragagent.eval.perf"},
     "rank_bm25": {"ragagent.eval.perf"},
     "bm25s": {"ragagent.eval.perf"},
-    "numba": {"ragagent.index.kernels"},
+    "numba": {"ragagent.index.compiling", "ragagent.index.hamming", "ragagent.index.kernels"},
+    "llvmlite": {"ragagent.index.compiling"},
     "tree_sitter": {"ragagent.text.syntax"},
 }
 

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ragagent.eval.perf.measure import Timing, line, peak_rss_bytes
-from ragagent.index import acceleration, block, codes, postings, scan, sparse
+from ragagent.index import acceleration, block, codes, loading, postings, scan, sparse
 from ragagent.index.block import Block, Part
 from ragagent.index.codes import Codes
 from ragagent.index.dictionary import Terms
@@ -156,10 +156,10 @@ def _parts(texts: Sequence[Text]) -> list[Part]:
 
 def _ours(parts: list[Part], settings: RetrievalSettings) -> dict[str, Search]:
     masks = [None] * len(parts)
-    kernel = acceleration.load()
+    loops = loading.load()
     ways: dict[str, acceleration.Search] = {NUMPY: scan.best}
-    if kernel is not None:
-        ways = {OURS: partial(acceleration.compiled, kernel), **ways}
+    if loops is not None:
+        ways = {OURS: partial(acceleration.compiled, loops.search), **ways}
 
     def by(way: acceleration.Search) -> Search:
         return lambda terms: _scores(sparse.Scorer(parts, terms, settings).best(10, masks, way))

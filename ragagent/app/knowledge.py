@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import threading
@@ -298,7 +299,8 @@ class KnowledgeBase:
             return self._distinct(query, None, k, mode, where, None)
         for attempt in range(_SWAPS):
             embedder = self.embedder
-            vector = embedder.embed_query(query)
+            # Made while the index searches the terms, and once, however often the index is asked.
+            vector = functools.cache(functools.partial(embedder.embed_query, query))
             try:
                 return self._distinct(query, vector, k, mode, where, embedder.fingerprint)
             except EmbedderChanged:
@@ -308,7 +310,13 @@ class KnowledgeBase:
         raise AssertionError("the last attempt returns or raises")
 
     def _distinct(
-        self, query: str, vector: Vector | None, k: int, mode: SearchMode, where: Where | None, embedder: str | None
+        self,
+        query: str,
+        vector: Callable[[], Vector] | None,
+        k: int,
+        mode: SearchMode,
+        where: Where | None,
+        embedder: str | None,
     ) -> list[Hit]:
         """The index's hits, without those that say what others say already unless the settings want all."""
 

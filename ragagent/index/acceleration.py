@@ -1,8 +1,4 @@
-"""The sparse search by the compiled loop of `kernels`, once that is loaded; by `scan` until then, and without numba.
-
-Loading takes about half a second (some ten seconds the first time on a machine) and pays in a process that asks a
-large collection often. So it begins in the background after some such searches, and none ever waits for it.
-"""
+"""The sparse search by the compiled loop of `kernels`, once that is loaded; by `scan` until then, and without numba."""
 
 from __future__ import annotations
 
@@ -18,46 +14,16 @@ import numpy.typing as npt
 from ragagent.index import bm25, ranking, scan
 from ragagent.index.bm25 import Formula
 from ragagent.index.lists import PartLists
+from ragagent.index.loading import LOADING
 from ragagent.index.postings import BUCKET
 from ragagent.index.ranking import Ranking
 from ragagent.index.scan import Mask, Question
 
-LARGE = 50_000
-"""Chunks of a collection for which the compiled loop is worth loading."""
-_SEARCHES = 3
-"""So many searches of a large collection make it likely that more will come."""
 _PILOT = 2048
 
 Kernel = Callable[..., tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], int]]
 Search = Callable[[Question, Sequence[PartLists], Sequence[Mask | None]], Ranking]
 """A way of searching."""
-
-
-class _Loading:
-    """The compiled loop, and how near it is."""
-
-    def __init__(self) -> None:
-        self.kernel: Kernel | None = None
-        self._searches = 0
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-
-    def asked(self) -> None:
-        """Counts a search of a large collection; the one that makes it worth while starts the loading."""
-        if self._thread is not None:
-            return
-        with self._lock:
-            self._searches += 1
-            if self._searches >= _SEARCHES and self._thread is None:
-                # A daemon: a program that ends meanwhile does not wait for it.
-                self._thread = threading.Thread(target=self._load, name="ragagent-kernels", daemon=True)
-                self._thread.start()
-
-    def _load(self) -> None:
-        self.kernel = load()
-
-
-_LOADING = _Loading()
 
 
 class _Room(threading.local):
@@ -72,25 +38,10 @@ _ROOM = _Room()
 _ALL = np.zeros(0, np.bool_)
 
 
-def load() -> Kernel | None:
-    """The compiled loop; None without numba. Takes its time."""
-    try:
-        from ragagent.index import kernels
-    except ImportError:
-        return None
-    kernel: Kernel = kernels.search
-    return kernel
-
-
 def best(question: Question, lists: Sequence[PartLists], masks: Sequence[Mask | None]) -> Ranking:
     """As `scan.best`, to the last bit, by the fastest way that is ready."""
-    kernel = _LOADING.kernel
-    if kernel is not None:
-        return compiled(kernel, question, lists, masks)
-    found = scan.best(question, lists, masks)
-    if question.formula.chunks >= LARGE:
-        _LOADING.asked()
-    return found
+    loops = LOADING.loops
+    return scan.best(question, lists, masks) if loops is None else compiled(loops.search, question, lists, masks)
 
 
 def compiled(kernel: Kernel, question: Question, lists: Sequence[PartLists], masks: Sequence[Mask | None]) -> Ranking:

@@ -56,6 +56,10 @@ class QueryCode:
     bits: Bytes
     weights: npt.NDArray[np.float32]
 
+    def halves(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """The weights of the lower halves of the bytes of a 4-bit code, and of the upper ones, int32[w] each."""
+        return self.weights[::2].astype(np.int32), self.weights[1::2].astype(np.int32)
+
     def scores(self, nibbles: Bytes) -> npt.NDArray[np.float32]:
         """float32[m]: the inner product of the query and each 4-bit code, in a unit of its own.
 

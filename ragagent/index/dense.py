@@ -16,14 +16,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ragagent.index import codes, ranking, vectors, workers
+from ragagent.index import candidates, codes, ranking, vectors, workers
 from ragagent.index.block import Block, Part
-from ragagent.index.codes import QueryCode
+from ragagent.index.candidates import Scope
+from ragagent.index.loading import LOADING
 from ragagent.index.ranking import Ranking
 from ragagent.index.vectors import Stored
 from ragagent.types import Vector
@@ -37,9 +37,6 @@ EXACT_FILTERED = 256
 """When a filter lets no more chunks through, they are searched exactly in a collection of any size: about 1.5 ms."""
 _PARALLEL_CHUNKS = 131_072
 """Less is scanned sooner than a second thread is awake."""
-_GATHERED = 0.05
-"""A smaller share of a part is scanned as a copy; faiss's test of every chunk costs more then."""
-_TIES = 64
 _MOSTLY_DEAD = 4
 
 
@@ -93,18 +90,6 @@ class Found:
     plan: Plan
 
 
-@dataclass(frozen=True, slots=True)
-class _Scope:
-    """The part of one block that may be found: `mask` bool[n] (None: all) and how many chunks that are."""
-
-    block: Block
-    mask: Mask | None
-    size: int
-
-    def places(self) -> Places:
-        return np.arange(self.size) if self.mask is None else np.flatnonzero(self.mask)
-
-
 def plan(live: int, selected: int, count: int) -> Plan:
     """What will be done for a collection of `live` chunks of which `selected` may be found."""
     exact = live <= EXACT_CHUNKS or selected <= max(EXACT_FILTERED, rescored(count))
@@ -139,11 +124,11 @@ def search_many(
     return [Found(one, chosen) for one in _by_codes(scopes, queries, count, chosen, stored)]
 
 
-def _scope(block: Block, mask: Mask | None) -> _Scope:
-    return _Scope(block, mask, len(block) if mask is None else int(np.count_nonzero(mask)))
+def _scope(block: Block, mask: Mask | None) -> Scope:
+    return Scope(block, mask, len(block) if mask is None else int(np.count_nonzero(mask)))
 
 
-def _exact(scopes: Sequence[_Scope], lives: Sequence[Mask], query: Vector, count: int, stored: Stored) -> Ranking:
+def _exact(scopes: Sequence[Scope], lives: Sequence[Mask], query: Vector, count: int, stored: Stored) -> Ranking:
     found = []
     for scope, live in zip(scopes, lives, strict=True):
         if len(scope.block) > _MOSTLY_DEAD * EXACT_CHUNKS:
@@ -156,32 +141,25 @@ def _exact(scopes: Sequence[_Scope], lives: Sequence[Mask], query: Vector, count
     return ranking.best(found, count)
 
 
-def _by_codes(scopes: Sequence[_Scope], queries: Vector, count: int, chosen: Plan, stored: Stored) -> list[Ranking]:
+def _by_codes(scopes: Sequence[Scope], queries: Vector, count: int, chosen: Plan, stored: Stored) -> list[Ranking]:
+    loops = LOADING.loops
     coded = [codes.of_query(query) for query in queries]
     busy = sum(scope.size for scope in scopes) * len(queries) > _PARALLEL_CHUNKS
     if chosen.considered < chosen.selected:
-        work = [(scope, code.bits) for code in coded for scope in scopes]
-        scanned = workers.each(lambda one: _scan(*one, chosen.considered), work, parallel=busy)
-        groups = [scanned[at : at + len(scopes)] for at in range(0, len(scanned), len(scopes))]
+        places = candidates.nearest(scopes, coded, chosen.considered, loops, parallel=busy)
     else:
-        groups = [[_everything(scope) for scope in scopes]] * len(coded)
-    best = workers.each(lambda one: _best(scopes, *one, chosen), list(zip(coded, groups, strict=True)), parallel=busy)
-    return [_by_vectors(scopes, query, places, count, stored) for query, places in zip(queries, best, strict=True)]
-
-
-def _best(scopes: Sequence[_Scope], code: QueryCode, scanned: Sequence[_Scanned], chosen: Plan) -> list[Places]:
-    """The places in each part whose stored vectors are to be scored."""
-    places = [one.places for one in scanned]
-    if chosen.considered < chosen.selected:
-        places = _settled(scopes, code.bits, scanned, chosen.considered)
-    if chosen.rescored == chosen.considered:
-        return places
-    scores = [-code.scores(scope.block.codes.nibbles[at]) for scope, at in zip(scopes, places, strict=True)]
-    return _lowest(scopes, places, scores, chosen.rescored)
+        places = [[scope.places() for scope in scopes]] * len(coded)
+    if chosen.rescored < chosen.considered:
+        places = workers.each(
+            lambda one: candidates.best(scopes, *one, chosen.rescored, loops),
+            list(zip(coded, places, strict=True)),
+            parallel=busy,
+        )
+    return [_by_vectors(scopes, query, at, count, stored) for query, at in zip(queries, places, strict=True)]
 
 
 def _by_vectors(
-    scopes: Sequence[_Scope], query: Vector, places: Sequence[Places], count: int, stored: Stored
+    scopes: Sequence[Scope], query: Vector, places: Sequence[Places], count: int, stored: Stored
 ) -> Ranking:
     half = stored.read(np.concatenate([one.block.embeddings[at] for one, at in zip(scopes, places, strict=True)]))
     scores = np.split(vectors.scores(half, query), np.cumsum([len(at) for at in places])[:-1])
@@ -195,96 +173,3 @@ def _ranked(block: Block, places: Places, scores: npt.NDArray[np.float64], count
     best = ranking.contenders(scores, count)
     places = places[best]
     return Ranking(rows=block.rows[places], ids=block.ids[places], scores=scores[best])
-
-
-def _lowest(
-    scopes: Sequence[_Scope], places: Sequence[Places], keys: Sequence[npt.NDArray[Any]], size: int
-) -> list[Places]:
-    """Of `places` the `size` with the lowest `keys`, by part; where keys are equal, the smallest chunk ids."""
-    every = np.concatenate(keys)
-    if len(every) <= size:
-        return list(places)
-    edge = np.partition(every, size - 1)[size - 1]
-    room = size - int(np.count_nonzero(every < edge))
-    tied = [at[key == edge] for at, key in zip(places, keys, strict=True)]
-    ids = np.concatenate([scope.block.ids[at] for scope, at in zip(scopes, tied, strict=True)])
-    # Within a part by place, as the caller has them.
-    taken = np.zeros(len(ids), np.bool_)
-    taken[np.argsort(ids, kind="stable")[:room]] = True
-    chosen = np.split(taken, np.cumsum([len(at) for at in tied])[:-1])
-    return [
-        np.concatenate([at[key < edge], tie[take]])
-        for at, key, tie, take in zip(places, keys, tied, chosen, strict=True)
-    ]
-
-
-def _settled(scopes: Sequence[_Scope], query: codes.Bytes, scanned: Sequence[_Scanned], size: int) -> list[Places]:
-    """The `size` nearest of what the scans of the parts found, ties at the edge included whole before they are cut."""
-    distances = np.concatenate([one.distances for one in scanned])
-    edge = int(np.partition(distances, size - 1)[size - 1])
-    # A scan that stopped at the edge may have left out some that lie there as well.
-    full = [
-        _within(scope, query, edge) if one.cut and one.distances[-1] <= edge else one
-        for scope, one in zip(scopes, scanned, strict=True)
-    ]
-    return _lowest(scopes, [one.places for one in full], [one.distances for one in full], size)
-
-
-@dataclass(frozen=True, slots=True)
-class _Scanned:
-    """Places and Hamming distances in ascending order of distance; `cut` when there are more chunks than these."""
-
-    places: Places
-    distances: npt.NDArray[np.int32]
-    cut: bool
-
-
-def _everything(scope: _Scope) -> _Scanned:
-    return _Scanned(scope.places(), np.zeros(scope.size, np.int32), cut=False)
-
-
-def _scan(scope: _Scope, query: codes.Bytes, size: int) -> _Scanned:
-    """The `size` nearest and some more, so that ties at the end are seldom cut."""
-    bits, mask, places = scope.block.codes.bits, scope.mask, None
-    if mask is not None and scope.size < _GATHERED * len(bits):
-        places = np.flatnonzero(mask)
-        bits, mask = bits[places], None
-    fetch = min(scope.size, size + size // 4 + _TIES)
-    distances, found = _hamming(query, bits, fetch, mask)
-    return _Scanned(found if places is None else places[found], distances, cut=fetch < scope.size)
-
-
-def _within(scope: _Scope, query: codes.Bytes, edge: int) -> _Scanned:
-    """Everything that is no farther than `edge`."""
-    faiss = _faiss()
-    bits = scope.block.codes.bits
-    distances = np.empty(len(bits), np.int32)
-    faiss.hammings(faiss.swig_ptr(query), faiss.swig_ptr(bits), 1, len(bits), bits.shape[1], faiss.swig_ptr(distances))
-    near = distances <= edge
-    places = np.flatnonzero(near if scope.mask is None else near & scope.mask)
-    return _Scanned(places, distances[places], cut=False)
-
-
-def _hamming(
-    query: codes.Bytes, bits: codes.Bytes, size: int, mask: Mask | None
-) -> tuple[npt.NDArray[np.int32], Places]:
-    """Distances and places of the `size` nearest codes under `mask`, by counting: its time hardly grows with `size`.
-
-    faiss gives up the interpreter's lock meanwhile.
-    """
-    faiss = _faiss()
-    faiss.omp_set_num_threads(1)
-    distances, places = np.empty(size, np.int32), np.empty(size, np.int64)
-    selected = None
-    if mask is not None:
-        packed = np.packbits(mask, bitorder="little")
-        selected = faiss.IDSelectorBitmap(len(mask), faiss.swig_ptr(packed))
-    data = [faiss.swig_ptr(array) for array in (query, bits, distances, places)]
-    faiss.hammings_knn_mc(data[0], data[1], 1, len(bits), size, bits.shape[1], data[2], data[3], selected)
-    return distances, places
-
-
-def _faiss() -> Any:
-    import faiss
-
-    return faiss

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ragagent.errors import ConfigError, Corrupt, EmbedderChanged, IndexStateError, Locked
@@ -217,7 +217,7 @@ class EmbeddedIndex:
     def search(
         self,
         query: str,
-        vector: Vector | None,
+        vector: Vector | Callable[[], Vector] | None,
         *,
         k: int,
         mode: SearchMode,
@@ -228,15 +228,20 @@ class EmbeddedIndex:
 
         Sparse search is exact over the live chunks, dense search over the stored vectors of up to 20,000; above see
         `ragagent.index.dense`. Hybrid search fuses the
-        best `retrieval.candidates` of each by reciprocal rank. What is searched is one edition whole; EmbedderChanged
-        is raised when `embedder` is not what its vectors were made by.
+        best `retrieval.candidates` of each by reciprocal rank; a `vector` that is to be made is made meanwhile. What
+        is searched is one edition whole; EmbedderChanged is raised when `embedder` is not what its vectors were made
+        by.
         """
         search.require(k, mode)
-        with self._views.snapshot() as (connection, view):
-            self._require_edition(connection, view, mode, embedder)
-            checked = search.checked(vector, mode, view.dimension)
-            wanted = search.Query(text=query, vector=checked, k=k, mode=mode, where=where, columns=self._columns)
-            return search.hits(connection, view, wanted, self._analyser, self._retrieval)
+        try:
+            with self._views.snapshot() as (connection, view):
+                self._require_edition(connection, view, mode, embedder)
+                checked = search.checked(vector, mode, view.dimension)
+                wanted = search.Query(text=query, vector=checked, k=k, mode=mode, where=where, columns=self._columns)
+                return search.hits(connection, view, wanted, self._analyser, self._retrieval)
+        except search.NotEmbedded as error:
+            failed = error.reason
+        raise failed
 
     def search_many(
         self,

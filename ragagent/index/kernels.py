@@ -1,41 +1,25 @@
 """The loop of `scan` over one part, compiled by numba: the same answers to the last bit, several times as fast.
 
-Importing this module imports numba and compiles, or loads what an earlier process compiled; `acceleration` does so in
+Importing this module imports numba and compiles, or loads what an earlier process compiled; `loading` does so in
 the background. What it compiles is kept beside this file, or in the user's cache folder where that cannot be written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 from numba import types
 
 from ragagent.index.bm25 import DELTA_L, DELTA_PLUS, FORMS
+from ragagent.index.compiling import array, compiled
 from ragagent.index.postings import BUCKET_BITS
 
 _PLUS, _L, _LUCENE = FORMS.index("plus"), FORMS.index("l"), FORMS.index("lucene")
 _BYTE = 255
 
 
-def _compiled(signature: Any = None, **options: Any) -> Callable[[Any], Any]:
-    """numba.njit, with its cache on disk where there is a place for one. No fastmath: it would change the sums."""
-
-    def decorate(function: Any) -> Any:
-        arguments = () if signature is None else (signature,)
-        try:
-            return numba.njit(*arguments, cache=True, error_model="numpy", **options)(function)
-        except RuntimeError as error:
-            if "cannot cache" not in str(error):
-                raise
-            return numba.njit(*arguments, error_model="numpy", **options)(function)
-
-    return decorate
-
-
-@_compiled(inline="always")
+@compiled(inline="always")
 def _share(form: int, k1: float, spread: float, frequency: float) -> float:
     if form == _L:
         relative = frequency / spread + DELTA_L
@@ -48,7 +32,7 @@ def _share(form: int, k1: float, spread: float, frequency: float) -> float:
     return share
 
 
-@_compiled()
+@compiled()
 def _first(values: Any, low: int, high: int, wanted: int) -> int:
     """The first place from `low` on whose value is `wanted` or more; `high` where there is none."""
     while low < high:
@@ -60,13 +44,13 @@ def _first(values: Any, low: int, high: int, wanted: int) -> int:
     return low
 
 
-@_compiled()
+@compiled()
 def _large(at: int, places: Any, numbers: Any) -> float:
     """The number that stands in the table because it does not fit a byte."""
     return float(numbers[_first(places, 0, len(places), at)])
 
 
-@_compiled()
+@compiled()
 def _pushed(heap: Any, filled: int, score: float) -> int:
     """Puts a score into a heap of the highest ones, the lowest first, in place; returns how many it holds."""
     if filled < len(heap):
@@ -92,19 +76,18 @@ def _pushed(heap: Any, filled: int, score: float) -> int:
     return filled
 
 
-_READ = {name: types.Array(getattr(types, name), 1, "C", readonly=True) for name in ("uint16", "uint8", "uint32")}
 _LISTS = types.Tuple(
-    [_READ[name] for name in ("uint16", "uint8", "uint32", "uint16", "uint32", "uint8", "uint32", "uint16")]
+    [array(name) for name in ("uint16", "uint8", "uint32", "uint16", "uint32", "uint8", "uint32", "uint16")]
 )
 _SIGNATURE = types.Tuple([types.int64[::1], types.float64[::1], types.int64])(
     _LISTS,  # places, text, text_at, text_large, head_at, head, head_large_at, head_large
     types.int64[:, ::1],  # bounds
-    types.Array(types.uint32, 2, "C", readonly=True),  # lengths
-    _READ["uint8"],  # classes
-    types.Array(types.boolean, 1, "C", readonly=True),  # mask
+    array("uint32", 2),  # lengths
+    array("uint8"),  # classes
+    array("boolean"),  # mask
     types.float64[::1],  # weights
     types.float64[::1],  # most
-    types.Array(types.float32, 2, "C", readonly=True),  # table
+    array("float32", 2),  # table
     types.int64,  # form
     types.float64[::1],  # parameters
     types.float64,  # threshold
@@ -117,7 +100,7 @@ _SIGNATURE = types.Tuple([types.int64[::1], types.float64[::1], types.int64])(
 )
 
 
-@_compiled(_SIGNATURE, nogil=True)
+@compiled(_SIGNATURE, nogil=True)
 def search(
     lists: Any,
     bounds: Any,

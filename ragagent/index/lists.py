@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ragagent.index.block import Part
 from ragagent.index.bm25 import Floats, Formula
-from ragagent.index.postings import Places
+from ragagent.index.postings import BUCKET, BUCKET_BITS, Places
 
 _DEAD_STEPS = 16
 """Finding one dead chunk in a list takes as long as looking up this many of the list's chunks among the live."""
@@ -91,6 +91,27 @@ class PartLists:
         frequencies[inside] = text
         frequencies[inside[headed]] += formula.title_weight * head
         return frequencies > 0, frequencies
+
+    def each_found(self, places: Places, formula: Formula) -> tuple[Places, Places, Floats]:
+        """All that some chunks have of the terms: numbers in `places`, terms, and weighted frequencies, chunk by chunk.
+
+        For few places: one look into each list for each of them costs less than a search for all of them at once.
+        """
+        postings = self.part.block.postings
+        bounds, found = self.bounds.tolist(), np.full((len(places), len(self.numbers)), -1, np.int64)
+        for at, place in enumerate(places.tolist()):
+            bucket, wanted = place >> BUCKET_BITS, np.uint16(place & (BUCKET - 1))
+            for term, ends in enumerate(bounds):
+                begin, end = ends[bucket], ends[bucket + 1]
+                posting = begin + int(postings.places[begin:end].searchsorted(wanted)) if begin < end else end
+                if posting < end and postings.places[posting] == wanted:
+                    found[at, term] = posting
+        numbers, terms = np.nonzero(found >= 0)
+        text, headed, head = postings.counts_at(found[numbers, terms])
+        frequencies = text.astype(np.float64)
+        frequencies[headed] += formula.title_weight * head
+        counted = frequencies > 0
+        return numbers[counted], terms[counted], frequencies[counted]
 
     def _live(self, number: int, head: bool) -> int:
         postings = self.part.block.postings

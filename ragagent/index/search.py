@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -12,6 +12,7 @@ import numpy as np
 from ragagent.errors import ConfigError
 from ragagent.index import dense, filters, fusion, records, sparse, workers
 from ragagent.index.filters import Mask
+from ragagent.index.loading import LOADING
 from ragagent.index.ranking import Ranking
 from ragagent.index.vectors import Stored
 from ragagent.index.view import View
@@ -24,12 +25,27 @@ MOST_TERMS = 2048
 """So many terms of a question count; a whole document given as a question would take seconds otherwise."""
 
 
+_BESIDE = 20_000
+"""In a smaller collection both searches are done one after the other sooner than a second thread is awake."""
+
+
+class NotEmbedded(Exception):
+    """The function that was to give the vector of a query raised `reason`.
+
+    That is no error of the index, whose own way with errors would take it for one.
+    """
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """What is searched for; `vector` is float32[d], or None in sparse mode."""
+    """What is searched for; `vector` gives float32[d], and is None in sparse mode."""
 
     text: str
-    vector: Vector | None
+    vector: Callable[[], Vector] | None
     k: int
     mode: SearchMode
     where: Where | None
@@ -44,6 +60,9 @@ class _Results:
     dense: dense.Found | None
     sparse: Ranking | None
     filter: str
+
+
+_ByTerms = tuple[sparse.Scorer, Ranking | None]
 
 
 def hits(
@@ -67,24 +86,35 @@ def hits_many(
     """
     if not queries:
         return []
+    LOADING.asked(view.chunks)
     first = queries[0]
     accepted = filters.accepted(connection, first.where, first.columns, view.generation) if first.where else None
     masks = filters.masks(view.parts, accepted)
     count = first.k if first.mode != "hybrid" else max(first.k, settings.candidates)
+
+    def by_terms() -> Sequence[_ByTerms]:
+        scorers = [_scorer(view, query, analyser, settings) for query in queries]
+        if first.mode == "dense":
+            return [(scorer, None) for scorer in scorers]
+        # A single question has a worker to itself already, and a task must not wait for another.
+        found = workers.each(lambda scorer: scorer.best(count, masks), scorers, parallel=len(scorers) > 1)
+        return list(zip(scorers, found, strict=True))
+
+    # The terms need no vector: they are searched while it is made, and beside the vectors.
+    beside = len(queries) == 1 and first.mode == "hybrid" and view.chunks > _BESIDE
+    terms = workers.begun(by_terms, parallel=beside)
     by_vector = _by_vectors(connection, view, queries, count, masks)
-    scorers = [_scorer(view, query, analyser, settings) for query in queries]
-    by_terms = _by_terms(scorers, first.mode, count, masks)
     passed = "" if accepted is None else filters.explained(accepted, view.parts, masks)
     return [
         _hits(connection, _results(query, near, alike, passed, settings), query.mode, scorer, settings)
-        for query, scorer, near, alike in zip(queries, scorers, by_vector, by_terms, strict=True)
+        for query, (scorer, alike), near in zip(queries, terms(), by_vector, strict=True)
     ]
 
 
 def _by_vectors(
     connection: sqlite3.Connection, view: View, queries: Sequence[Query], count: int, masks: Sequence[Mask | None]
 ) -> Sequence[dense.Found | None]:
-    vectors = [query.vector for query in queries if query.vector is not None]
+    vectors = [query.vector() for query in queries if query.vector is not None]
     if not vectors:
         return [None] * len(queries)
     return dense.search_many(view.parts, np.stack(vectors), count, masks, Stored(connection, view.dimension))
@@ -93,14 +123,6 @@ def _by_vectors(
 def _scorer(view: View, query: Query, analyser: Analyser, settings: RetrievalSettings) -> sparse.Scorer:
     terms = [] if query.mode == "dense" else analyser.query_terms(query.text)[:MOST_TERMS]
     return sparse.Scorer(view.parts, terms, settings)
-
-
-def _by_terms(
-    scorers: Sequence[sparse.Scorer], mode: SearchMode, count: int, masks: Sequence[Mask | None]
-) -> Sequence[Ranking | None]:
-    if mode == "dense":
-        return [None] * len(scorers)
-    return workers.each(lambda scorer: scorer.best(count, masks), scorers, parallel=len(scorers) > 1)
 
 
 def _results(
@@ -172,10 +194,30 @@ def require(k: int, mode: SearchMode) -> None:
         raise ConfigError(f"mode = {mode!r}: must be one of {', '.join(get_args(SearchMode))}")
 
 
-def checked(vector: Vector | None, mode: SearchMode, dimension: int) -> Vector | None:
-    """The query vector as search takes it, float32[dimension]. Raises ConfigError for another one."""
+def checked(
+    vector: Vector | Callable[[], Vector] | None, mode: SearchMode, dimension: int
+) -> Callable[[], Vector] | None:
+    """What gives the query vector as search takes it, float32[dimension].
+
+    Raises ConfigError for another one: at once, or where it is to be made, when it is asked for; then NotEmbedded as
+    well.
+    """
     if mode == "sparse":
         return None
+    if callable(vector):
+        return lambda: _checked(_made(vector), mode, dimension)
+    given = _checked(vector, mode, dimension)
+    return lambda: given
+
+
+def _made(vector: Callable[[], Vector]) -> Vector:
+    try:
+        return vector()
+    except BaseException as error:
+        raise NotEmbedded(error) from error
+
+
+def _checked(vector: Vector | None, mode: SearchMode, dimension: int) -> Vector:
     if vector is None or vector.shape != (dimension,):
         shape = None if vector is None else vector.shape
         raise ConfigError(f"mode {mode!r} needs a query vector of shape ({dimension},), not {shape}")

@@ -62,21 +62,20 @@ class Scorer:
         wanted = np.array(sorted(pieces), np.int64)
         for lists in self._lists:
             held = lists.part.block.rows
-            places = np.searchsorted(held, wanted)
-            places = places[np.isin(wanted, held[np.minimum(places, len(held) - 1)])] if len(held) else places[:0]
-            for term in range(len(self._terms)):
-                for row, piece in self._explained(lists, term, places):
+            if len(held):
+                places = np.searchsorted(held, wanted)
+                places = places[held[np.minimum(places, len(held) - 1)] == wanted]
+                for row, piece in self._explained(lists, places) if len(places) else ():
                     pieces[row].append(piece)
         return {row: " + ".join(found) for row, found in pieces.items()}
 
-    def _explained(self, lists: PartLists, term: int, places: npt.NDArray[np.int64]) -> Iterator[tuple[int, str]]:
-        """For all places at once: a term's list is searched once for a whole page of hits."""
-        has, frequencies = lists.found(term, places, self._formula)
-        places, frequencies = places[has], frequencies[has]
+    def _explained(self, lists: PartLists, places: npt.NDArray[np.int64]) -> Iterator[tuple[int, str]]:
+        numbers, terms, frequencies = lists.each_found(places, self._formula)
+        places = places[numbers]
         lengths = lists.part.block.lengths[places]
-        shares = self._weights[term] * self._formula.shares(frequencies, lengths)
-        rows, weighted = lists.part.block.rows[places].tolist(), self._formula.weighted(lengths)
-        for row, share, frequency, length in zip(rows, shares, frequencies, weighted, strict=True):
+        shares = self._weights[terms] * self._formula.shares(frequencies, lengths)
+        columns = (lists.part.block.rows[places], terms, shares, frequencies, self._formula.weighted(lengths))
+        for row, term, share, frequency, length in zip(*(one.tolist() for one in columns), strict=True):
             yield (
                 row,
                 f"{self._terms[term]} {share:.4g} (idf {self._idfs[term]:.4g}, tf {frequency:g}, "

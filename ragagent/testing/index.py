@@ -496,6 +496,28 @@ def a_search_without_its_vector_is_an_error(factory: Factory) -> None:
             raise AssertionError("a dense search took a wrong vector")
 
 
+def a_vector_may_come_as_a_function(factory: Factory) -> None:
+    def fails() -> Vector:
+        raise ZeroDivisionError("no vector")
+
+    asked: list[str] = []
+
+    def gives() -> Vector:
+        asked.append("")
+        return vector_of("queen")
+
+    with _filled(factory, _library()) as index:
+        for mode in _MODES:
+            asked.clear()
+            assert index.search("queen", gives, k=5, mode=mode) == _search(index, "queen", mode, 5)
+            assert len(asked) <= 1
+        try:
+            index.search("queen", fails, k=5, mode="hybrid")
+        except ZeroDivisionError:
+            return
+        raise AssertionError("the error of what should give the vector is lost")
+
+
 def a_wrong_k_or_mode_is_an_error(factory: Factory) -> None:
     wrong: list[dict[str, Any]] = [{"k": 0, "mode": "sparse"}, {"k": 1, "mode": "fuzzy"}]
     with _filled(factory, _library()) as index:
@@ -630,6 +652,7 @@ RULES: tuple[Callable[[Factory], None], ...] = (
     an_empty_index_and_empty_questions_give_nothing,
     status_counts_what_is_there,
     a_search_without_its_vector_is_an_error,
+    a_vector_may_come_as_a_function,
     a_wrong_k_or_mode_is_an_error,
     a_whole_document_can_be_the_question,
     threads_may_search_while_one_writes,

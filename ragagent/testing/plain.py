@@ -10,7 +10,7 @@ import math
 import operator
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -233,7 +233,7 @@ class PlainIndex:
     def search(
         self,
         query: str,
-        vector: Vector | None,
+        vector: Vector | Callable[[], Vector] | None,
         *,
         k: int,
         mode: SearchMode,
@@ -241,6 +241,9 @@ class PlainIndex:
         embedder: str | None = None,
     ) -> list[Hit]:
         """Every chunk that passes is scored."""
+        if callable(vector):
+            self._require_question(k, mode, embedder)
+            vector = None if mode == "sparse" else vector()
         return self.search_many([query], [vector], k=k, mode=mode, where=where, embedder=embedder)[0]
 
     def _require_question(self, k: int, mode: SearchMode, embedder: str | None) -> None:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from ragagent.index import segments, upkeep
+from ragagent.index import block, segments, upkeep
+from ragagent.index.block import Part
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.index.upkeep import AT_ONCE_CHUNKS
 from ragagent.protocols import Entry
 from ragagent.testing.index import entry, vector_of
 
+S = upkeep._SETTLED_CHUNKS
 FOLD = AT_ONCE_CHUNKS + 76
 """Just too many to be folded at once."""
 
@@ -159,3 +166,22 @@ def test_merging_ends_with_few_segments_none_of_them_too_large(sizes: list[int])
         moved += total
     assert len(parts) <= 2 * sum(sizes) / upkeep.MOST_CHUNKS + 12
     assert moved <= 12 * sum(sizes)
+
+
+def part_of(size: int) -> Part:
+    """As large as that, and empty."""
+    none = block.empty(8)
+    return block.whole(replace(none, rows=np.broadcast_to(np.int64(0), size)), 1)
+
+
+@given(sizes=st.lists(st.integers(1, upkeep.MOST_CHUNKS), max_size=30))
+@example(sizes=[200_000, 60_000, 160_000, 160_000, 80_000, *[20_000] * 3, 140_000, 80_000, *[20_000] * 3])
+def test_neighbours_of_some_size_are_settled_into_few_segments_and_no_chunk_is_merged_often(sizes: list[int]) -> None:
+    merged = [[0] for _ in sizes]
+    while chosen := upkeep._mergeable(parts := [part_of(size) for size in sizes]) or upkeep._settling(parts):
+        (at,) = [n for n in range(len(parts)) if [id(p) for p in parts[n : n + len(chosen)]] == [*map(id, chosen)]]
+        sizes[at : at + len(chosen)] = [sum(sizes[at : at + len(chosen)])]
+        merged[at : at + len(chosen)] = [[1 + times for one in merged[at : at + len(chosen)] for times in one]]
+    assert max(sizes, default=0) <= upkeep.MOST_CHUNKS
+    assert not any(min(pair) >= S and sum(pair) <= upkeep.MOST_CHUNKS for pair in pairwise(sizes))
+    assert max((times for one in merged for times in one), default=0) <= upkeep.MOST_CHUNKS // S + 18

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rank_bm25 import BM25L, BM25Okapi, BM25Plus
 
-from ragagent.index import acceleration, bm25, codes, postings, scan, sparse
+from ragagent.index import acceleration, bm25, codes, loading, postings, scan, sparse
 from ragagent.index.block import Block, Part, merged, total, whole
 from ragagent.index.codes import Codes
 from ragagent.index.dictionary import Terms
@@ -124,8 +124,8 @@ def test_the_other_forms_are_rank_bm25_less_where_it_leaves_the_papers(
                 assert found.get(f"n:{number}", 0.0) == pytest.approx(expected[number], abs=1e-9)
 
 
-KERNEL = acceleration.load()
-COMPILED = None if KERNEL is None else partial(acceleration.compiled, KERNEL)
+LOOPS = loading.load()
+COMPILED = None if LOOPS is None else partial(acceleration.compiled, LOOPS.search)
 CHUNK = st.dictionaries(
     st.sampled_from([*"abcdef", "é"]), st.tuples(st.sampled_from([0, 0, 0, 1, 300]), st.sampled_from([0, 1, 1, 2, 300]))
 )
@@ -310,13 +310,14 @@ def test_the_compiled_loop_agrees_over_several_buckets() -> None:
 
 
 @pytest.mark.skipif(COMPILED is None, reason="needs the extra 'fast'")
-def test_the_compiled_loop_is_loaded_beside_the_searches_that_make_it_worth_while() -> None:
-    loading = acceleration._Loading()
-    loading.asked()
-    assert loading._thread is None
-    for _ in range(acceleration._SEARCHES):
-        loading.asked()
-    assert loading._thread is not None
-    assert loading._thread is not threading.current_thread()
-    loading._thread.join()
-    assert loading.kernel is KERNEL
+def test_the_compiled_loops_are_loaded_beside_the_searches_that_make_it_worth_while() -> None:
+    background = loading.Loading()
+    for chunks in (loading.LARGE, *[loading.LARGE - 1] * loading._SEARCHES):
+        background.asked(chunks)
+    assert background._thread is None
+    for _ in range(loading._SEARCHES):
+        background.asked(loading.LARGE)
+    assert background._thread is not None
+    assert background._thread is not threading.current_thread()
+    background._thread.join()
+    assert background.loops == LOOPS
