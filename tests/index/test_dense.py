@@ -178,7 +178,8 @@ def test_the_plan_says_what_was_done() -> None:
     assert plan.considered == dense.considered(1_000_000, 10)
     assert str(plan).startswith("1,000,000 chunks, nearest ")
     assert "1-bit" not in str(dense.plan(1_000_000, 300, 10))
-    assert dense.plan(1_000_000, 1000, 10).considered == 400
+    assert dense.plan(1_000_000, 1000, 10).considered == 1000
+    assert dense.plan(1_000_000, 2000, 10).considered == 1024
 
 
 @given(live=st.integers(1, 10**8), share=st.floats(0, 1), count=st.integers(1, 10**4))
