@@ -279,15 +279,18 @@ def chunks(connection: sqlite3.Connection, document_id: str) -> list[Chunk]:
 
 def found(connection: sqlite3.Connection, rows: Sequence[int]) -> list[Found]:
     """The chunks at `rows`, in that order. Every row must be there."""
-    return [_found(connection, row) for row in rows]
+    there: dict[int, Sequence[Any]] = {}
+    for start in range(0, len(rows), _BOUND):
+        group = rows[start : start + _BOUND]
+        query = (
+            f"SELECT {_CHUNK}, d.born, d.checksum, {_OF_DOCUMENT} FROM chunks c JOIN documents d ON d.row = c.document"
+            f" WHERE c.row IN ({', '.join('?' * len(group))})"
+        )
+        there.update((values[0], values) for values in connection.execute(query, list(group)))
+    return [_found(connection, row, there.get(row)) for row in rows]
 
 
-def _found(connection: sqlite3.Connection, row: int) -> Found:
-    values = connection.execute(
-        f"SELECT {_CHUNK}, d.born, d.checksum, {_OF_DOCUMENT} FROM chunks c JOIN documents d ON d.row = c.document"
-        " WHERE c.row = ?",
-        (row,),
-    ).fetchone()
+def _found(connection: sqlite3.Connection, row: int, values: Sequence[Any] | None) -> Found:
     if values is None:
         raise damaged_chunk(connection, row, "a passage that search knows")
     born, checksum, *document = values[_CHUNK_COLUMNS:]
