@@ -96,12 +96,13 @@ def written_figures(state: AgentState) -> tuple[str, ...]:
     results so far, and the rounded forms of those with a fraction.
     """
     found = [spelling for text in _sources(state) for number in NUMBER.findall(text) for spelling in _written(number)]
-    return tuple(dict.fromkeys([*found, *_counted(state.task)]))
+    return tuple(dict.fromkeys([*found, *_counted(_sources(state))]))
 
 
-def _counted(task: str) -> list[str]:
-    """The numbers that stand in the task as words, in digits."""
-    return [str(WORD_NUMBERS.index(word)) for word in re.findall(r"[a-z]+", task.lower()) if word in WORD_NUMBERS]
+def _counted(texts: Iterable[str]) -> list[str]:
+    """The numbers that stand in `texts` as words, in digits."""
+    words = dict.fromkeys(word for text in texts for word in re.findall(r"[a-z]+", text.lower()))
+    return [str(WORD_NUMBERS.index(word)) for word in words if word in WORD_NUMBERS]
 
 
 def operands(state: AgentState) -> tuple[str, ...]:
@@ -118,7 +119,7 @@ def operands(state: AgentState) -> tuple[str, ...]:
         for value in readings(match[0])
         for sign in (0, 1, -1)
     ]
-    return tuple(dict.fromkeys([*found, *shares, *_counted(state.task)]))
+    return tuple(dict.fromkeys([*found, *shares, *_counted(texts)]))
 
 
 def foreign(state: AgentState, expression: str) -> tuple[str, ...]:

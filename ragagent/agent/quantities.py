@@ -15,6 +15,7 @@ from ragagent.tools.arithmetic import SUM_KEY
 from ragagent.types import ToolSpec
 
 _COUNTED = "|".join(WORD_NUMBERS[2:])
+_NAME = re.compile(r"(?<=[^.?!:]\s)[A-ZÀ-ÖØ-Þ]\w*\s+$")
 _QUANTITY = re.compile(rf"(?<![\w.,])(\d+(?:[.,]\d+)*|{_COUNTED})\s+(?=([a-zà-öø-ÿ]\w*(?:\s+[a-zà-öø-ÿ]\w*){{0,2}}))")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 
@@ -44,10 +45,14 @@ class Quantity:
 
 def quantities(task: str) -> tuple[Quantity, ...]:
     """The quantities of `task`, in order: numbers other than 1 and years, followed by a small word that is no stop
-    word. Names of months and of things have capitals, and what they number is no quantity. A verb is taken for a
-    thing that is counted, which costs a question too many.
+    word. Names of months and of things have capitals, and what they number is no quantity, nor is the 9 of Elm Street
+    9. A verb is taken for a thing that is counted, which costs a question too many.
     """
-    found = [Quantity(number=match[1], unit=_telling(match[2])) for match in _QUANTITY.finditer(task)]
+    found = [
+        Quantity(number=match[1], unit=_telling(match[2]))
+        for match in _QUANTITY.finditer(task)
+        if not _NAME.search(task, 0, match.start())
+    ]
     return tuple(
         one
         for one in dict.fromkeys(found)

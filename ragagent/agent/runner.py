@@ -12,14 +12,14 @@ from ragagent import prompts
 from ragagent.agent import steps
 from ragagent.agent.figures import CONSTANTS, computed, operands, written_figures
 from ragagent.agent.graph import Checkpoints, Moves, compiled, stored, walk
-from ragagent.agent.schema import FINISH, FINISH_SPEC, Figures, described, step_grammar
+from ragagent.agent.schema import FINISH, FINISH_SPEC, Figures, described, founded, step_grammar
 from ragagent.agent.state import AgentState
 from ragagent.errors import AgentError, ConfigError, ModelError, ToolError
 from ragagent.protocols import LLM, Tool
 from ragagent.settings import AgentSettings
 from ragagent.tools import calling
 from ragagent.tools.documents import DocumentTool
-from ragagent.types import AgentEvent, AgentResult, Answer, Grammar, Hit, Sampling, Step, ToolCall
+from ragagent.types import AgentEvent, AgentResult, Answer, Completion, Grammar, Hit, Sampling, Step, ToolCall
 
 Cite: TypeAlias = Callable[[str, str, Sequence[Hit], Sequence[str]], Answer]
 """Makes a cited answer of (task, text, the passages the run found, what its tools computed)."""
@@ -138,22 +138,33 @@ class AgentRunner:
         )
 
     def _decide(self, state: AgentState) -> AgentState:
+        """The state with the model's reply: first as it likes, and again where that has figures from nowhere.
+
+        A grammar cannot look ahead: a model that may not write 72 begins with a 7 that it may write, and goes on from
+        there to a sum that makes no sense. So the figures are limited only where they have to be, and those of an
+        answer only once it was asked about them.
+        """
         state = steps.capped(state, self._settings.max_steps)
+        allowed = steps.permitted(state, self._specs)
+        figures = Figures(texts=written_figures(state), operands=operands(state), constants=CONSTANTS)
+        first = not state.steps
         try:
-            completion = self._llm.chat(
-                steps.messages(state, self._system),
-                max_tokens=self._settings.max_tokens_per_step,
-                sampling=self._sampling,
-                grammar=self._grammar(state),
-            )
+            completion = self._asked(state, step_grammar(allowed, first=first))
+            limited = allowed if steps.asked_before(state) else [spec for spec in allowed if spec.name != FINISH]
+            if not founded(completion.text, limited, figures):
+                again = self._asked(state, step_grammar(allowed, first=first, figures=figures))
+                completion = replace(again, usage=completion.usage + again.usage)
         except ModelError as error:
             return steps.failed(state, f"{type(error).__name__}: {error}")
         return steps.decided(state, completion)
 
-    def _grammar(self, state: AgentState) -> Grammar:
-        """The permitted calls, and no figures but those of the task and the results."""
-        figures = Figures(texts=written_figures(state), operands=operands(state), constants=CONSTANTS)
-        return step_grammar(steps.permitted(state, self._specs), first=not state.steps, figures=figures)
+    def _asked(self, state: AgentState, grammar: Grammar) -> Completion:
+        return self._llm.chat(
+            steps.messages(state, self._system),
+            max_tokens=self._settings.max_tokens_per_step,
+            sampling=self._sampling,
+            grammar=grammar,
+        )
 
     def _act(self, state: AgentState, run: _Run) -> AgentState:
         if state.call is None:

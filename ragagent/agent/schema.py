@@ -100,15 +100,37 @@ def _choice(spec: ToolSpec, thought: str, figures: Figures | None) -> dict[str, 
 
 def _figured(spec: ToolSpec, schema: Mapping[str, Any], figures: Figures) -> dict[str, Any]:
     """The schema of a parameter with its numbers limited, where it is the final answer or a sum."""
-    limited = dict(schema)
-    is_sum = limited.pop(SUM_KEY, False)
-    if is_sum:
-        # The pattern bounds the length, too.
-        limited = {key: value for key, value in limited.items() if key not in {"minLength", "maxLength"}}
-        limited["pattern"] = sum_pattern(figures.operands, figures.constants)
-    elif spec.name == FINISH:
-        limited["pattern"] = text_pattern(figures.texts)
-    return limited
+    pattern = _pattern(spec, schema, figures)
+    # The pattern of a sum bounds its length, too.
+    bounds = {"minLength", "maxLength"} if schema.get(SUM_KEY) else set()
+    limited = {key: value for key, value in schema.items() if key not in {SUM_KEY, *bounds}}
+    return {**limited, "pattern": pattern} if pattern else limited
+
+
+def founded(reply: str, specs: Sequence[ToolSpec], figures: Figures) -> bool:
+    """Whether the figures of `reply` are all of `figures`, in its final answer and its sums; constants may begin a sum.
+
+    True for what is no call of one of `specs`: what is wrong with that is said elsewhere.
+    """
+    try:
+        step = json.loads(reply)
+        name, arguments = step["tool"], dict(step["arguments"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return True
+    spec = next((spec for spec in specs if spec.name == name), None)
+    properties = spec.parameters.get("properties", {}) if spec is not None else {}
+    return all(
+        re.fullmatch(pattern, str(arguments.get(key, "")))
+        for key, schema in properties.items()
+        if spec is not None and (pattern := _pattern(spec, schema, figures, begin=figures.constants))
+    )
+
+
+def _pattern(spec: ToolSpec, schema: Mapping[str, Any], figures: Figures, *, begin: Sequence[str] = ()) -> str:
+    """The pattern of a parameter that is the final answer or a sum, which may begin with `begin` too; else ""."""
+    if schema.get(SUM_KEY):
+        return sum_pattern([*figures.operands, *begin], figures.constants)
+    return text_pattern(figures.texts) if spec.name == FINISH else ""
 
 
 def text_pattern(figures: Sequence[str]) -> str:

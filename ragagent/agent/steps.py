@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ragagent.agent.figures import foreign, unfounded
+from ragagent.agent.figures import foreign, rounded, unfounded
 from ragagent.agent.quantities import quantities, unused
 from ragagent.agent.schema import FINISH, FINISH_SPEC, FOUND, NEEDS, with_handles
 from ragagent.agent.state import AgentState
@@ -128,13 +128,22 @@ def _accepted(state: AgentState, call: ToolCall, specs: Sequence[ToolSpec]) -> A
 
 
 def _finished(state: AgentState, call: ToolCall, specs: Sequence[ToolSpec]) -> AgentState:
-    """Takes the answer, but asks once about figures that nothing accounts for, or quantities that nothing used."""
+    """Takes the answer, but asks about what nothing accounts for, or quantities or results that it leaves out."""
     answer = call.arguments["answer"].strip()
-    asked_before = any(step.call is not None and step.call.name == FINISH for step in state.steps)
-    doubt = "" if state.forced or asked_before else _doubt(state, answer, specs)
+    doubt = "" if asked_before(state) else _doubt(state, answer, specs)
     if not doubt:
         return replace(state, call=call, answer=answer)
     return replace(state, call=call, observation=Observation(call_id=call.id, name=FINISH, content=doubt, error=True))
+
+
+def asked_before(state: AgentState) -> bool:
+    """Whether an answer is taken as it is: one was doubted and nothing done since, or nothing is left but to answer."""
+    called = [step for step in state.steps if step.call is not None and (step.call.name == FINISH or _worked(step))]
+    return bool(state.forced) or bool(called and called[-1].call is not None and called[-1].call.name == FINISH)
+
+
+def _worked(step: Step) -> bool:
+    return step.observation is not None and not step.observation.error
 
 
 def _doubt(state: AgentState, answer: str, specs: Sequence[ToolSpec]) -> str:
@@ -145,7 +154,18 @@ def _doubt(state: AgentState, answer: str, specs: Sequence[ToolSpec]) -> str:
     if left := unused(state, specs):
         named, every = (", ".join(map(str, some)) for some in (left, quantities(state.task)))
         return f"No sum has used {named}. Calculate one sum with all of: {every}. Or answer again if it needs none."
+    if (last := _last_sum(state, specs)) and not rounded(answer, [last]):
+        return f"The last sum gave {last}, and the answer does not say it. Answer with it, or again if it needs none."
     return ""
+
+
+def _last_sum(state: AgentState, specs: Sequence[ToolSpec]) -> str:
+    """The result of the last sum that worked; "" for none."""
+    tools = {
+        spec.name for spec in specs if any(SUM_KEY in one for one in spec.parameters.get("properties", {}).values())
+    }
+    sums = [step for step in state.steps if step.call is not None and step.call.name in tools and _worked(step)]
+    return sums[-1].observation.content if sums and sums[-1].observation is not None else ""
 
 
 def _repeated(state: AgentState, call: ToolCall, earlier: Sequence[Step]) -> AgentState:

@@ -88,7 +88,7 @@ def _covering(question: str, text: str, known: str, units: Sequence[quote.Place]
 def _asked(question: str, text: str, evidence: Evidence, llm: LLM) -> tuple[list[quote.Place], Completion]:
     """The sentence that the model says supports `text`, if any."""
     user = prompts.load("cite_question").render(
-        passages=pack.rendered(evidence.passages), question=_line(question), answer=_line(text)
+        passages=pack.rendered(evidence.passages, question), question=_line(question), answer=_line(text)
     )
     system = prompts.load("cite").render()
     completion = llm.chat(

@@ -7,12 +7,13 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 
 from ragagent import prompts
-from ragagent.answer import abstain, draft, period, quote, verify
+from ragagent.answer import abstain, draft, quote, verify
 from ragagent.answer.citing import cite
 from ragagent.errors import ModelError
 from ragagent.protocols import LLM
 from ragagent.retrieve import compress, pack
 from ragagent.settings import AnswerSettings
+from ragagent.text import columns, period
 from ragagent.types import Answer, AnswerEvent, Claim, Completion, Delta, Document, Evidence, Message, Sampling, Usage
 
 Documents = Callable[[str], Document | None]
@@ -85,7 +86,7 @@ def _streamed(deltas: Iterator[Delta]) -> Generator[AnswerEvent, None, Completio
 def messages(question: str, evidence: Evidence, llm: LLM, *, layout: str = "question") -> list[Message]:
     """What the model reads: instructions that never change, then the evidence, and the question last."""
     system = prompts.load("answer" if llm.constrains else "answer_quoting").render()
-    user = prompts.load(layout).render(passages=pack.rendered(evidence.passages), question=_line(question))
+    user = prompts.load(layout).render(passages=pack.rendered(evidence.passages, question), question=_line(question))
     return [Message(role="system", content=system), Message(role="user", content=user)]
 
 
@@ -169,7 +170,8 @@ def _claim(written: draft.Draft, question: str, evidence: Evidence, document: Do
     if place is None:
         return Claim(text=written.text, problems=("its quote does not stand in the passages",))
     citation = quote.citation(quote.widened(place), document)
-    return verify.checked(written.text, [citation], question)
+    column = columns.name_at(place.passage.text, place.start, place.end)
+    return verify.checked(written.text, [citation], question, column=column)
 
 
 def _timed(found: Answer, begin: float) -> Answer:

@@ -7,9 +7,8 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ragagent.answer import period
 from ragagent.retrieve import compress
-from ragagent.text import unicode
+from ragagent.text import period, unicode
 from ragagent.types import Citation, Claim
 
 _NUMBER = re.compile(r"\d+(?:[.,\u00a0\u202f]\d+)*")
@@ -50,17 +49,18 @@ def missing(wanted: Facts, text: str) -> Facts:
     )
 
 
-def checked(text: str, found: Sequence[Citation], question: str, known: str = "") -> Claim:
+def checked(text: str, found: Sequence[Citation], question: str, known: str = "", column: str = "") -> Claim:
     """The claim `text` with its verified citations and the verdict of the checks against them; others are dropped.
 
-    `known` is text from elsewhere (a tool's result) that may carry numbers and names as well.
+    `known` is text from elsewhere (a tool's result) that may carry numbers and names as well; `column` is the name of
+    the column that the cited cell of a table stands in.
     """
     verified = tuple(citation for citation in found if citation.verified)
     if not verified and not known:
         return Claim(text=text, problems=("no quote for it stands in the documents",))
     support = "\n".join([*(unicode.shown(citation.quote) for citation in verified), known])
     lacking = problems(text, support, question)
-    other = period.conflict(question, support)
+    other = period.conflict(question, support) or period.other_column(question, column)
     lacking += (other,) if other else ()
     return Claim(text=text, citations=verified, supported=not lacking, problems=lacking)
 

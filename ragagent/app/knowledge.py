@@ -351,9 +351,9 @@ class KnowledgeBase:
         """
         from ragagent.answer import compose
         from ragagent.models.sampling import configured
-        from ragagent.retrieve import expand, pack
+        from ragagent.retrieve import expand, pack, rewrite
 
-        hits = self.search(question, k=self.settings.retrieval.k, where=where)
+        hits = self.search(rewrite.searched(question), k=self.settings.retrieval.k, where=where)
         if not hits:
             yield AnswerEvent(kind="answer", answer=compose.refuse(question, _nothing_found(self)))
             return

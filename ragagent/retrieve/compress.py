@@ -15,6 +15,7 @@ from ragagent.text.sentences import sentences
 from ragagent.types import Block, Document, Span
 
 _K1, _B = 1.2, 0.75
+_MOST_PARTS = 8
 _LINE = re.compile(r"[^\n]+")
 
 
@@ -142,7 +143,8 @@ def _rows(document: Document, table: Block) -> Iterator[Unit]:
     """The lines of a table below its header, those with several cells with the context they are read in."""
     lines = list(_lines(document.text, table.span))
     top = tables.header_lines([line.of(document.text) for line in lines])
-    header = _caption(document, table) + ((Span(lines[0].start, lines[top - 1].end),) if top else ())
+    names = (Span(lines[0].start, lines[top - 1].end),) if top else _names_before(document, table, lines)
+    header = (*_caption(document, table), *names)
     group: tuple[Span, ...] = ()
     for line in lines[top:]:
         label, *cells = tables.cells(line.of(document.text))
@@ -152,6 +154,23 @@ def _rows(document: Document, table: Block) -> Iterator[Unit]:
             group = (line,)
         else:
             yield Unit(span=line)
+
+
+def _names_before(document: Document, table: Block, lines: Sequence[Span]) -> tuple[Span, ...]:
+    """The names of the columns of a table that goes on below a heading: those of the table before of the same width."""
+    width = len(tables.cells(lines[0].of(document.text))) if lines else 0
+    start = table.span.start
+    before = [block for block in document.blocks if block.kind == "table" and block.span.end <= start]
+    for block in sorted(before, key=lambda block: -block.span.end)[:_MOST_PARTS]:
+        above = list(_lines(document.text, block.span))
+        texts = [line.of(document.text) for line in above]
+        if not above or start - block.span.end > tables.MAX_CAPTION_CHARS or len(tables.cells(texts[-1])) != width:
+            return ()
+        if tables.header_lines(texts):
+            # The column of the labels may have no name.
+            return (above[0],) if len(tables.cells(texts[0])) in {width - 1, width} else ()
+        start = block.span.start
+    return ()
 
 
 def _lines(text: str, span: Span) -> Iterator[Span]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 
-from ragagent.retrieve import compress
+from ragagent.retrieve import compress, rewrite
 from ragagent.settings import AnswerSettings
-from ragagent.text import unicode
+from ragagent.text import columns, tables, unicode
 from ragagent.types import Document, Evidence, Hit, Passage, Span, digest
 
 _MAX_HEADER_CHARS = 120
@@ -17,6 +17,8 @@ _MAX_HEADER_CHARS = 120
 # XQuAD English: 0.97 against 0.95). A bonus by chunk rather than by passage, of 0.8 rather than 0.4, with titles read:
 # 0.972 against 0.960 of 250 questions (SQuAD 2.0), 0.968 against 0.960 (XQuAD English), 0.816 against 0.808 (German).
 _SHARE_BEFORE, _SHARE_AFTER, _RANK_BONUS = 0.2, 0.1, 0.8
+_ROW_BONUS, _LEAST_NAMED = 1.0, 0.5
+_FOOTNOTE = re.compile(r"\(\d{1,2}\)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,20 +60,28 @@ def pack(
     """The evidence for `question`: at most `settings.passages` passages with the `settings.sentences` best sentences.
 
     Chunks of one document that overlap or adjoin become one passage. The best passage comes first, the second best
-    last, the others between, numbered from 1 as they stand. `tokens` is the count of `rendered(passages)` and never
+    last, the others between, numbered from 1 as they stand. `tokens` is the count of `rendered` and never
     exceeds `settings.evidence_tokens`. A hit whose document is gone or has changed since is left out, for nothing of it
     could be verified. Cost: a few calls of `count_tokens`.
     """
     regions = _regions(hits, document)
     ranked = _best(_ranked(question, regions), settings)
-    passages, tokens = _fitted(regions, ranked, count_tokens, settings.evidence_tokens)
+    passages, tokens = _fitted(
+        regions, ranked, lambda some: count_tokens(rendered(some, question)), settings.evidence_tokens
+    )
     return Evidence(question=question, passages=passages, tokens=tokens)
 
 
-def rendered(passages: Sequence[Passage]) -> str:
-    """The passages as the model reads them, each between marks that its text does not contain."""
-    mark = _mark(passages)
-    return "\n".join(f"<{mark} {p.number}{_header(p)}>\n{p.text}\n</{mark}>" for p in passages)
+def rendered(passages: Sequence[Passage], question: str = "") -> str:
+    """The passages as the model reads them, each between marks that its text does not contain.
+
+    The cells of tables stand beside the names of their columns, without columns about another period than `question`.
+    """
+    texts = [columns.labelled(passage.text, question) for passage in passages]
+    mark = _mark(texts)
+    return "\n".join(
+        f"<{mark} {p.number}{_header(p)}>\n{text}\n</{mark}>" for p, text in zip(passages, texts, strict=True)
+    )
 
 
 def locate(passage: Passage, start: int, end: int) -> Span | None:
@@ -127,19 +137,36 @@ def _ranked(question: str, regions: Sequence[_Region]) -> list[_Choice]:
 
     A unit's score is its own BM25, read with the title of its document, plus shares of its neighbours' (an answer
     often stands beside the sentence that repeats the question), plus a bonus that falls with the rank of the chunk it
-    stands in: adjoining chunks of one document are one passage, but not equally good.
+    stands in: adjoining chunks of one document are one passage, but not equally good. A row of a table that the
+    question names by its label gets another one: it has what is asked for, and few words beside it.
     """
     found = [compress.units(region.document, region.span) for region in regions]
     texts = [_read(unit, region) for region, units in zip(regions, found, strict=True) for unit in units]
-    scored = iter(compress.scores(question, texts))
+    scored = iter(compress.scores(rewrite.searched(question), texts))
     own = [[next(scored) for _ in units] for units in found]
-    bonus = _RANK_BONUS * max((score for scores in own for score in scores), default=0.0)
+    best = max((score for scores in own for score in scores), default=0.0)
+    asked = set(compress.question_terms(question))
     choices = [
-        _Choice(region=index, unit=unit, score=score + bonus / regions[index].rank(unit.span))
+        _Choice(
+            region=index,
+            unit=unit,
+            score=score
+            + best * (_RANK_BONUS / regions[index].rank(unit.span) + _ROW_BONUS * _named(unit, regions[index], asked)),
+        )
         for index, (units, scores) in enumerate(zip(found, own, strict=True))
         for unit, score in zip(units, _smoothed(scores), strict=True)
     ]
     return sorted(choices, key=lambda choice: (-choice.score, choice.region, choice.unit.span))
+
+
+def _named(unit: compress.Unit, region: _Region, asked: Set[str]) -> float:
+    """The share of the words of a row's label that are `asked` for; 0 for half of them and less, and for no row."""
+    if not unit.context:
+        return 0.0
+    label = tables.cells(unit.span.of(region.document.text))[0]
+    words = set(compress.terms(_FOOTNOTE.sub(" ", label)))
+    share = len(words & asked) / len(words) if words else 0.0
+    return share if share > _LEAST_NAMED else 0.0
 
 
 def _read(unit: compress.Unit, region: _Region) -> str:
@@ -170,26 +197,26 @@ def _smoothed(scores: Sequence[float]) -> list[float]:
 
 
 def _fitted(
-    regions: Sequence[_Region], ranked: Sequence[_Choice], count_tokens: Callable[[str], int], budget: int
+    regions: Sequence[_Region], ranked: Sequence[_Choice], size: Callable[[Sequence[Passage]], int], budget: int
 ) -> tuple[tuple[Passage, ...], int]:
     """The passages of as many of the best choices as the budget holds, and their tokens."""
     for keep in range(len(ranked), 0, -1):
         passages = _passages(regions, ranked[:keep])
-        tokens = count_tokens(rendered(passages))
+        tokens = size(passages)
         if tokens <= budget:
             return passages, tokens
-    return _cut(regions, ranked, count_tokens, budget)
+    return _cut(regions, ranked, size, budget)
 
 
 def _cut(
-    regions: Sequence[_Region], ranked: Sequence[_Choice], count_tokens: Callable[[str], int], budget: int
+    regions: Sequence[_Region], ranked: Sequence[_Choice], size: Callable[[Sequence[Passage]], int], budget: int
 ) -> tuple[tuple[Passage, ...], int]:
     """The best choice alone, halved at white space until it fits; nothing if it never does."""
     for choice in ranked[:1]:
         span = choice.unit.span
         while span.end > span.start:
             passages = _passages(regions, [replace(choice, unit=compress.Unit(span=span))])
-            tokens = count_tokens(rendered(passages))
+            tokens = size(passages)
             if tokens <= budget:
                 return passages, tokens
             span = _half(regions[choice.region].document.text, span)
@@ -240,10 +267,9 @@ def _text(pieces: Sequence[Span], text: str) -> str:
     return unicode.shown(found)
 
 
-def _mark(passages: Sequence[Passage]) -> str:
-    """A tag name that no passage contains, so that no text can close its own marks; the same for the same passages."""
+def _mark(texts: Sequence[str]) -> str:
+    """A tag name that no text contains, so that none can close its own marks; the same for the same texts."""
     mark = "passage"
-    texts = [passage.text for passage in passages]
     while any(re.search(rf"<\s*/?\s*{mark}", text, re.IGNORECASE) for text in texts):
         mark = f"passage-{digest(mark, *texts)[:6]}"
     return mark

@@ -26,7 +26,7 @@ def header_lines(lines: Sequence[str]) -> int:
     for index, line in enumerate(lines[: MAX_HEADER_LINES + 1]):
         label, *rest = cells(line)
         group = label.endswith(":") and not any(rest)
-        if group or (any(c.isalpha() for c in label) and any(_is_figure(cell) for cell in rest)):
+        if group or (any(c.isalpha() for c in label) and any(is_figure(cell) for cell in rest)):
             return index
     return max(0, min(1, len(lines) - 1))
 
@@ -36,5 +36,6 @@ def is_caption(text: str) -> bool:
     return len(text) <= 2 * MAX_CAPTION_CHARS and _NAMED.match(text) is not None
 
 
-def _is_figure(cell: str) -> bool:
+def is_figure(cell: str) -> bool:
+    """Whether a cell is a figure, or the dash that stands for none; a year is none, for it may name a column."""
     return bool(_FIGURE.fullmatch(cell)) and not _YEAR.fullmatch(cell)

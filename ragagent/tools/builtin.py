@@ -12,9 +12,15 @@ from ragagent.types import ToolSpec
 
 __all__ = ["calculate", "list_documents", "read_document", "search_documents"]
 
+_FORMULA = {
+    "type": "string",
+    "description": "what is computed, by names: (new price - old price) / old price * 100",
+    "minLength": 1,
+    "maxLength": 200,
+}
 _EXPRESSION = {
     "type": "string",
-    "description": "numbers and + - * / ( ) %, such as (1200 - 950) / 950 * 100",
+    "description": "the formula in numbers and + - * / ( ) %: (1200 - 950) / 950 * 100",
     "minLength": 1,
     "maxLength": MAX_CHARS,
     SUM_KEY: True,
@@ -34,7 +40,7 @@ class _Calculate:
             description="Computes an arithmetic expression exactly: any sum, difference, product, ratio, percentage.",
             parameters={
                 "type": "object",
-                "properties": {"expression": _EXPRESSION},
+                "properties": {"formula": _FORMULA, "expression": _EXPRESSION},
                 "required": ["expression"],
                 "additionalProperties": False,
             },

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from ragagent.errors import ToolError
-from ragagent.tools.tables import labelled
+from ragagent.text.columns import labelled
 from ragagent.types import Chunk, Document, Hit, Passage, Span, ToolSpec, digest
 
 HANDLE_KEY = "x-handle"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragagent.agent.figures import foreign, unfounded, written_figures
+from ragagent.agent.figures import foreign, operands, unfounded, written_figures
 from ragagent.agent.state import AgentState
 from ragagent.types import Observation, Step
 
@@ -81,6 +81,13 @@ def test_a_sum_may_start_from_what_was_found_and_from_shares_of_a_whole() -> Non
     assert foreign(state, "1370 * 1.03") == ()
     assert foreign(state, "1,370 * (1 + 3 / 100) * 12") == ()
     assert foreign(state, "1411.10 / 12 + 777") == ("1411.10", "777")
+
+
+def test_a_number_that_a_result_has_as_a_word_may_be_written_in_digits() -> None:
+    state = after("What is the deposit?", "The rent is 850 euros, the deposit three of them.")
+    assert {"3", "850"} <= set(operands(state))
+    assert {"3", "850"} <= set(written_figures(state))
+    assert "4" not in operands(state)
 
 
 def test_what_an_error_says_was_not_found() -> None:

@@ -42,6 +42,8 @@ def after(task: str, *made: tuple[str, dict[str, str], str]) -> AgentState:
         ("How did revenue grow from 2023 to 2024 in phase 2 of the plan?", []),
         ("What does 1 night cost in room B12 nights?", []),
         ("What do volumes 2 and 4 of the atlas cost?", []),
+        ("What do rent and charges of Elm Street 9 come to?", []),
+        ("What do rooms at the Inn cost? Three guests stay 4 nights there.", ["4 nights"]),
     ],
 )
 def test_quantities_are_numbers_of_things_not_dates_or_names(task: str, named: list[str]) -> None:

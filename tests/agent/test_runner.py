@@ -210,6 +210,41 @@ def test_an_empty_task_is_refused(script: Callable[..., Any], tools: list[Tool])
         AgentRunner(script(), tools, cite=cite).run("  ")
 
 
+def test_figures_are_limited_only_once_a_sum_has_some_from_nowhere(
+    script: Callable[..., Any], say: Callable[..., str], tools: list[Tool]
+) -> None:
+    llm = script(
+        say("search_documents", query="room costs"),
+        say("calculate", expression="72 * 3"),
+        say("calculate", expression="84 * 3"),
+        say("calculate", expression="12 * 84"),
+        say("final_answer", answer="A year costs 1008 euros, three nights 252."),
+    )
+    result = AgentRunner(llm, tools, cite=cite).run("What do three nights and twelve of them cost?")
+    patterns = ["pattern" in request.grammar.source for request in llm.requests]
+    assert patterns == [False, False, True, False, False]
+    assert [step.call.name for step in result.steps if step.call] == [
+        "search_documents",
+        "calculate",
+        "calculate",
+        "final_answer",
+    ]
+    assert result.usage.calls == 5
+
+
+def test_an_answer_with_a_figure_from_nowhere_is_asked_about_before_its_figures_are_limited(
+    script: Callable[..., Any], say: Callable[..., str], tools: list[Tool]
+) -> None:
+    made_up = say("final_answer", answer="It costs 99 euros.")
+    llm = script(
+        say("search_documents", query="room costs"), made_up, made_up, say("final_answer", answer="It costs 84 euros.")
+    )
+    result = AgentRunner(llm, tools, cite=cite).run("What does a room cost?")
+    patterns = ["pattern" in request.grammar.source for request in llm.requests]
+    assert patterns == [False, False, False, True]
+    assert result.answer.text == "It costs 84 euros."
+
+
 @pytest.fixture
 def checkpointed(tmp_path: Path, tools: list[Tool], script: Callable[..., Any]) -> Iterator[Callable[..., AgentRunner]]:
     made: list[AgentRunner] = []
@@ -248,7 +283,7 @@ def test_a_run_that_was_broken_off_goes_on_where_it_was_with_its_passages(
 
 
 def test_the_id_of_a_run_names_one_run(checkpointed: Callable[..., AgentRunner], say: Callable[..., str]) -> None:
-    said = (say("calculate", expression="1"), say("final_answer", answer="1"))
+    said = (say("calculate", expression="1+1"), say("final_answer", answer="2"))
     checkpointed(*said).run("x", run_id="one")
     with pytest.raises(AgentError, match="exists already"):
         checkpointed(*said).run("y", run_id="one")

@@ -192,3 +192,25 @@ def test_an_answer_with_a_figure_from_nowhere_is_asked_about_once(tools: list[To
     assert not asked.stopped
     assert turn(asked, answer, tools).answer == "A room costs 252 euros."
     assert turn(replace(state, forced="step_limit"), answer, tools).answer == "A room costs 252 euros."
+
+
+def test_an_answer_that_leaves_the_last_result_out_is_asked_about_once_for_each_new_sum(
+    tools: list[Tool], say: Callable[..., str]
+) -> None:
+    def summed(state: AgentState, expression: str, result: str) -> AgentState:
+        allowed = steps.permitted(state, specs_of(tools))
+        state = steps.check(steps.decided(state, reply(say("calculate", expression=expression))), allowed)
+        assert state.call is not None
+        observation = Observation(call_id=state.call.id, name="calculate", content=result)
+        return steps.advance(steps.acted(state, Outcome(observation=observation)), 8)
+
+    other = say("final_answer", answer="It costs 3 euros.")
+    state = summed(replace(NEW, task="What do 3 and 4 make?"), "3 + 4", "7")
+    asked = turn(state, other, tools)
+    observation = asked.steps[-1].observation
+    assert observation is not None
+    assert observation.content.startswith("The last sum gave 7")
+    assert turn(asked, other, tools).answer == "It costs 3 euros."
+    assert turn(state, say("final_answer", answer="It costs 7.0 euros."), tools).answer
+    again = turn(summed(asked, "3 * 4", "12"), other, tools)
+    assert not again.answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -125,3 +126,22 @@ def test_a_heading_goes_with_what_stands_below_it() -> None:
         "6. Term and notice\nNothing else ends it.",
         "7. Signatures",
     ]
+
+
+def test_a_part_of_a_table_below_a_heading_comes_with_the_columns_of_the_part_before() -> None:
+    names = "| Q3 2022 | Q3 2023\n"
+    parts = {"Abroad": "Net sales | 27 | 32\nProfit | 2 | 1", "Cloud": "Net sales | 20 | 23\nProfit | 5 | 6"}
+    text, blocks = f"{names}Net sales | 78 | 87", [Block(kind="table", span=Span(0, len(names) + 19))]
+    for heading, rows in parts.items():
+        blocks.append(Block(kind="heading", span=Span(len(text) + 2, len(text) + 2 + len(heading))))
+        text += f"\n\n{heading}\n\n"
+        blocks.append(Block(kind="table", span=Span(len(text), len(text) + len(rows))))
+        text += rows
+    document = Document(text=text, blocks=tuple(blocks))
+    units = compress.units(document, Span(0, len(text)))
+    cloud = next(unit for unit in units if unit.span.of(text) == "Net sales | 20 | 23")
+    assert [span.of(text) for span in cloud.context] == ["Cloud", names.strip()]
+    wider = replace(document, text=text.replace("5 | 6", "5 |6|"))
+    assert compress.units(wider, Span(0, len(text)))
+    last = compress.units(replace(document, blocks=(blocks[-1],)), Span(0, len(text)))[-1]
+    assert last.context == ()

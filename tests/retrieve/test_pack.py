@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ragagent.answer import quote
 from ragagent.retrieve import pack
 from ragagent.settings import AnswerSettings
-from ragagent.types import Document, Evidence, Hit, Passage, Span
+from ragagent.types import Block, Document, Evidence, Hit, Passage, Span
 
 Hits = Callable[[Sequence[tuple[Document, Span]]], list[Hit]]
 
@@ -63,7 +63,7 @@ def test_evidence_is_verbatim_within_its_budget_and_counted_as_the_model_sees_it
     evidence = packed(
         "oil crisis 石油", hits_of(parts), documents, passages=passages, sentences=sentences, evidence_tokens=budget
     )
-    assert evidence.tokens == (count(pack.rendered(evidence.passages)) if evidence.passages else 0)
+    assert evidence.tokens == (count(pack.rendered(evidence.passages, evidence.question)) if evidence.passages else 0)
     assert evidence.tokens <= budget
     assert len(evidence.passages) <= passages
     assert [passage.number for passage in evidence.passages] == list(range(1, len(evidence.passages) + 1))
@@ -204,3 +204,26 @@ def test_a_passage_names_the_copies_that_its_hits_stand_for(hits_of: Hits) -> No
     place = quote.find("Prices rose", Evidence(question="", passages=(passage,)))
     assert place is not None
     assert quote.citation(place, lambda _: document).also == passage.also
+
+
+def test_a_row_whose_label_the_question_names_comes_before_prose_that_repeats_the_question(hits_of: Hits) -> None:
+    prose = "Mac net sales rose in the first quarter of 2023 against the first quarter of 2022, says Apple. So they do."
+    table = "| 2023 | 2022\nMac (1) | 7,735 | 10,852\niPad | 9,396 | 7,248\nMac, iPad and iPhone | 1 | 2"
+    text = f"{prose}\n\n{table}"
+    block = Block(kind="table", span=Span(len(prose) + 2, len(text)))
+    document = Document(id="d", text=text, blocks=(block,))
+    asked = "What were the net sales of the Mac in the first quarter of 2023, says Apple?"
+    shown = packed(asked, hits_of([(document, Span(0, len(text)))]), [document], sentences=1).passages[0].text
+    assert "Mac (1) | 7,735" in shown
+    assert "iPhone" not in shown
+
+
+def test_the_model_reads_no_column_about_another_period_and_the_evidence_keeps_it(hits_of: Hits) -> None:
+    text = "| Three Months Ended July 1, 2023 | Nine Months Ended July 1, 2023\nMac | 6,840 | 21,743"
+    document = Document(id="d", text=text, blocks=(Block(kind="table", span=Span(0, len(text))),))
+    asked = "What were the sales of the Mac in the third quarter?"
+    evidence = packed(asked, hits_of([(document, Span(0, len(text)))]), [document])
+    assert "21,743" in evidence.passages[0].text
+    shown = pack.rendered(evidence.passages, asked)
+    assert "Mac: Three Months Ended July 1, 2023 = 6,840" in shown
+    assert "21,743" not in shown
