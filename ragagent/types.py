@@ -324,12 +324,45 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """Documents that are alike, by uri in order; `exact` says that their words are the same, all of them.
+
+    `likeness` is the least share of shingles, as estimated, that any member has in common with the first one.
+    """
+
+    members: tuple[str, ...]
+    exact: bool
+    likeness: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line that stands in many documents which are not copies of one another."""
+
+    text: str
+    documents: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duplicates:
+    """The clusters of two or more documents, the largest first, and the lines that stand in most, at most 100.
+
+    `documents` is how many were looked at.
+    """
+
+    documents: int = 0
+    clusters: tuple[Cluster, ...] = ()
+    boilerplate: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IngestReport:
     """What an ingest did, in documents; `chunks` were written and `embedded` of them needed the model.
 
     `failures` and `notes` come in the order of uri. `stage_seconds` is how long each stage worked (plan, read, chunk,
     embed, commit, as far as there was something to do); the stages work beside each other, and several files are read
-    at once, so together they may take longer than the whole `seconds`.
+    at once, so together they may take longer than the whole `seconds`. `duplicates` are those among the documents that
+    were added or updated, the first 10,000 of them.
     """
 
     added: int = 0
@@ -343,6 +376,7 @@ class IngestReport:
     failures: tuple[Failure, ...] = ()
     notes: tuple[Note, ...] = ()
     stage_seconds: Mapping[str, float] = field(default_factory=dict, hash=False)
+    duplicates: Duplicates = field(default_factory=Duplicates)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

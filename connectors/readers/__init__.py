@@ -38,7 +38,7 @@ __all__ = [
     "read_document",
 ]
 
-FINGERPRINT = "readers-9"
+FINGERPRINT = "readers-10"
 """Changes when the same bytes may give another text."""
 
 _FORMATS = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ragagent.connectors.readers.format import Format
@@ -44,6 +44,8 @@ _MAX_SPAN = 50
 _LITTLE_CHARS = 200
 _ABSOLUTE = re.compile(r"(?:https?|ftp)://|mailto:", re.I)
 _MAX_ADDRESSES, _MAX_ADDRESS_CHARS = 2_000, 1_000
+# By their names, pages without <nav> have navigation too: DocBook's, Sphinx's and Doxygen's, blogs' and shops'.
+_NAVIGATION = re.compile(r"nav(?:bar|header|footer|igation|links|path|menu)?|breadcrumbs?|pagination|pager", re.I)
 _NOISE_ROLES = frozenset({"navigation", "search", "banner", "contentinfo", "menu", "menubar", "dialog"})
 
 
@@ -180,7 +182,7 @@ class _Walk:
         attributes = node.attributes
         if not attributes:
             return False
-        chrome = "nav" in self._ignored and attributes.get("role") in _NOISE_ROLES
+        chrome = "nav" in self._ignored and (attributes.get("role") in _NOISE_ROLES or _is_navigation(attributes))
         return chrome or "hidden" in attributes or attributes.get("aria-hidden") == "true"
 
     def _open(self, tag: str) -> None:
@@ -239,6 +241,11 @@ class _Walk:
         if self._items:
             self._builder.add("list", "\n".join(self._items), level=1)
             self._items = []
+
+
+def _is_navigation(attributes: Mapping[str, str | None]) -> bool:
+    named = f"{attributes.get('class') or ''} {attributes.get('id') or ''}".split()
+    return any(map(_NAVIGATION.fullmatch, named))
 
 
 def _is_data(table: Any) -> bool:

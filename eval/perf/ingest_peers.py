@@ -9,7 +9,7 @@ to find files by words out of their middle before its figures count.
 
 PYTHON is that of an environment with langchain-community, langchain-huggingface, langchain-text-splitters,
 llama-index-core, llama-index-embeddings-huggingface, llama-index-readers-file, llama-index-retrievers-bm25,
-llama-index-vector-stores-faiss, sentence-transformers, faiss-cpu, rank-bm25 and beautifulsoup4.
+llama-index-vector-stores-faiss, sentence-transformers, faiss-cpu, rank-bm25, beautifulsoup4 and lxml.
 """
 
 from __future__ import annotations

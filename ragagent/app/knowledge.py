@@ -6,7 +6,7 @@ import functools
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ from ragagent.types import (
     AnswerEvent,
     Citation,
     Document,
+    Duplicates,
     Hit,
     IngestReport,
     Metadata,
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from ragagent.index.editions import Edition
     from ragagent.index.embedded import EmbeddedIndex
     from ragagent.index.snapshots import Snapshots
-    from ragagent.ingest.duplicates import Duplicates
     from ragagent.ingest.estimate import MigrationPlan
     from ragagent.ingest.forecast import IngestPlan
     from ragagent.ingest.isolation.pool import Pool
@@ -302,7 +302,7 @@ class KnowledgeBase:
             # Made while the index searches the terms, and once, however often the index is asked.
             vector = functools.cache(functools.partial(embedder.embed_query, query))
             try:
-                return self._distinct(query, vector, k, mode, where, embedder.fingerprint)
+                return self._distinct(query, vector, k, mode, where, embedder)
             except EmbedderChanged:
                 if attempt == _SWAPS - 1:
                     raise
@@ -316,12 +316,14 @@ class KnowledgeBase:
         k: int,
         mode: SearchMode,
         where: Where | None,
-        embedder: str | None,
+        embedder: Embedder | None,
     ) -> list[Hit]:
         """The index's hits, without those that say what others say already unless the settings want all."""
 
+        made_by = embedder.fingerprint if embedder is not None else None
+
         def find(count: int) -> list[Hit]:
-            return self._index.search(query, vector, k=count, mode=mode, where=where, embedder=embedder)
+            return self._index.search(query, vector, k=count, mode=mode, where=where, embedder=made_by)
 
         if self.settings.retrieval.duplicates == "show":
             return find(k)
@@ -334,7 +336,14 @@ class KnowledgeBase:
                 # Terms of another version's analyser: until it is migrated this is searched by vectors alone.
                 return []
 
-        library = distinct.Library(by_words=by_words, chunks=self._index.chunks)
+        def cosines(texts: Sequence[str]) -> list[float]:
+            assert embedder is not None
+            assert vector is not None
+            return list(map(float, embedder.embed_documents(texts) @ vector()))
+
+        library = distinct.Library(
+            by_words=by_words, chunks=self._index.chunks, cosines=None if embedder is None else cosines
+        )
         return distinct.found(query, k, find, library, self.settings.retrieval.candidates)
 
     def ask(self, question: str, *, where: Where | None = None) -> Answer:

@@ -19,13 +19,16 @@ from ragagent.cli.progress import Bar, duration
 from ragagent.cli.sources import Chosen, chosen_sources, shown_address
 from ragagent.errors import ConfigError, ConnectorError
 from ragagent.jsonable import jsonable
-from ragagent.types import Failure, IngestReport
+from ragagent.types import Duplicates, Failure, IngestReport
 
 if TYPE_CHECKING:
     from ragagent.app import KnowledgeBase
     from ragagent.ingest.forecast import IngestPlan
 
     Outcome = IngestPlan | IngestReport
+
+_SHOWN = 5
+_SHOWN_CHARS = 100
 
 
 @click.command()
@@ -189,8 +192,23 @@ def print_report(source: str, report: IngestReport, *, err: bool = False) -> Non
     for text, (first, *others) in noted.items():
         more = f" and {len(others)} others" if others else ""
         click.echo(f"  note: {readable(first)}{more}: {text}", err=err)
+    _print_duplicates(report.duplicates, err=err)
     if not (report.added + report.updated + report.unchanged + report.failed):
         click.echo("  nothing to read there: no files, or all of them ignored", err=err)
+
+
+def _print_duplicates(found: Duplicates, *, err: bool) -> None:
+    """The largest clusters, and the lines of most documents, of what was brought in."""
+    for cluster in found.clusters[:_SHOWN]:
+        how = "of the same words" if cluster.exact else f"at least {cluster.likeness:.0%} alike"
+        names = ", ".join(map(readable, cluster.members[:_SHOWN]))
+        more = f" and {len(cluster.members) - _SHOWN} more" if len(cluster.members) > _SHOWN else ""
+        click.echo(f"  {len(cluster.members)} documents {how}, found as one: {names}{more}", err=err)
+    for line in found.boilerplate[:_SHOWN]:
+        click.echo(f"  finds nothing, as it stands in {line.documents} documents: {line.text[:_SHOWN_CHARS]}", err=err)
+    left = len(found.clusters[_SHOWN:]) + len(found.boilerplate[_SHOWN:])
+    if left:
+        click.echo(f"  {left} more clusters and lines: ragagent documents duplicates", err=err)
 
 
 def print_plan(source: str, plan: IngestPlan) -> None:

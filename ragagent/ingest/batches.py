@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ragagent.ingest import chunking
+from ragagent.ingest import chunking, duplicates
 from ragagent.ingest.loading import Loaded
 from ragagent.ingest.tally import Tally
 from ragagent.protocols import Embedder, Index
@@ -63,6 +63,7 @@ class Batching:
         self._index = index
         self._embedder = embedder
         self._settings = settings
+        self.duplicates = duplicates.Gathered()
         # The revisions of documents that are in a batch which is not written yet.
         self._under_way: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -112,6 +113,7 @@ class Batching:
         if isinstance(made, Failure):
             batch.failures.append(made)
             return
+        self.duplicates.add(document)
         batch.documents[document.id] = made
         batch.touched.pop(document.id, None)
         batch.chunks += len(made.chunks)

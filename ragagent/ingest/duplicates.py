@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ragagent.text import shingles
-from ragagent.types import Document, digest
+from ragagent.types import Cluster, Document, Duplicates, Line, digest
 
 LEAST_LIKENESS = 0.8
 """Documents are versions of one another from this share of shingles on that stand in both, of those in either."""
 
 BOILERPLATE_DOCUMENTS = 20
 MOST_LINES = 100
+MOST_GATHERED = 10_000
+_MOST_LINES_KEPT = 5_000
 _LINE_CHARS = 8
 _BANDS, _ROWS = 32, 4  # documents alike to 0.8 have no band in common once in 10**7, to 0.4 every other time
 _PLACES = _BANDS * _ROWS
@@ -32,39 +34,11 @@ _FACTORS = _RANDOM.integers(1, 2**63, _PLACES, dtype=np.uint64) * np.uint64(2) +
 _SHIFTS = _RANDOM.integers(0, 2**63, _PLACES, dtype=np.uint64)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
-    """Documents that are alike, by uri in order; `exact` says that their words are the same, all of them.
-
-    `likeness` is the least share of shingles, as estimated, that any member has in common with the first one.
-    """
-
-    members: tuple[str, ...]
-    exact: bool
-    likeness: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """A line that stands in many documents which are not copies of one another."""
-
-    text: str
-    documents: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Duplicates:
-    """The clusters of two or more documents, the largest first, and the lines that stand in most, at most 100."""
-
-    documents: int
-    clusters: tuple[Cluster, ...]
-    boilerplate: tuple[Line, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """What is kept of a document."""
 
+    id: str
     uri: str
     words: str
     signature: Signature
@@ -77,13 +51,42 @@ def find(documents: Callable[[], Iterable[Document]]) -> Duplicates:
     A function of the documents alone, not of their order. Two versions whose likeness is close to the limit may fall
     on either side of it: the estimate is off by more than 0.035 in one case of three.
     """
-    seen = sorted(_looked_at(documents()), key=lambda one: one.uri)
+    return _found([_looked_at(document) for document in documents()], lambda _: documents())
+
+
+class Gathered:
+    """Looks at documents as they go by, for the report of what brings them in; beyond `MOST_GATHERED` at none."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, _Seen] = {}
+
+    def add(self, document: Document) -> None:
+        """Looks at a document, in the place of an earlier version of it."""
+        if len(self._seen) < MOST_GATHERED or document.id in self._seen:
+            one = _looked_at(document)
+            self._seen[document.id] = replace(one, lines=one.lines[:_MOST_LINES_KEPT])
+
+    def found(self, document: Callable[[str], Document | None]) -> Duplicates:
+        """The duplicates among what was looked at; `document` gives one by its id, for the texts of lines."""
+
+        def holding(common: Mapping[int, int]) -> Iterator[Document]:
+            left = set(common)
+            for one in self._seen.values():
+                if not left.isdisjoint(one.lines.tolist()) and (text := document(one.id)) is not None:
+                    left.difference_update(one.lines.tolist())
+                    yield text
+
+        return _found(self._seen.values(), holding)
+
+
+def _found(looked_at: Iterable[_Seen], holding: Callable[[Mapping[int, int]], Iterable[Document]]) -> Duplicates:
+    seen = sorted(looked_at, key=lambda one: one.uri)
     clusters = _clusters(seen)
     common = _common_lines(seen, clusters)
     return Duplicates(
         documents=len(seen),
         clusters=tuple(_cluster([seen[number] for number in members]) for members in _largest_first(clusters)),
-        boilerplate=_with_texts(common, documents()) if common else (),
+        boilerplate=_with_texts(common, holding(common)) if common else (),
     )
 
 
@@ -101,11 +104,10 @@ def likeness(one: Signature, other: Signature) -> float:
     return float(np.mean(one == other))
 
 
-def _looked_at(documents: Iterable[Document]) -> Iterator[_Seen]:
-    for document in documents:
-        words = shingles.words(document.text)
-        lines = np.array([int(digest(line)[:16], 16) for line in _lines(document.text)], np.uint64)
-        yield _Seen(document.uri, digest(*words), signature(shingles.hashed(words)), lines)
+def _looked_at(document: Document) -> _Seen:
+    words = shingles.words(document.text)
+    lines = np.array([int(digest(line)[:16], 16) for line in _lines(document.text)], np.uint64)
+    return _Seen(document.id, document.uri, digest(*words), signature(shingles.hashed(words)), lines)
 
 
 def _lines(text: str) -> dict[str, str]:

@@ -140,6 +140,7 @@ class Pipeline:
             batching.written(done.batch)
             tally.add(**done.counts())
             tally.keep(done.batch.failures, done.batch.notes, done.batch.items)
+        tally.duplicates = batching.duplicates.found(self._index.document)
 
     def _write(self, done: Embedded) -> None:
         batch = done.batch

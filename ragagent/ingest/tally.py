@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from ragagent.protocols import Progress
-from ragagent.types import Failure, IngestReport, Note
+from ragagent.types import Duplicates, Failure, IngestReport, Note
 
 Made = TypeVar("Made")
 
@@ -29,6 +29,8 @@ class Tally:
         self._listed = self._items = self._read = 0
         self.total: int | None = None
         """How many items there are to load, once that is known."""
+        self.duplicates = Duplicates()
+        """What is alike among the documents that were brought in, once that is known."""
 
     @contextlib.contextmanager
     def working(self, stage: str) -> Iterator[None]:
@@ -89,6 +91,7 @@ class Tally:
             failures=tuple(sorted(self._failures, key=lambda one: one.uri)),
             notes=tuple(sorted(self._notes, key=lambda one: one.uri)),
             stage_seconds={stage: round(seconds, 3) for stage, seconds in self._seconds.items()},
+            duplicates=self.duplicates,
         )
 
     def _add_seconds(self, stage: str, seconds: float) -> None:

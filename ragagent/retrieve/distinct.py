@@ -35,6 +35,7 @@ _FIRST = 2
 _MORE = 4
 _SUSPECT_DOCUMENTS = 3
 _MOST_GROUPS = 4
+_MOST_EMBEDDED = 16
 _MOST_OWNERS = 30  # of a shingle: it tells little where so many have it
 _SAMPLE = 3 * BOILERPLATE_DOCUMENTS
 _LINE_CHARS = 8
@@ -49,10 +50,14 @@ _analyser = lru_cache(maxsize=1)(Analyser)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
-    """How the documents behind the hits are looked at: by words, whatever the filter of the search, and by id."""
+    """How the documents behind the hits are looked at: by words, whatever the filter of the search, and by id.
+
+    `cosines` are those of the question with some texts; None where the search asks for no vectors.
+    """
 
     by_words: Callable[[str, int], Sequence[Hit]]
     chunks: Callable[[str], Sequence[Chunk]]
+    cosines: Callable[[Sequence[str]], Sequence[float]] | None = None
 
 
 @dataclass(slots=True)
@@ -84,15 +89,16 @@ def found(query: str, k: int, find: Find, library: Library, candidates: int) -> 
     `find` is asked for twice as many at first, and for more where any of them are copies; for `candidates` at most, as
     long as that is enough, for a search whose fusion takes so many from each side ranks them alike whatever it is asked
     for. Cost: some 0.1 ms for each hit that is looked at and was not before; a search by words for lines that several
-    documents share.
+    documents share; where boilerplate is found, embedding its lines and up to 16 passages without it.
     """
     count = max(k, min(_FIRST * k, candidates))
     library = replace(library, by_words=lru_cache(maxsize=None)(library.by_words))
     beside = Beside(library.chunks)
+    cosines = _Cosines(library)
     while True:
         hits = find(count)
         different = folded(hits, beside)
-        kept = _without_boilerplate(query, different, library)
+        kept = _without_boilerplate(query, different, library, cosines)
         enough = len(kept) >= k and (len(different) == len(hits) or count >= min(_FIRST * _MORE * k, candidates))
         if enough or len(hits) < count or count >= MOST_HITS:
             return [replace(one, rank=rank) for rank, one in enumerate(kept[:k], 1)]
@@ -187,13 +193,44 @@ def _joined(parts: Iterable[Said]) -> Said:
     return whole
 
 
-def _without_boilerplate(query: str, hits: Sequence[Hit], library: Library) -> list[Hit]:
+def _without_boilerplate(query: str, hits: Sequence[Hit], library: Library, cosines: _Cosines) -> list[Hit]:
     """`hits` without those that the question finds by boilerplate alone, or for the most part."""
     common = frozenset(line for group in _suspects(hits) if _is_boilerplate(group, library) for line in group)
     if not common:
         return list(hits)
     asked = set(_analyser().query_terms(query))
-    return [hit for hit in hits if _has_its_own(hit, asked, common)]
+    return [hit for hit in hits if _has_its_own(hit, asked, common) or _means_it(hit, common, cosines)]
+
+
+class _Cosines:
+    """The cosines of the question with lines and passages, each worked out once; at most `_MOST_EMBEDDED` passages."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._known: dict[str, float] = {}
+        self._left = _MOST_EMBEDDED
+
+    def of(self, texts: Sequence[str]) -> list[float]:
+        """Those with `texts`, in order."""
+        assert self._library.cosines is not None
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        self._known.update(zip(new, self._library.cosines(new), strict=True) if new else ())
+        return [self._known[text] for text in texts]
+
+    def near(self, hit: Hit, lines: Sequence[str], rest: str) -> bool:
+        """Whether the rest of a hit is nearer to the question than those lines of it, one by one and together.
+
+        The vector of the hit as it stands is looked at first: lines that are near pull it towards the question, so
+        where it is not nearer than they are, the rest is further away.
+        """
+        found = next((stage.score for stage in hit.stages if stage.name == "dense"), None)
+        if found is None or self._library.cosines is None:
+            return False
+        best = max(self.of([*lines, "\n".join(lines)]))
+        if found <= best or (rest not in self._known and not self._left):
+            return False
+        self._left -= rest not in self._known
+        return self.of([rest])[0] > best
 
 
 def _lines(text: str) -> frozenset[str]:
@@ -257,3 +294,12 @@ def _has_its_own(hit: Hit, asked: set[str], common: frozenset[str]) -> bool:
     analyser = _analyser()
     own = asked & set(analyser.index_terms(rest))
     return 2 * len(own) >= len(asked & set(analyser.index_terms(hit.text)))
+
+
+def _means_it(hit: Hit, common: frozenset[str], cosines: _Cosines) -> bool:
+    """Whether the passage without its boilerplate is what the question is near to.
+
+    So what answers in other words than the question's is found although its footer has some of these.
+    """
+    rest = _rest(hit.text, common)
+    return bool(shingles.words(rest)) and cosines.near(hit, sorted(common & _lines(hit.text)), rest)

@@ -14,7 +14,7 @@ from ragagent.cli import main
 from ragagent.ingest import duplicates
 from ragagent.testing.embedding import HashEmbedder
 from ragagent.text import shingles
-from ragagent.types import Document
+from ragagent.types import Document, Line
 
 
 def words(seed: int, count: int) -> list[str]:
@@ -45,7 +45,7 @@ def test_copies_and_versions_are_one_cluster_and_a_footer_is_reported() -> None:
     assert [cluster.members for cluster in found.clusters] == [("files:a", "files:b", "files:c")]
     assert not found.clusters[0].exact
     assert found.clusters[0].likeness >= duplicates.LEAST_LIKENESS
-    assert found.boilerplate == (duplicates.Line(text="Harbour Ferries Ltd, registered in Leith.", documents=30),)
+    assert found.boilerplate == (Line(text="Harbour Ferries Ltd, registered in Leith.", documents=30),)
 
 
 def test_the_words_decide_what_is_exact() -> None:
@@ -111,3 +111,36 @@ def test_the_command_reports_clusters(tmp_path: Path, capfd: pytest.CaptureFixtu
             assert json.loads(out)["clusters"][0]["members"] == ["files:a", "files:b", "files:c"]
         else:
             assert "in 30 documents: Harbour Ferries" in out
+
+
+def test_an_ingest_reports_the_clusters_and_the_boilerplate_of_what_it_brought(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for one in collection():
+        (folder / f"{one.uri.removeprefix('files:')}.txt").write_text(one.text)
+    with pytest.raises(SystemExit) as ended:
+        main(["ingest", str(folder), "--kb", str(tmp_path / "kb"), "--report", str(tmp_path / "report.json")])
+    out, err = capfd.readouterr()
+    assert ended.value.code == 0, err
+    assert "3 documents at least" in out
+    assert "finds nothing, as it stands in 30 documents: Harbour Ferries Ltd" in out
+    (report,) = json.loads((tmp_path / "report.json").read_text())
+    (cluster,) = report["duplicates"]["clusters"]
+    assert [Path(uri).name for uri in cluster["members"]] == ["a.txt", "b.txt", "c.txt"]
+    assert report["duplicates"]["documents"] == 34
+    assert report["duplicates"]["boilerplate"] == [
+        {"text": "Harbour Ferries Ltd, registered in Leith.", "documents": 30}
+    ]
+    with KnowledgeBase.open(tmp_path / "kb") as kb:
+        assert kb.ingest(folder).duplicates.documents == 0
+
+
+def test_what_is_gathered_in_passing_is_what_is_found_in_all() -> None:
+    documents = {one.id: one for one in collection()}
+    gathered = duplicates.Gathered()
+    for one in documents.values():
+        gathered.add(Document(text="an earlier version", uri=one.uri))
+        gathered.add(one)
+    assert gathered.found(documents.get) == duplicates.find(documents.values)

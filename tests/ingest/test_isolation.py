@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -254,6 +255,35 @@ def test_a_process_serves_one_file_after_another_and_one_after_a_crash_is_a_new_
         list(process.read(hostile("segfault"), LIMITS))
     with pool.process() as process:
         assert process.pid not in pids
+
+
+@pytest.mark.parametrize(("patience_s", "processes"), [(60.0, 1), (0.0, 2)])
+def test_another_process_is_started_only_where_a_file_has_waited_for_one(
+    monkeypatch: pytest.MonkeyPatch, patience_s: float, processes: int
+) -> None:
+    monkeypatch.setattr("ragagent.ingest.isolation.pool._WAIT_S", patience_s)
+    pids: list[int] = []
+    begun, both = threading.Event(), threading.Event()
+    with contextlib.closing(Pool()) as pool:
+
+        def second() -> None:
+            begun.wait()
+            with pool.process() as process:
+                pids.append(process.pid)
+                both.set()
+
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        with pool.process() as process:
+            pids.append(process.pid)
+            page = Fetched(uri="test:/p", name="p.html", content=b"<html><body><p>A page.</p></body></html>")
+            begun.set()
+            if processes > 1:
+                both.wait()
+            assert len(list(process.read(page, IngestSettings()))) == 2
+        waiting.join()
+    assert len(pids) == 2
+    assert len(set(pids)) == processes
 
 
 def test_a_reading_process_ends_with_the_one_that_started_it(plugged: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ragagent import KnowledgeBase, Settings
 from ragagent.retrieve import distinct
-from ragagent.settings import ChunkingSettings, RetrievalSettings
+from ragagent.settings import ChunkingSettings, EmbeddingSettings, RetrievalSettings
 from ragagent.testing.embedding import HashEmbedder
 from ragagent.text import shingles
 from ragagent.types import Chunk, Document, Hit, Span
@@ -83,7 +83,7 @@ def test_three_versions_of_a_long_document_appear_once_and_name_one_another(kb: 
     assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
 
 
-@pytest.mark.parametrize("mode", ["hybrid", "sparse"])
+@pytest.mark.parametrize("mode", ["hybrid", "sparse", "dense"])
 @pytest.mark.parametrize("query", [FOOTER, FOOTER.splitlines()[1], "complaints"])
 def test_a_footer_of_a_thousand_pages_never_matches(kb: KnowledgeBase, mode: str, query: str) -> None:
     hits = kb.search(query, mode=mode)  # type: ignore[arg-type]
@@ -193,3 +193,22 @@ def test_what_is_folded_depends_on_the_documents_and_not_on_their_history(tmp_pa
         for query in ("crossing to Inchkeith forty minutes", FOOTER, documents[9].text):
             one, other = ([(hit.chunk.id, hit.also) for hit in kb.search(query)] for kb in (first, second))
             assert one == other
+
+
+def test_what_answers_in_other_words_is_found_although_the_footer_has_those_of_the_question(
+    tmp_path: Path, minilm: Path
+) -> None:
+    rng = random.Random(8)
+    subjects = ("the café", "parking", "lost luggage", "dogs on board", "the museum", "ticket refunds")
+    written = [
+        f"Page {n} is about {subjects[n % 6]}. {sentences(rng, 1, vocabulary(n, 30))}\n\n{FOOTER}\n" for n in range(40)
+    ]
+    written.append(f"Departures from the pier: 07:15, 09:40, 12:05 and 17:30 each day.\n\n{FOOTER}\n")
+    documents = [Document(text=text, uri=f"files:{n}.txt", title=f"{n}") for n, text in enumerate(written)]
+    settings = Settings(embedding=EmbeddingSettings(model=str(minilm)))
+    with KnowledgeBase.open(tmp_path, settings=settings) as kb:
+        kb.ingest(documents)
+        (first, *_) = kb.search("When do the ferries leave?")
+        assert first.uri == "files:40.txt"
+        for query in (FOOTER, *FOOTER.splitlines(), "registered in Leith"):
+            assert not any(line in hit.text for hit in kb.search(query) for line in FOOTER.splitlines())

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 
 from ragagent.ingest.isolation.process import ReadingProcess
 
 _IDLE_S = 30.0
+_WAIT_S = 1.0
+"""About what starting a process costs, in processor time too: so long it is better to wait for one that is at work."""
 
 
 class Pool:
@@ -17,14 +20,20 @@ class Pool:
     def __init__(self) -> None:
         """Starts nothing."""
         self._idle: list[ReadingProcess] = []
-        self._lock = threading.Lock()
+        self._at_work = 0
+        self._lock = threading.Condition()
         self._timer: threading.Timer | None = None
 
     @contextlib.contextmanager
     def process(self) -> Iterator[ReadingProcess]:
-        """A process for one file. Raises ConnectorError when none can be started."""
-        chosen = self._taken() or ReadingProcess()
+        """A process for one file. Raises ConnectorError when none can be started.
+
+        While others are at work, one of these is waited for before another is started: of many small files one process
+        reads more than is embedded meanwhile.
+        """
+        chosen = self._taken()
         try:
+            chosen = chosen or ReadingProcess()
             yield chosen
         finally:
             self._give_back(chosen)
@@ -49,17 +58,28 @@ class Pool:
             one.close()
 
     def _taken(self) -> ReadingProcess | None:
+        """A process that waits; None where one has to be started. Either counts as at work from now on."""
+        until = time.monotonic() + _WAIT_S
         with self._lock:
-            while self._idle:
-                chosen = self._idle.pop()
-                if chosen.usable:
-                    return chosen
-                chosen.close()
-        return None
+            while True:
+                while self._idle:
+                    chosen = self._idle.pop()
+                    if chosen.usable:
+                        self._at_work += 1
+                        return chosen
+                    chosen.close()
+                left = until - time.monotonic()
+                if not self._at_work or left <= 0:
+                    self._at_work += 1
+                    return None
+                self._lock.wait(left)
 
-    def _give_back(self, process: ReadingProcess) -> None:
-        if process.usable:
-            with self._lock:
+    def _give_back(self, process: ReadingProcess | None) -> None:
+        with self._lock:
+            self._at_work -= 1
+            if process is not None and process.usable:
                 self._idle.append(process)
-        else:
+                process = None
+            self._lock.notify()
+        if process is not None:
             process.close()

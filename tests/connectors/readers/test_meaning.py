@@ -75,3 +75,13 @@ def test_a_chart_is_its_title_and_a_table() -> None:
     found = text(_workbook(), "a.xlsx")
     assert "Seats by year\n\n" in found
     assert found.endswith("| Oak\n2023 | 60\n2024 | 62.5")
+
+
+def test_what_a_page_calls_navigation_is_left_out_unless_it_is_all_there_is() -> None:
+    body = "<p>" + "The ferry to the island leaves at seven in the morning. " * 5 + "</p>"
+    links = '<table><tr><td><a href="a">Prev</a></td><td><a href="b">Next</a></td></tr></table>'
+    for attribute in ('class="navheader"', 'id="Pagination"', 'class="wide breadcrumbs"', 'role="navigation"'):
+        assert "Prev" not in text(f"<html><body><div {attribute}>{links}</div>{body}</body></html>", "a.html")
+    for attribute in ('class="navy"', 'id="unavigated"', ""):
+        assert "Prev | Next" in text(f"<html><body><div {attribute}>{links}</div>{body}</body></html>", "a.html")
+    assert "Prev | Next" in text(f'<html><body><div class="nav">{links}</div></body></html>', "a.html")
