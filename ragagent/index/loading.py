@@ -46,6 +46,11 @@ class Loading:
                 self._thread = threading.Thread(target=self._load, name="ragagent-kernels", daemon=True)
                 self._thread.start()
 
+    def wait(self) -> None:
+        """Waits for the end of a loading that has begun."""
+        if self._thread is not None:
+            self._thread.join()
+
     def _load(self) -> None:
         self.loops = load()
 

@@ -319,5 +319,5 @@ def test_the_compiled_loops_are_loaded_beside_the_searches_that_make_it_worth_wh
         background.asked(loading.LARGE)
     assert background._thread is not None
     assert background._thread is not threading.current_thread()
-    background._thread.join()
+    background.wait()
     assert background.loops == LOOPS
