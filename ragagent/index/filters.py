@@ -330,7 +330,9 @@ def masks(parts: Sequence[Part], accepted: Accepted | None) -> list[Mask | None]
 
 def explained(accepted: Accepted, parts: Sequence[Part], masks: Sequence[Mask | None]) -> str:
     """How many chunks pass, and how that was found."""
-    passed = sum(part.count if mask is None else int(mask.sum()) for part, mask in zip(parts, masks, strict=True))
+    passed = sum(
+        part.count if mask is None else int(np.count_nonzero(mask)) for part, mask in zip(parts, masks, strict=True)
+    )
     live = sum(part.count for part in parts)
     return "; ".join([f"{passed:,} of {live:,} chunks pass", *accepted.steps])
 
