@@ -26,6 +26,10 @@ from ragagent.types import Document, Failure, Note, digest
 _SMALL_BYTES = 64 * 1024
 
 
+DOCUMENTS_SOURCE = "documents:"
+"""The source of documents that an application hands over itself."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
     """A document as it came from its source, before any work on it.

@@ -26,8 +26,7 @@ from ragagent.index.fingerprint import Change, Work
 from ragagent.ingest import chunking, parts
 from ragagent.ingest.batches import MAX_BATCH_DOCUMENTS
 from ragagent.ingest.isolation.pool import Pool
-from ragagent.ingest.loading import Loader
-from ragagent.ingest.pipeline import DOCUMENTS_SOURCE
+from ragagent.ingest.loading import DOCUMENTS_SOURCE, Loader
 from ragagent.protocols import Connector, Embedder, Entry, KnownDocument, Progress, SourceItem
 from ragagent.settings import Settings
 from ragagent.text.analyser import Analyser

@@ -16,7 +16,7 @@ from ragagent.ingest import parts
 from ragagent.ingest.batches import Batch, Batching
 from ragagent.ingest.embedding import Embedded, Embedding
 from ragagent.ingest.isolation.pool import Pool
-from ragagent.ingest.loading import Loaded, Loader
+from ragagent.ingest.loading import DOCUMENTS_SOURCE, Loaded, Loader
 from ragagent.ingest.plan import Plan, plan
 from ragagent.ingest.stages import Line
 from ragagent.ingest.tally import Tally
@@ -29,7 +29,6 @@ from ragagent.types import Document, Failure, IngestReport, Note
 if TYPE_CHECKING:
     from ragagent.ingest.forecast import IngestPlan
 
-DOCUMENTS_SOURCE = "documents:"
 _MOST_WORKERS = 4
 _READ_CHARS = 8_000_000
 """Read documents wait for the next stage until they have so many characters together."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from ragagent.errors import ConfigError
 from ragagent.protocols import Index, KeepsSnapshots, Retags, SearchesMany
-from ragagent.testing.index import DIMENSION, Factory, entry, vector_of
+from ragagent.testing.entries import DIMENSION, Factory, entry, vector_of
 from ragagent.types import Hit, SearchMode
 
 _MODES: tuple[SearchMode, ...] = ("dense", "sparse", "hybrid")

@@ -39,7 +39,7 @@ from ragagent.index.editions import Shadow
 from ragagent.index.embedded import EmbeddedIndex, stored_fingerprint
 from ragagent.protocols import Entry
 from ragagent.testing import disk
-from ragagent.testing.index import DIMENSION, entry, vector_of
+from ragagent.testing.entries import DIMENSION, entry, vector_of
 from ragagent.types import Document, SearchMode, Vector
 
 FLEET = 12

@@ -37,7 +37,7 @@ from ragagent.index.database import connect
 from ragagent.index.editions import Shadow
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.protocols import Entry
-from ragagent.testing.index import DIMENSION, entry, vector_of
+from ragagent.testing.entries import DIMENSION, entry, vector_of
 from ragagent.types import SearchMode
 from ragagent.where import Not, Prefix, Range
 

@@ -25,7 +25,7 @@ from ragagent.index import backup
 from ragagent.index.editions import Shadow
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.protocols import Entry
-from ragagent.testing.index import DIMENSION, entry, vector_of
+from ragagent.testing.entries import DIMENSION, entry, vector_of
 from ragagent.types import Metadata, SearchMode
 
 STEPS = 14

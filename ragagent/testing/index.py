@@ -22,23 +22,18 @@ import numpy as np
 
 from ragagent.errors import ConfigError, EmbedderChanged, FingerprintMismatch, IndexStateError
 from ragagent.protocols import Entry, Index, KnownDocument
-from ragagent.testing.embedding import HashEmbedder
+from ragagent.testing.capabilities import CAPABILITIES, offered
+from ragagent.testing.entries import DIMENSION, Factory, entry, vector_of
 from ragagent.testing.plain import accepts
-from ragagent.types import Chunk, Document, Hit, Metadata, SearchMode, Span, Vector, digest
+from ragagent.types import Document, Hit, SearchMode, Vector, digest
 from ragagent.where import And, Eq, Exists, Expression, In, Not, Or, Prefix, Range, Where
 
-Factory = Callable[[int], Index]
-
-DIMENSION = 32
-_EMBEDDER = HashEmbedder(DIMENSION)
 _WORDS = ("bee", "wax", "hive", "ant", "queen", "scent", "whale", "song", "salt", "reef")
 _MODES: tuple[SearchMode, ...] = ("dense", "sparse", "hybrid")
 
 
 def check_index(factory: Factory) -> tuple[str, ...]:
     """Holds an engine to every rule, and to those of each capability that it offers; returns the names of these."""
-    from ragagent.testing.capabilities import CAPABILITIES, offered
-
     for rule in RULES:
         rule(factory)
     names = offered(factory)
@@ -46,38 +41,6 @@ def check_index(factory: Factory) -> tuple[str, ...]:
         for rule in CAPABILITIES[name].rules:
             rule(factory)
     return names
-
-
-def entry(
-    uri: str,
-    paragraphs: Sequence[str],
-    *,
-    title: str = "",
-    metadata: Metadata | None = None,
-    source: str = "",
-    stamp: str = "",
-) -> Entry:
-    """A document of one chunk for each paragraph, embedded by `HashEmbedder(DIMENSION)` with its title before it."""
-    document = Document(uri=uri, title=title, text="\n\n".join(paragraphs), metadata=metadata or {})
-    chunks = tuple(_chunks(document, paragraphs))
-    texts = tuple(f"{title}\n{chunk.text}" for chunk in chunks)
-    vectors = _EMBEDDER.embed_documents(texts)
-    return Entry(document=document, chunks=chunks, vectors=vectors, texts=texts, source=source, stamp=stamp)
-
-
-def vector_of(text: str) -> Vector:
-    """The query vector that goes with `entry`: float32[DIMENSION]."""
-    return _EMBEDDER.embed_query(text)
-
-
-def _chunks(document: Document, paragraphs: Sequence[str]) -> Iterator[Chunk]:
-    start = 0
-    for position, text in enumerate(paragraphs):
-        before = paragraphs[:position].count(text)
-        span = Span(start, start + len(text))
-        key = digest(document.id, text, str(before))
-        yield Chunk(id=key, document_id=document.id, span=span, text=text, position=position)
-        start = span.end + 2
 
 
 def _library() -> list[Entry]:

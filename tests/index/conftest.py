@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ragagent.index.embedded import EmbeddedIndex
-from ragagent.testing.index import DIMENSION
+from ragagent.testing.entries import DIMENSION
 
 
 @pytest.fixture

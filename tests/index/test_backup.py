@@ -11,7 +11,7 @@ from ragagent.errors import ConfigError, Corrupt
 from ragagent.index import backup
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.ingest import origins
-from ragagent.testing.index import DIMENSION, entry, vector_of
+from ragagent.testing.entries import DIMENSION, entry, vector_of
 
 LIBRARY = [entry(f"n:{number}", [f"word{number} common", f"other{number} common"]) for number in range(30)]
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ragagent.errors import ConfigError
-from ragagent.testing.index import entry, vector_of
+from ragagent.testing.entries import entry, vector_of
 
 WORDS = ["ant", "bee", "cat", "dog", "eel", "the", "数据库"]
 TEXTS = st.lists(st.sampled_from(WORDS), min_size=1, max_size=6).map(" ".join)

@@ -11,7 +11,7 @@ from ragagent.errors import IndexStateError
 from ragagent.index.editions import Shadow
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.protocols import Entry
-from ragagent.testing.index import entry, vector_of
+from ragagent.testing.entries import entry, vector_of
 
 
 def library(first: int, last: int) -> list[Entry]:

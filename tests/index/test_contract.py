@@ -10,7 +10,8 @@ import pytest
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.protocols import Index
 from ragagent.testing.capabilities import CAPABILITIES, offered
-from ragagent.testing.index import RULES, Factory
+from ragagent.testing.entries import Factory
+from ragagent.testing.index import RULES
 from ragagent.testing.plain import PlainIndex
 
 EVERY = (*RULES, *(rule for one in CAPABILITIES.values() for rule in one.rules))

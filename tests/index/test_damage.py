@@ -11,7 +11,7 @@ import pytest
 
 from ragagent.errors import ConfigError, Corrupt, FingerprintMismatch, IndexStateError, NewerVersion
 from ragagent.index.embedded import EmbeddedIndex, stored_fingerprint
-from ragagent.testing.index import DIMENSION, entry, vector_of
+from ragagent.testing.entries import DIMENSION, entry, vector_of
 
 LIBRARY = [entry(f"n:{number}", [f"word{number} common", f"other{number} common"]) for number in range(20)]
 

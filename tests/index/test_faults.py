@@ -17,7 +17,7 @@ import pytest
 from ragagent.errors import RagAgentError
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.testing import disk, durability
-from ragagent.testing.index import entry
+from ragagent.testing.entries import entry
 
 FLIPS = 25
 watched = pytest.mark.skipif(bool(disk.missing()), reason=disk.missing() or "-")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ragagent.errors import ConfigError
 from ragagent.index import filters
-from ragagent.testing.index import entry, vector_of
+from ragagent.testing.entries import entry, vector_of
 from ragagent.types import Document
 from ragagent.where import DEEPEST, MOST_VALUES, And, Eq, Exists, In, Not, Or, Prefix, Range, as_value, from_json
 

@@ -21,7 +21,7 @@ from ragagent.index.editions import Shadow
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.protocols import Entry
 from ragagent.testing import histories
-from ragagent.testing.index import DIMENSION, entry, vector_of
+from ragagent.testing.entries import DIMENSION, entry, vector_of
 from ragagent.text.analyser import Analyser
 
 URIS = [f"doc:{number}" for number in range(6)]

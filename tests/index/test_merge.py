@@ -18,7 +18,7 @@ from ragagent.index.block import Part
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.index.upkeep import AT_ONCE_CHUNKS
 from ragagent.protocols import Entry
-from ragagent.testing.index import entry, vector_of
+from ragagent.testing.entries import entry, vector_of
 
 S = upkeep._SETTLED_CHUNKS
 FOLD = AT_ONCE_CHUNKS + 76

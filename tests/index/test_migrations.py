@@ -11,7 +11,7 @@ import pytest
 
 from ragagent.index import store
 from ragagent.index.embedded import EmbeddedIndex, stored_fingerprint
-from ragagent.testing.index import DIMENSION, entry, vector_of
+from ragagent.testing.entries import DIMENSION, entry, vector_of
 
 DATA = Path(__file__).parent / "data"
 NEWEST = 3

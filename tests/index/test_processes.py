@@ -15,14 +15,14 @@ import pytest
 from ragagent.errors import Corrupt, Locked
 from ragagent.index.database import LOG_BYTES, Readers
 from ragagent.protocols import Entry
-from ragagent.testing.index import DIMENSION, entry, vector_of
+from ragagent.testing.entries import DIMENSION, entry, vector_of
 from ragagent.types import Document
 
 WRITER = """
 import sys
 from pathlib import Path
 from ragagent.index.embedded import EmbeddedIndex
-from ragagent.testing.index import DIMENSION, entry
+from ragagent.testing.entries import DIMENSION, entry
 index = EmbeddedIndex.open(Path(sys.argv[1]), fingerprint={"embedder": "hash"}, dimension=DIMENSION, fold_chunks=8)
 print("ready", flush=True)
 for line in sys.stdin:

@@ -11,7 +11,7 @@ import pytest
 from ragagent.errors import Corrupt, FingerprintMismatch
 from ragagent.index import checksums
 from ragagent.index.embedded import EmbeddedIndex
-from ragagent.testing.index import entry, vector_of
+from ragagent.testing.entries import entry, vector_of
 
 LIBRARY = [
     entry(f"n:{number}", [f"word{number} common", f"other{number} common"], title=f"T{number}", metadata={"n": number})

@@ -10,7 +10,7 @@ import pytest
 from ragagent.errors import ConfigError, Corrupt
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.protocols import Entry
-from ragagent.testing.index import DIMENSION, entry, vector_of
+from ragagent.testing.entries import DIMENSION, entry, vector_of
 
 LIBRARY = [entry(f"n:{number}", [f"word{number} common", f"other{number} common"], title="T") for number in range(12)]
 

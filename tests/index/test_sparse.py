@@ -22,7 +22,7 @@ from ragagent.index.codes import Codes
 from ragagent.index.dictionary import Terms
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.settings import RetrievalSettings
-from ragagent.testing.index import DIMENSION, entry
+from ragagent.testing.entries import DIMENSION, entry
 from ragagent.text.analyser import Analyser
 
 ANALYSER = Analyser()

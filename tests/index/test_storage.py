@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from ragagent.index.embedded import EmbeddedIndex
-from ragagent.testing.index import DIMENSION, entry
+from ragagent.testing.entries import DIMENSION, entry
 
 FULL = """
 import resource, sys
 from pathlib import Path
 from ragagent.errors import StorageFull
 from ragagent.index.embedded import EmbeddedIndex
-from ragagent.testing.index import DIMENSION, entry
+from ragagent.testing.entries import DIMENSION, entry
 index = EmbeddedIndex.open(Path(sys.argv[1]), fingerprint={"embedder": "hash"}, dimension=DIMENSION, fold_chunks=16)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
 for number in range(10_000):
@@ -38,7 +38,7 @@ import os, sys
 from pathlib import Path
 from ragagent.errors import StorageFull
 from ragagent.index.embedded import EmbeddedIndex
-from ragagent.testing.index import DIMENSION, entry, vector_of
+from ragagent.testing.entries import DIMENSION, entry, vector_of
 words = vector_of("words")
 # Root may write anywhere, so give that up; by then everything that is imported late must be in memory.
 for attempt in range(2):
