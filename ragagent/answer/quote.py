@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ragagent.retrieve import compress, pack
 from ragagent.text import unicode
 from ragagent.text.sentences import sentences
-from ragagent.types import Citation, Document, Evidence, Grammar, Passage, Span
+from ragagent.types import Citation, Document, Evidence, Grammar, Passage, Span, digest
 
 NOT_FOUND = "NOT FOUND"
 MAX_RUN_CHARS = 200
@@ -94,7 +94,8 @@ def widened(place: Place) -> Place:
 def citation(place: Place, document: Callable[[str], Document | None]) -> Citation:
     """The document's own words at `place`; `verified` when the document as it is now has them there.
 
-    Words with hidden characters are cited as they stand, though the model was shown marks in their place.
+    Words with hidden characters are cited as they stand, though the model was shown marks in their place. Of the copies
+    that the passage stands for, those are named that have these words; each is read for it.
     """
     passage, quote = place.passage, place.text
     span = pack.locate(passage, place.start, place.end)
@@ -111,8 +112,16 @@ def citation(place: Place, document: Callable[[str], Document | None]) -> Citati
         verified=verified,
         chunk_id=passage.chunk_id,
         page=source.page_at(span.start) if source is not None and span is not None and verified else None,
-        also=passage.also,
+        also=tuple(uri for uri in passage.also if _says(document(digest(uri)), quote)),
     )
+
+
+def _says(copy: Document | None, quote: str) -> bool:
+    """Whether a document has the words of `quote`, white space aside: a passage may be folded for others of its words.
+
+    One that cannot be looked up, as its id is not made of its uri, is taken to: it was found to say the same.
+    """
+    return copy is None or " ".join(quote.split()) in " ".join(copy.text.split())
 
 
 def _lark(lines: Sequence[str]) -> Grammar:

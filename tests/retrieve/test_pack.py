@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ragagent.answer import quote
 from ragagent.retrieve import pack
 from ragagent.settings import AnswerSettings
-from ragagent.types import Block, Document, Evidence, Hit, Passage, Span
+from ragagent.types import Block, Document, Evidence, Hit, Passage, Span, digest
 
 Hits = Callable[[Sequence[tuple[Document, Span]]], list[Hit]]
 
@@ -204,6 +204,8 @@ def test_a_passage_names_the_copies_that_its_hits_stand_for(hits_of: Hits) -> No
     place = quote.find("Prices rose", Evidence(question="", passages=(passage,)))
     assert place is not None
     assert quote.citation(place, lambda _: document).also == passage.also
+    others = {digest("files:b"): replace(document, text="Something else."), document.id: document}
+    assert quote.citation(place, others.get).also == ("files:c", "files:d")
 
 
 def test_a_row_whose_label_the_question_names_comes_before_prose_that_repeats_the_question(hits_of: Hits) -> None:
