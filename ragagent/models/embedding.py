@@ -125,18 +125,24 @@ class EncoderEmbedder:
         Texts are run in order of length, so many at once are much faster than one by one. Raises ConfigError for
         what is not a string.
         """
-        encoder = self._opened.for_documents()
+        self._opened.check_open()
         tokens = self._all_tokens(texts)
-        batches = list(_batches([len(ids) for ids in tokens], self._batch_size))
-        found = encoder.encode([[tokens[row] for row in rows] for rows in batches])
         vectors = np.zeros((len(texts), self.dimension), np.float32)
-        for rows, part in zip(batches, found, strict=True):
-            vectors[rows] = part
+        odd = [row for row, ids in enumerate(tokens) if self._is_odd(ids)]
+        rest = sorted(set(range(len(tokens))).difference(odd)) if odd else range(len(tokens))
+        for chosen, encoder in ((rest, self._opened.for_documents), (odd, self._opened.in_float)):
+            batches = [[chosen[at] for at in batch] for batch in self._batches(tokens, chosen)]
+            if batches:
+                found = encoder().encode([[tokens[row] for row in rows] for rows in batches])
+                for rows, part in zip(batches, found, strict=True):
+                    vectors[rows] = part
         return vectors
 
     def embed_query(self, text: str) -> Vector:
         """float32[d], normalised."""
         tokens = self._tokens(self._prefixes[0], text)
+        if self._is_odd(tokens):
+            return self._opened.in_float().encode([[tokens]])[0].reshape(self.dimension)
         if len(tokens) <= WIDTHS[-1] and (encoder := self._opened.for_queries()):
             return encoder.encode(tokens)
         return self._opened.for_documents().encode([[tokens]])[0].reshape(self.dimension)
@@ -145,6 +151,16 @@ class EncoderEmbedder:
         """Frees the compiled model; later calls raise ModelError."""
         self._opened.close()
         self._pool.shutdown()
+
+    def _batches(self, tokens: Sequence[Sequence[int]], rows: Sequence[int]) -> Iterator[list[int]]:
+        return _batches([len(tokens[row]) for row in rows], self._batch_size)
+
+    def _is_odd(self, tokens: Sequence[int]) -> bool:
+        """Whether the text spells out a token that the model keeps for itself, as in "[PAD] [SEP]".
+
+        What such tokens do to the layers after them hangs on the last bits, so these texts are embedded in float.
+        """
+        return not self.tokenizer.own.isdisjoint(tokens[1:-1])
 
     def _all_tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """The tokens of each text, on every thread: the tokenizer leaves the interpreter free."""
@@ -174,12 +190,27 @@ class _Opened:
         self._closed = False
         self._queries: QueryEncoder | None = None
         self._documents = self._for_documents() if way.seen is None else None
+        self._float: OpenVinoEncoder | None = None
 
     def for_documents(self) -> OpenVinoEncoder:
         with self._lock:
             self._check()
             self._documents = self._documents or self._for_documents()
             return self._documents
+
+    def in_float(self) -> OpenVinoEncoder:
+        """In bf16 or f32; the encoder for documents where that is in float."""
+        if self._way.precision != "int8":
+            return self.for_documents()
+        with self._lock:
+            self._check()
+            self._float = self._float or OpenVinoEncoder(self._spec, threads=self._threads, precision=best_precision())
+            return self._float
+
+    def check_open(self) -> None:
+        """Raises ModelError after `close`."""
+        with self._lock:
+            self._check()
 
     def for_queries(self) -> QueryEncoder | None:
         """None where short queries are embedded like documents."""
@@ -192,7 +223,7 @@ class _Opened:
     def close(self) -> None:
         with self._lock:
             self._closed = True
-            for encoder in (self._documents, self._queries):
+            for encoder in (self._documents, self._queries, self._float):
                 if encoder is not None:
                     encoder.close()
 

@@ -39,6 +39,8 @@ class FastTokenizer:
         self._engine.no_padding()
         self.vocabulary = int(self._engine.get_vocab_size(True))
         self._special = int(self._engine.num_special_tokens_to_add(False))
+        self.own = _own(self._engine)
+        """Ids of the tokens that a model keeps for itself and that a text may spell out; the unknown token is none."""
         self._splits = type(self._engine.pre_tokenizer).__name__ in _SPLIT_AT_SPACES
 
     def offsets(self, text: str) -> npt.NDArray[np.int32]:
@@ -97,6 +99,12 @@ def checked(text: object) -> str:
     if not isinstance(text, str):
         raise ConfigError(f"a text to embed must be a string, not {type(text).__name__}: {text!r:.80}")
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+def _own(engine: Any) -> frozenset[int]:
+    unknown = getattr(engine.model, "unk_token", None)
+    added = engine.get_added_tokens_decoder()
+    return frozenset(id for id, token in added.items() if token.special and token.content != unknown)
 
 
 def _offsets(encoding: Any) -> npt.NDArray[np.int32]:

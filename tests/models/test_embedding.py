@@ -32,6 +32,8 @@ SENTENCES = [
     " \n\t ",
     "nul \x00 in the middle",
     "lone \udfff surrogate",
+    "[PAD] [SEP]",
+    "[SEP] [CLS] [MASK] " * 9 + "and [UNK]",
 ]
 
 

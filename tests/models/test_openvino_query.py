@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragagent.errors import ModelError
@@ -48,11 +48,11 @@ def test_a_vector_is_that_of_int8_for_many_texts_and_close_to_float(
 ) -> None:
     exact = OpenVinoEncoder(spec, threads=1, precision="f32")
     rounded = OpenVinoEncoder(spec, threads=1, precision="int8", seen=seen)
-    words = st.integers(999, 30000) | st.sampled_from([0, 100, 101, 102, 103, 1012])
+    # Not those that a model keeps for itself: texts with them are embedded in float.
+    words = st.integers(999, 30000) | st.sampled_from([100, 1012])
 
     @given(st.lists(words, max_size=WIDTHS[-1] - 2) | st.builds(lambda one, n: [one] * n, words, st.integers(0, 30)))
     @settings(max_examples=30, deadline=None)
-    @example([0, 102])
     def check(middle: list[int]) -> None:
         ids = [101, *middle, 102]
         found = queries.encode(ids)
