@@ -69,8 +69,8 @@ class Batching:
         self._lock = threading.Lock()
 
     def batches(self, parts: Iterable[Loaded | Failure | Note]) -> Iterator[Batch]:
-        """The parts in batches, in their order. The last may be small."""
-        batch = Batch()
+        """The parts in batches, in their order. The last may be small; the first is, so that embedding begins soon."""
+        batch, most = Batch(), -(-self._settings.ingest.batch_chunks // 4)
         for part in parts:
             if isinstance(part, Loaded) and part.document.id in batch.documents:
                 # One transaction brings one version of a document.
@@ -78,9 +78,9 @@ class Batching:
                 batch = Batch()
             with self._tally.working("chunk"):
                 self._add(batch, part)
-            if batch.is_full(self._settings.ingest.batch_chunks):
+            if batch.is_full(most):
                 yield batch
-                batch = Batch()
+                batch, most = Batch(), self._settings.ingest.batch_chunks
         yield batch
 
     def written(self, batch: Batch) -> None:

@@ -107,7 +107,7 @@ def likeness(one: Signature, other: Signature) -> float:
 def _looked_at(document: Document) -> _Seen:
     words = shingles.words(document.text)
     lines = np.array([int(digest(line)[:16], 16) for line in _lines(document.text)], np.uint64)
-    return _Seen(document.id, document.uri, digest(*words), signature(shingles.hashed(words)), lines)
+    return _Seen(document.id, document.uri, digest(" ".join(words)), signature(shingles.hashed(words)), lines)
 
 
 def _lines(text: str) -> dict[str, str]:
