@@ -42,9 +42,12 @@ def each(task: Callable[[_T], _R], items: Sequence[_T], *, parallel: bool) -> li
 def begun(task: Callable[[], _R], *, parallel: bool) -> Callable[[], _R]:
     """A function that gives what `task` gives, which runs in another thread from now on if `parallel`, else when asked.
 
-    The task must not wait for another.
+    If that thread is still busy with other searches then, it is done by who asks. The task must not wait for another.
     """
-    return _pool().submit(task).result if parallel and THREADS > 1 else task
+    if not parallel or THREADS < 2:
+        return task
+    other = _pool().submit(task)
+    return lambda: task() if other.cancel() else other.result()
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -115,9 +116,13 @@ def test_work_is_shared_and_comes_back_in_order_and_an_error_comes_out() -> None
 
 
 def test_who_waits_for_a_busy_thread_does_the_work_alone() -> None:
-    # The thread is taken by a task that ends only when the work is done.
+    free = threading.Event()
+    busy = [workers.begun(free.wait, parallel=True) for _ in range(workers.THREADS)]
     done: list[int] = []
-    waiting = workers.begun(lambda: [None for _ in iter(lambda: len(done) == 50, True)], parallel=True)
-    workers.each(done.append, range(50), parallel=True)
-    waiting()
-    assert sorted(done) == list(range(50))
+    try:
+        workers.each(done.append, range(50), parallel=True)
+        assert workers.begun(threading.current_thread, parallel=True)() is threading.current_thread()
+    finally:
+        free.set()
+    assert done == list(range(50))
+    assert all(one() for one in busy)
