@@ -103,20 +103,19 @@ def hits_many(
     # The terms need no vector: they are searched while it is made, and beside the vectors.
     beside = len(queries) == 1 and first.mode == "hybrid" and view.chunks > _BESIDE
     terms = workers.begun(by_terms, parallel=beside)
-    by_vector = _by_vectors(connection, view, queries, count, masks)
-    passed = "" if accepted is None else filters.explained(accepted, view.parts, masks)
-    return [
-        _hits(connection, _results(query, near, alike, passed, settings), query.mode, scorer, settings)
-        for query, (scorer, alike), near in zip(queries, terms(), by_vector, strict=True)
-    ]
+    vectors = [query.vector() for query in queries if query.vector is not None]
+    with workers.turn():
+        by_vector = _by_vectors(connection, view, vectors, count, masks) if vectors else [None] * len(queries)
+        passed = "" if accepted is None else filters.explained(accepted, view.parts, masks)
+        return [
+            _hits(connection, _results(query, near, alike, passed, settings), query.mode, scorer, settings)
+            for query, (scorer, alike), near in zip(queries, terms(), by_vector, strict=True)
+        ]
 
 
 def _by_vectors(
-    connection: sqlite3.Connection, view: View, queries: Sequence[Query], count: int, masks: Sequence[Mask | None]
+    connection: sqlite3.Connection, view: View, vectors: Sequence[Vector], count: int, masks: Sequence[Mask | None]
 ) -> Sequence[dense.Found | None]:
-    vectors = [query.vector() for query in queries if query.vector is not None]
-    if not vectors:
-        return [None] * len(queries)
     return dense.search_many(view.parts, np.stack(vectors), count, masks, Stored(connection, view.dimension))
 
 

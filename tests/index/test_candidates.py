@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -126,3 +128,27 @@ def test_who_waits_for_a_busy_thread_does_the_work_alone() -> None:
         free.set()
     assert done == list(range(50))
     assert all(one() for one in busy)
+
+
+def test_no_more_searches_have_a_turn_than_there_are_cores() -> None:
+    cores, most, inside = os.cpu_count() or 1, 0, 0
+    guard, gate = threading.Lock(), threading.Barrier(4 * cores)
+
+    def search() -> None:
+        nonlocal most, inside
+        gate.wait()
+        for _ in range(20):
+            with workers.turn():
+                with guard:
+                    inside += 1
+                    most = max(most, inside)
+                time.sleep(0)
+                with guard:
+                    inside -= 1
+
+    threads = [threading.Thread(target=search) for _ in range(4 * cores)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 1 <= most <= cores
