@@ -14,12 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragagent.errors import Corrupt
-from ragagent.index import block, checksums, codes, dense, ids, recall, schema
+from ragagent.index import block, checksums, codes, dense, ids, loading, recall, schema
 from ragagent.index.block import Block, Part, whole
 from ragagent.index.dense import EXACT_CHUNKS
 from ragagent.index.postings import build
 from ragagent.index.vectors import Stored
 from ragagent.index.view import View
+
+LOOPS = loading.load()
 
 
 def unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -148,6 +150,19 @@ def test_a_batch_of_queries_gives_what_they_give_one_by_one(many: Many) -> None:
         alone = [dense.search(parts, query, 10, masks, many.stored) for query in many.queries]
         batch = dense.search_many(parts, many.queries, 10, masks, many.stored)
         assert answers(batch) == answers(alone)
+
+
+@pytest.mark.skipif(LOOPS is None, reason="needs the extra 'fast'")
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.1, 0.02])
+def test_the_compiled_loops_give_the_same_floats(many: Many, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = np.random.default_rng(3).random(many.size) < share
+    parts = np.split(np.arange(many.size), [100, 7000, 7001, 20_000])
+    monkeypatch.setattr(loading.LOADING, "loops", None)
+    plain = found_in(many, parts, allowed, 10)
+    monkeypatch.setattr(loading.LOADING, "loops", LOOPS)
+    compiled = found_in(many, parts, allowed, 10)
+    assert answers(compiled) == answers(plain)
+    assert [one.plan for one in compiled] == [one.plan for one in plain]
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.1])
