@@ -15,8 +15,8 @@ __all__ = ["calculate", "list_documents", "read_document", "search_documents"]
 _FORMULA = {
     "type": "string",
     "description": "what is computed, by names: (new price - old price) / old price * 100",
-    "minLength": 1,
-    "maxLength": 200,
+    # Begun with a figure it would be the sum again, and name nothing.
+    "pattern": r"^\({0,3}[^\W\d_].{0,200}$",
 }
 _EXPRESSION = {
     "type": "string",
