@@ -241,7 +241,7 @@ class Editions:
 
 def _edition(connection: sqlite3.Connection, one: schema.Built) -> Edition:
     documents = schema.facts(connection)["documents"]
-    (built,) = connection.execute("SELECT count(*) FROM built WHERE edition = ?", (one.id,)).fetchone()
+    built = _count_built(connection, one.id)
     return Edition(
         id=one.id,
         fingerprint=json.loads(one.fingerprint),
@@ -252,6 +252,21 @@ def _edition(connection: sqlite3.Connection, one: schema.Built) -> Edition:
         built=documents if one.state == "live" else built,
         chunks=one.chunks,
     )
+
+
+def _count_built(connection: sqlite3.Connection, edition: int) -> int:
+    """How many documents an edition that is not live has chunks for.
+
+    Counted along the key, which a flipped bit can cut short, and in another order. Raises sqlite3.DatabaseError when
+    they differ.
+    """
+    (built,) = connection.execute("SELECT count(*) FROM built WHERE edition = ?", (edition,)).fetchone()
+    (again,) = connection.execute(
+        "SELECT count(*) FROM built INDEXED BY built_by_document WHERE document > -1 AND edition = ?", (edition,)
+    ).fetchone()
+    if built != again:
+        raise sqlite3.DatabaseError("the list of documents that an edition has chunks for is damaged")
+    return int(built)
 
 
 def _require_not_live(connection: sqlite3.Connection, edition: int) -> None:
