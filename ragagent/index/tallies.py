@@ -48,10 +48,14 @@ def _stored(connection: sqlite3.Connection, key: str) -> tuple[int, int]:
 
 
 def counted(connection: sqlite3.Connection, key: str) -> tuple[int, int]:
-    """The tally of what the database has of `key`."""
-    query = "SELECT value, count(*), sum(document) FROM attributes WHERE key = ? GROUP BY value"
+    """The tally of what the database has of `key`; (-1, -1), which none is, where an entry names another key."""
+    # The key of each is read: one that a flipped bit has made smaller still lies in the stretch that is gone through,
+    # while a search for a value loses its way at it.
+    query = "SELECT value, count(*), sum(document), min(key), max(key) FROM attributes WHERE key = ? GROUP BY value"
     count = total = 0
-    for value, times, documents in connection.execute(query, (key,)):
+    for value, times, documents, least, greatest in connection.execute(query, (key,)):
+        if not least == greatest == key:
+            return -1, -1
         count += times
         total += _weight(value) * documents
     return count, total % _MODULUS

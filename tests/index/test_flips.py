@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -46,6 +47,21 @@ def test_no_flip_in_the_list_of_an_edition_that_was_kept_changes_how_long_it_is(
             found.append(index.editions.all())
     assert all(one == kept for one in found)
     assert len(found) < 54
+
+
+def test_an_attribute_whose_key_has_changed_is_missed_by_no_filter(sound: flips.Sound, tmp_path: Path) -> None:
+    folder = shutil.copytree(sound.closed, tmp_path / "kb")
+    file = folder / flips.DATABASE
+    whole, questions = file.read_bytes(), {name: sound.answers[name] for name in sound.answers if "years" in name}
+    places = [one.start() for one in re.finditer(b"yearnumber:", whole)]
+    outcomes = set()
+    for at in places[:: max(1, len(places) // 12)]:
+        file.write_bytes(whole[: at + 1] + b"d" + whole[at + 2 :])
+        with flips.opened(folder) as index:
+            found = flips.answers(index, tuple(questions))
+        assert flips.differences(questions, found) == []
+        outcomes |= {type(one) for one in found.values()}
+    assert Corrupt in outcomes
 
 
 def test_what_is_wrong_or_missing_is_seen(sound: flips.Sound) -> None:
