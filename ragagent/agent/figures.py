@@ -111,15 +111,21 @@ def operands(state: AgentState) -> tuple[str, ...]:
     """
     texts = _sources(state)
     found = [form for text in texts for match in NUMBER.finditer(text) for form in _forms(match[0])]
-    shares = [
-        _plain(1 + sign * value / 100) if sign else _plain(value / 100)
+    parts = [
+        _plain(share)
         for text in texts
         for match in NUMBER.finditer(text)
         if _PERCENT.match(text, match.end())
         for value in readings(match[0])
-        for sign in (0, 1, -1)
+        for share in shares(value)
     ]
-    return tuple(dict.fromkeys([*found, *shares, *_counted(texts)]))
+    return tuple(dict.fromkeys([*found, *parts, *_counted(texts)]))
+
+
+def shares(percent: Decimal) -> tuple[Decimal, Decimal, Decimal]:
+    """What a sum may write for so many percent, as for 3: 0.03, 1.03 and 0.97."""
+    part = percent / 100
+    return part, 1 + part, 1 - part
 
 
 def foreign(state: AgentState, expression: str) -> tuple[str, ...]:

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from ragagent.agent.figures import NUMBER, WORD_NUMBERS, readings
+from ragagent.agent.figures import NUMBER, WORD_NUMBERS, readings, shares
 from ragagent.agent.state import AgentState
 from ragagent.text.analyser import STOP_WORDS
-from ragagent.tools.arithmetic import SUM_KEY
+from ragagent.tools.arithmetic import sums
 from ragagent.types import ToolSpec
 
 _COUNTED = "|".join(WORD_NUMBERS[2:])
@@ -36,8 +36,8 @@ class Quantity:
     def values(self) -> frozenset[Decimal]:
         """What a sum may write for it: 3 percent may also be 0.03, 1.03 or 0.97."""
         plain = readings(self.figure)
-        shares = {form for value in plain for form in (value / 100, 1 + value / 100, 1 - value / 100)}
-        return frozenset(plain) | (shares if self.unit.startswith(("percent", "per", "prozent")) else frozenset())
+        parts = {form for value in plain for form in shares(value)}
+        return frozenset(plain) | (parts if self.unit.startswith(("percent", "per", "prozent")) else frozenset())
 
     def __str__(self) -> str:
         return f"{self.number} {self.unit}"
@@ -85,10 +85,10 @@ def _named(quantity: Quantity, texts: Sequence[str]) -> bool:
 
 def _computed_with(state: AgentState, specs: Sequence[ToolSpec]) -> Iterator[str]:
     """The numbers in the sums and the numeric arguments of the calls that worked."""
-    by_name = {spec.name: spec.parameters.get("properties", {}) for spec in specs}
+    by_name = {spec.name: sums(spec) for spec in specs}
     for step in state.steps:
         if step.call is not None and step.observation is not None and not step.observation.error:
-            properties = by_name.get(step.call.name, {})
+            written = by_name.get(step.call.name, ())
             for name, value in step.call.arguments.items():
-                if properties.get(name, {}).get(SUM_KEY) or isinstance(value, int | float):
+                if name in written or isinstance(value, int | float):
                     yield from NUMBER.findall(str(value))

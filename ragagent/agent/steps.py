@@ -17,7 +17,7 @@ from ragagent.agent.figures import foreign, rounded, unfounded
 from ragagent.agent.quantities import quantities, unused
 from ragagent.agent.schema import FINISH, FINISH_SPEC, FOUND, NEEDS, with_handles
 from ragagent.agent.state import AgentState
-from ragagent.tools.arithmetic import SUM_KEY
+from ragagent.tools.arithmetic import sums
 from ragagent.tools.calling import Outcome, invalid
 from ragagent.tools.documents import short_id
 from ragagent.types import Completion, Message, Observation, Step, ToolCall, ToolSpec
@@ -114,8 +114,7 @@ def check(state: AgentState, specs: Sequence[ToolSpec]) -> AgentState:
 
 def _foreign(state: AgentState, spec: ToolSpec, arguments: Mapping[str, Any]) -> tuple[str, ...]:
     """The figures in the sums of a call that the run was not given and has not found."""
-    sums = [name for name, schema in spec.parameters.get("properties", {}).items() if schema.get(SUM_KEY)]
-    return tuple(number for name in sums for number in foreign(state, str(arguments.get(name, ""))))
+    return tuple(number for name in sums(spec) for number in foreign(state, str(arguments.get(name, ""))))
 
 
 def _accepted(state: AgentState, call: ToolCall, specs: Sequence[ToolSpec]) -> AgentState:
@@ -161,11 +160,9 @@ def _doubt(state: AgentState, answer: str, specs: Sequence[ToolSpec]) -> str:
 
 def _last_sum(state: AgentState, specs: Sequence[ToolSpec]) -> str:
     """The result of the last sum that worked; "" for none."""
-    tools = {
-        spec.name for spec in specs if any(SUM_KEY in one for one in spec.parameters.get("properties", {}).values())
-    }
-    sums = [step for step in state.steps if step.call is not None and step.call.name in tools and _worked(step)]
-    return sums[-1].observation.content if sums and sums[-1].observation is not None else ""
+    tools = {spec.name for spec in specs if sums(spec)}
+    done = [step for step in state.steps if step.call is not None and step.call.name in tools and _worked(step)]
+    return done[-1].observation.content if done and done[-1].observation is not None else ""
 
 
 def _repeated(state: AgentState, call: ToolCall, earlier: Sequence[Step]) -> AgentState:

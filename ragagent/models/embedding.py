@@ -128,10 +128,13 @@ class EncoderEmbedder:
         self._opened.check_open()
         tokens = self._all_tokens(texts)
         vectors = np.zeros((len(texts), self.dimension), np.float32)
-        odd = [row for row, ids in enumerate(tokens) if self._is_odd(ids)]
-        rest = sorted(set(range(len(tokens))).difference(odd)) if odd else range(len(tokens))
+        rest: list[int] = []
+        odd: list[int] = []
+        for row, ids in enumerate(tokens):
+            (odd if self._is_odd(ids) else rest).append(row)
         for chosen, encoder in ((rest, self._opened.for_documents), (odd, self._opened.in_float)):
-            batches = [[chosen[at] for at in batch] for batch in self._batches(tokens, chosen)]
+            lengths = [len(tokens[row]) for row in chosen]
+            batches = [[chosen[at] for at in batch] for batch in _batches(lengths, self._batch_size)]
             if batches:
                 found = encoder().encode([[tokens[row] for row in rows] for rows in batches])
                 for rows, part in zip(batches, found, strict=True):
@@ -151,9 +154,6 @@ class EncoderEmbedder:
         """Frees the compiled model; later calls raise ModelError."""
         self._opened.close()
         self._pool.shutdown()
-
-    def _batches(self, tokens: Sequence[Sequence[int]], rows: Sequence[int]) -> Iterator[list[int]]:
-        return _batches([len(tokens[row]) for row in rows], self._batch_size)
 
     def _is_odd(self, tokens: Sequence[int]) -> bool:
         """Whether the text spells out a token that the model keeps for itself, as in "[PAD] [SEP]".

@@ -204,9 +204,9 @@ class History:
         assert names == self._snapshots.keys()
 
 
-def _known(index: EmbeddedIndex) -> set[tuple[str, str, str]]:
+def _known(index: EmbeddedIndex) -> set[tuple[str, str, str, str]]:
     # A stamp is no part of a version: touching a document makes none, so a restore leaves the stamp as it is.
-    return {(one.id, one.uri, one.revision) for one in index.known().values()}
+    return {(one.id, one.uri, one.revision, one.source) for one in index.known().values()}
 
 
 _STEPS = (

@@ -15,6 +15,7 @@ from fractions import Fraction
 from typing import TypeAlias
 
 from ragagent.errors import ToolError
+from ragagent.types import ToolSpec
 
 Number: TypeAlias = Fraction | float
 
@@ -35,6 +36,11 @@ _PERCENT_OF = re.compile(r"%\s*of\b")
 # than every operator: 100 / 20% is 500.
 _PERCENT_NODE = "[_]"
 _PERCENT = re.compile(r"%(?=\s*(?:$|[-+*/)\],]))")
+
+
+def sums(spec: ToolSpec) -> tuple[str, ...]:
+    """The names of the parameters of a tool that are sums."""
+    return tuple(name for name, schema in spec.parameters.get("properties", {}).items() if schema.get(SUM_KEY))
 
 
 def evaluate(expression: str) -> Number:
