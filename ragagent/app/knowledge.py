@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ragagent.app import parts
+from ragagent.app import parts, searching
 from ragagent.app.embedders import Embedders
-from ragagent.errors import (
-    ConfigError,
-    Corrupt,
-    EmbedderChanged,
-    FingerprintMismatch,
-    IndexStateError,
-    ReadError,
-)
+from ragagent.errors import ConfigError, Corrupt, IndexStateError, ReadError
 from ragagent.protocols import LLM, Connector, Embedder, Index, IndexStatus, KnownDocument, Progress, Sink
 from ragagent.settings import Settings
 from ragagent.trace import Trace
@@ -34,7 +26,6 @@ from ragagent.types import (
     IngestReport,
     Metadata,
     SearchMode,
-    Vector,
 )
 from ragagent.where import Where
 
@@ -54,8 +45,6 @@ if TYPE_CHECKING:
 
 DEFAULT_FOLDER = ".ragagent"
 Source = str | os.PathLike[str] | Connector | Iterable[Document]
-_SWAPS = 8
-"""So many swaps may overtake one search; each is the end of a whole migration."""
 
 
 class KnowledgeBase:
@@ -289,62 +278,10 @@ class KnowledgeBase:
         """
         _check_query(query, k, mode)
         with self._trace.span("search", mode=mode, k=k) as event:
-            hits = self._hits(query, k, mode, where)
+            asked = searching.Asked(query=query, k=k, mode=mode, where=where)
+            hits = searching.hits(asked, self._index, self._embedders, self.settings.retrieval)
             event["hits"] = len(hits)
         return hits
-
-    def _hits(self, query: str, k: int, mode: SearchMode, where: Where | None) -> list[Hit]:
-        """The hits for a vector of the very edition that is searched, whatever is swapped meanwhile."""
-        if mode == "sparse":
-            return self._distinct(query, None, k, mode, where, None)
-        for attempt in range(_SWAPS):
-            embedder = self.embedder
-            # Made while the index searches the terms, and once, however often the index is asked.
-            vector = functools.cache(functools.partial(embedder.embed_query, query))
-            try:
-                return self._distinct(query, vector, k, mode, where, embedder)
-            except EmbedderChanged:
-                if attempt == _SWAPS - 1:
-                    raise
-                self._embedders.follow()
-        raise AssertionError("the last attempt returns or raises")
-
-    def _distinct(
-        self,
-        query: str,
-        vector: Callable[[], Vector] | None,
-        k: int,
-        mode: SearchMode,
-        where: Where | None,
-        embedder: Embedder | None,
-    ) -> list[Hit]:
-        """The index's hits, without those that say what others say already unless the settings want all."""
-
-        made_by = embedder.fingerprint if embedder is not None else None
-
-        def find(count: int) -> list[Hit]:
-            return self._index.search(query, vector, k=count, mode=mode, where=where, embedder=made_by)
-
-        if self.settings.retrieval.duplicates == "show":
-            return find(k)
-        from ragagent.retrieve import distinct
-
-        def by_words(text: str, count: int) -> list[Hit]:
-            try:
-                return self._index.search(text, None, k=count, mode="sparse")
-            except FingerprintMismatch:
-                # Terms of another version's analyser: until it is migrated this is searched by vectors alone.
-                return []
-
-        def cosines(texts: Sequence[str]) -> list[float]:
-            assert embedder is not None
-            assert vector is not None
-            return list(map(float, embedder.embed_documents(texts) @ vector()))
-
-        library = distinct.Library(
-            by_words=by_words, chunks=self._index.chunks, cosines=None if embedder is None else cosines
-        )
-        return distinct.found(query, k, find, library, self.settings.retrieval.candidates)
 
     def ask(self, question: str, *, where: Where | None = None) -> Answer:
         """The answer to `question` from the documents, each claim with its citations, or a refusal with the reason."""
