@@ -286,9 +286,8 @@ class Index(Protocol):
         `vector` may be a function that gives it, so that an engine can search the terms meanwhile; it is called at
         most once, in the caller's thread, and what it raises comes out as it is.
         `embedder` is the fingerprint of what made the vector; EmbedderChanged is raised where it is given and the
-        vectors that would be searched are another one's. Ties are broken by chunk id. `where` maps a metadata key, or
-        id, uri, title, media_type, source, to a value or a list of accepted values, or is an expression of
-        `ragagent.where`; the filter acts inside both searches.
+        vectors that would be searched are another one's. Ties are broken by chunk id. `where` is a filter in any
+        form of `ragagent.where`, and acts inside both searches.
         """
         ...
 

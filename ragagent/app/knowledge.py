@@ -272,9 +272,9 @@ class KnowledgeBase:
     ) -> list[Hit]:
         """The `k` best chunks for `query`, best first, ranks 1..k; fewer when fewer match.
 
-        `mode` is hybrid (both, by reciprocal rank fusion), dense or sparse. `where` maps a metadata key (or id, uri,
-        title, media_type, source) to a value or a list of accepted values, or is an expression of `ragagent.where`; it
-        acts inside both searches. An empty query, a `k` below 1 and an unknown mode raise ConfigError.
+        `mode` is hybrid (both, by reciprocal rank fusion), dense or sparse. `where` is a filter in any form of
+        `ragagent.where`, such as the text 'type = "pdf" and year >= 2020'; it acts inside both searches. An empty
+        query, a `k` below 1 and an unknown mode raise ConfigError.
         """
         _check_query(query, k, mode)
         with self._trace.span("search", mode=mode, k=k) as event:

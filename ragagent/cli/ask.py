@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ragagent.cli.context import Context, embedder_option, json_option, kb_option, model_option
+from ragagent.cli.context import Context, embedder_option, json_option, kb_option, model_option, where_option
 from ragagent.cli.ingest import print_report
 from ragagent.cli.output import console, echo_json
 from ragagent.cli.progress import Bar
@@ -22,13 +22,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("question")
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...")
-@click.option(
-    "--where",
-    "filters",
-    multiple=True,
-    metavar="KEY=VALUE|JSON",
-    help="Only documents with this value, or that an expression holds for; repeatable.",
-)
+@where_option
 @kb_option
 @model_option
 @embedder_option
@@ -59,10 +53,10 @@ def ask(
     ragagent ask "What is the notice period?" contracts/
     """
     context.choose(kb=kb, model=model, embedder=embedder)
+    where = parse_filters(filters)
     with context.open(create=bool(sources), llm=True) as knowledge_base:
         for source in sources:
             _bring_in(knowledge_base, source)
-        where = parse_filters(filters)
         if as_json:
             answer = knowledge_base.ask(question, where=where)
             _write_images(knowledge_base, answer, images)

@@ -120,3 +120,15 @@ def model_option(function: _Function) -> _Function:
 def embedder_option(function: _Function) -> _Function:
     """`--embedder`: the embedding model for this command."""
     return click.option("--embedder", help="Embedding model: a catalogue name, a folder or hf:repo.")(function)
+
+
+def where_option(function: _Function) -> _Function:
+    """`--where FILTER`, given to the command as `filters`."""
+    option = click.option(
+        "--where",
+        "filters",
+        multiple=True,
+        metavar="FILTER",
+        help="Only documents that this holds for, such as 'type = pdf and year >= 2020'; repeatable (docs/filters.md).",
+    )
+    return option(function)

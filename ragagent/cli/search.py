@@ -6,11 +6,10 @@ from pathlib import Path
 
 import click
 
-from ragagent.cli.context import Context, embedder_option, json_option, kb_option
+from ragagent.cli.context import Context, embedder_option, json_option, kb_option, where_option
 from ragagent.cli.output import console, echo_json
-from ragagent.errors import ConfigError
-from ragagent.types import Hit
-from ragagent.where import Where, both, from_json
+from ragagent.types import Hit, Scalar
+from ragagent.where import Eq, In, Where, both, from_json, parse
 
 _SHOWN_CHARACTERS = 400
 
@@ -19,13 +18,7 @@ _SHOWN_CHARACTERS = 400
 @click.argument("query")
 @click.option("-k", "k", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many passages.")
 @click.option("--mode", type=click.Choice(["hybrid", "dense", "sparse"]), default="hybrid", show_default=True)
-@click.option(
-    "--where",
-    "filters",
-    multiple=True,
-    metavar="KEY=VALUE|JSON",
-    help="Only documents with this value, or that an expression holds for; repeatable.",
-)
+@where_option
 @click.option("--explain", is_flag=True, help="Show each stage's rank, score and arithmetic.")
 @kb_option
 @embedder_option
@@ -46,11 +39,12 @@ def search(
 
     \b
     ragagent search "notice period" -k 5 --explain
-    ragagent search "notice period" --where team=law --where '{"key": "year", "ge": 2020, "lt": 2024}'
+    ragagent search "notice period" --where 'type = pdf and 2020 <= year < 2024 and team in ("law", "tax")'
     """
     context.choose(kb=kb, embedder=embedder)
+    where = parse_filters(filters)
     with context.open(embedder=mode != "sparse") as knowledge_base:
-        hits = knowledge_base.search(query, k=k, mode=mode, where=parse_filters(filters))  # type: ignore[arg-type]
+        hits = knowledge_base.search(query, k=k, mode=mode, where=where)  # type: ignore[arg-type]
     if as_json:
         echo_json(hits)
     elif not hits:
@@ -61,18 +55,19 @@ def search(
 
 
 def parse_filters(filters: tuple[str, ...]) -> Where | None:
-    """`KEY=VALUE` pairs and JSON as one filter that holds where all do; a key given twice accepts both values."""
-    pairs: dict[str, list[str]] = {}
+    """Filters, written or as JSON, as one that holds where all do.
+
+    Of those that only say KEY = VALUE, several of one key accept any of their values.
+    """
+    values: dict[str, list[Scalar]] = {}
     found: list[Where] = []
     for one in filters:
-        key, separator, value = one.partition("=")
-        if one.lstrip().startswith("{"):
-            found.append(from_json(one))
-        elif separator:
-            pairs.setdefault(key, []).append(value)
+        where = from_json(one) if one.lstrip().startswith("{") else parse(one)
+        if isinstance(where, Eq):
+            values.setdefault(where.key, []).append(where.value)
         else:
-            raise ConfigError(f"--where {one}: write it as KEY=VALUE, or as a filter in JSON")
-    return both([*found, *([pairs] if pairs else [])])
+            found.append(where)
+    return both([*found, *(In(key, tuple(accepted)) for key, accepted in values.items())])
 
 
 def _print(hit: Hit, *, explain: bool) -> None:

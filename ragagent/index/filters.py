@@ -26,7 +26,7 @@ from ragagent.errors import ConfigError
 from ragagent.index import tallies
 from ragagent.index.block import Part
 from ragagent.types import Document
-from ragagent.where import And, Eq, Exists, Expression, In, Not, Or, Prefix, Range, Where, expression
+from ragagent.where import And, Eq, Exists, Expression, In, Not, Or, Prefix, Range, Where, expression, written
 
 Mask = npt.NDArray[np.bool_]
 Interval = tuple[str, str]
@@ -338,5 +338,5 @@ def explained(accepted: Accepted, parts: Sequence[Part], masks: Sequence[Mask | 
 
 
 def _said(condition: Expression) -> str:
-    text = repr(condition)
+    text = written(condition)
     return text if len(text) <= 80 else f"{text[:79]}…"

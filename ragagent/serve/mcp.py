@@ -37,7 +37,7 @@ class Served(Protocol):
         self, query: str, k: int = 10, mode: SearchMode = "hybrid", where: Where | None = None
     ) -> Sequence[Hit]: ...
 
-    def ask(self, question: str) -> Answer: ...
+    def ask(self, question: str, *, where: Where | None = None) -> Answer: ...
 
     def documents(self) -> Iterator[Document]: ...
 
@@ -110,11 +110,11 @@ Question = Annotated[str, Field(min_length=1, max_length=MAX_QUESTION_CHARS, des
 HitCount = Annotated[int, Field(ge=1, le=MAX_HITS, description="how many passages")]
 Mode = Annotated[SearchMode, Field(description="hybrid is best; dense is by meaning, sparse by words")]
 Filter = Annotated[
-    dict[str, Any] | None,
+    dict[str, Any] | str | None,
     Field(
-        description='only documents with these values, such as {"team": ["law", "tax"]}, or for which this holds: '
-        '{"and": [...]}, {"or": [...]}, {"not": {...}}, {"key": "year", "ge": 2020, "lt": 2024}, '
-        '{"key": "uri", "prefix": "..."}, {"key": "team", "in": [...]}, {"key": "draft", "exists": true}'
+        description='only documents for which this holds, written as \'type = "pdf" and date >= 2024-01-01 and '
+        'team in ("law", "tax")\' (=, !=, <, <=, >, >=, in, starts with, exists, and, or, not, parentheses), '
+        'or as an object such as {"team": ["law", "tax"]}'
     ),
 ]
 PageSize = Annotated[int, Field(ge=1, le=MAX_PAGE, description="how many documents")]
@@ -137,13 +137,13 @@ def build_server(kb: Served, *, name: str = "ragagent", version: str = "") -> MC
     @server.tool(title="Search the documents", annotations=reads)
     async def search(query: Query, k: HitCount = 10, mode: Mode = "hybrid", where: Filter = None) -> SearchResult:
         """Finds the passages of the documents that fit a query best, with their places."""
-        hits = await _in_thread(lambda: kb.search(query, k=k, mode=mode, where=from_value(where) if where else None))
+        hits = await _in_thread(lambda: kb.search(query, k=k, mode=mode, where=_filter(where)))
         return SearchResult(passages=[_passage(hit) for hit in hits])
 
     @server.tool(title="Ask the documents", annotations=reads)
-    async def ask(question: Question) -> AskResult:
+    async def ask(question: Question, where: Filter = None) -> AskResult:
         """Answers a question from the documents with verified quotes, or refuses and says why."""
-        return _asked(await _in_thread(lambda: kb.ask(question)))
+        return _asked(await _in_thread(lambda: kb.ask(question, where=_filter(where))))
 
     @server.tool(title="List the documents", annotations=reads)
     async def list_documents(limit: PageSize = 20, cursor: Cursor = None) -> DocumentsResult:
@@ -169,6 +169,10 @@ async def _in_thread(work: Callable[[], _Result]) -> _Result:
         return await anyio.to_thread.run_sync(work)
     except RagAgentError as error:
         raise ShownError(str(error)) from error
+
+
+def _filter(where: dict[str, Any] | str | None) -> Where | None:
+    return from_value(where) if where else None
 
 
 def _passage(hit: Hit) -> FoundPassage:

@@ -78,6 +78,7 @@ def test_a_secret_is_never_printed(run: Run, monkeypatch: pytest.MonkeyPatch) ->
         (["search"], "QUERY"),
         (["ingest"], "SOURCE"),
         (["search", "x", "-k", "0"], "-k"),
+        (["search", "x", "--where", "team = law and date >="], "\n                        ^"),
     ],
 )
 def test_wrong_usage_exits_with_2_and_names_what_is_wrong(run: Run, arguments: list[str], named: str) -> None:
@@ -115,6 +116,10 @@ def test_documents_go_in_are_found_listed_shown_and_removed(run: Run, folder: Pa
     assert {Path(row["uri"]).name for row in as_json(out)} == {"rent.md"}
     code, out, _ = run("search", "honey", "--where", f"title={hit['title']}", "--where", everything_but_bees)
     assert (code, out) == (0, "nothing found\n")
+
+    written = ("--where", 'title starts with "no such" or not (title = "Rent")', "--where", "media_type=text/plain")
+    code, out, _ = run("search", "honey", *written, "--where", "media_type=text/html", "--json")
+    assert {Path(row["uri"]).name for row in as_json(out)} == {"bees.txt"}
 
     code, out, _ = run("documents", "list", "--json")
     assert {Path(row["uri"]).name for row in as_json(out)} == {"rent.md", "bees.txt"}

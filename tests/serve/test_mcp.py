@@ -74,6 +74,8 @@ def test_a_search_finds_nothing_outside_its_filter(kb: KnowledgeBase) -> None:
         ({"key": "title", "prefix": "Paper 2"}, ["Paper 2"]),
         ({"title": ["Paper 2", "Paper 3"]}, ["Paper 2"]),
         ({"not": {"key": "title", "eq": "Paper 2"}}, []),
+        ('title in ("Paper 2", "Paper 3")', ["Paper 2"]),
+        ("title != 'Paper 2'", []),
     ):
         found = called(kb, "search", query="plums", k=3, mode="sparse", where=where).structured_content["passages"]
         assert [passage["title"] for passage in found] == titles
@@ -105,6 +107,8 @@ def test_the_pages_of_the_list_are_every_document_once_in_order(kb: KnowledgeBas
         ("search", {"query": "x", "k": 0}, "greater than or equal to 1"),
         ("search", {"query": "x", "mode": "best"}, "hybrid"),
         ("search", {"query": "x", "where": {"key": "year", "near": 3}}, "write key, and one of eq"),
+        ("search", {"query": "x", "where": "year near 3"}, "wrong at character 6: expected =, !=, <"),
+        ("ask", {"question": "x", "where": "year ="}, "wrong at character 7: expected a value"),
         ("search", {"query": "x" * 4001}, "at most 4000"),
         ("list_documents", {"cursor": "!!"}, "leave it out to begin"),
         ("list_documents", {"limit": 101}, "less than or equal to 100"),
