@@ -188,6 +188,15 @@ class LLM(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class Cancels(Protocol):
+    """A language model whose request can be stopped from another thread."""
+
+    def cancel(self) -> None:
+        """Ends the request that is under way, if there is one; it comes back with what was written by then."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """A document ready to be written: its chunks in order and one vector for each (float32[n, d]).
@@ -395,6 +404,7 @@ Sink = Callable[[Mapping[str, Any]], None]
 
 __all__ = [
     "LLM",
+    "Cancels",
     "Connector",
     "Embedder",
     "Entry",

@@ -157,9 +157,17 @@ class AnswerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:
-    """Caps of an agent's run."""
+    """Caps of an agent's run, and the hosts that its answers may link to. A cap that is none is no cap."""
 
     max_steps: int = field(default=8, metadata=at_least(1))
+    max_calls: int | None = field(default=None, metadata=at_least(0))
+    """Calls of tools, all together; a tool may have a cap of its own (`@tool(max_calls=3)`)."""
+    max_tokens: int | None = field(default=None, metadata=at_least(1))
+    """Tokens read and written, without those that were in the cache."""
+    max_seconds: float | None = field(default=None, metadata=at_least(0))
+    """How long the run may work; time that it waits for a human does not count."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Hosts that answers may link to, such as example.org or *.example.org; other links are taken out."""
     max_tokens_per_step: int = field(default=256, metadata=at_least(16))
     observation_tokens: int = field(default=700, metadata=at_least(32))
     sentences: int = field(default=8, metadata=at_least(1))

@@ -25,6 +25,10 @@ BlockKind = Literal["heading", "paragraph", "list", "table", "code", "quote", "p
 SearchMode = Literal["hybrid", "dense", "sparse"]
 AnswerStatus = Literal["grounded", "partial", "refused"]
 Role = Literal["system", "user", "assistant", "tool"]
+Effect = Literal["read", "write", "network", "execute", "money"]
+EFFECTS: tuple[Effect, ...] = ("read", "write", "network", "execute", "money")
+Cap = Literal["step_limit", "call_limit", "token_limit", "time_limit", "repeated_call"]
+Stopped = Literal["finished", Cap, "approval", "cancelled", "error"]
 
 
 def digest(*parts: str | bytes) -> str:
@@ -426,13 +430,39 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """What is known of where a value comes from: `Label()` is a value that nothing speaks against.
+
+    `sources` name what it derives from, in order of their names; `readers` are those who may see it, None everybody.
+    Labels of values that are combined are joined by `ragagent.agent.labels.join`.
+    """
+
+    trusted: bool = True
+    sources: tuple[str, ...] = ()
+    readers: tuple[str, ...] | None = None
+
+
+UNTRUSTED = Label(trusted=False)
+"""What is said of a value that says nothing of its origin."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolSpec:
-    """A tool as the model sees it. `parameters` is a JSON schema of type object; `effects` is what calling it does."""
+    """A tool as the model sees it, and what it may do. `parameters` is a JSON schema of type object.
+
+    `effects` is what calling it does: nothing at all for (), and everything for a tool that does not say. Anything but
+    "read" makes it consequential (`ragagent.agent.policy`). `accepts` names the parameters that may hold untrusted
+    data all the same. `idempotent` says that doing it twice does no more than doing it once. `max_calls` is for a run.
+    """
 
     name: str
     description: str
     parameters: Mapping[str, Any]
-    effects: tuple[Literal["read", "write", "network", "execute"], ...] = ("read",)
+    effects: tuple[Effect, ...] = EFFECTS
+    accepts: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    idempotent: bool = False
+    max_calls: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -452,41 +482,104 @@ class Observation:
     name: str
     content: str
     error: bool = False
+    label: Label = UNTRUSTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One turn of an agent: what it thought, what it called and what came back."""
+    """One turn of an agent: what it thought, what it called and what came back.
+
+    `approval` is the id of the approval that the call ran under, where it needed one.
+    """
 
     index: int
     thought: str
     call: ToolCall | None
     observation: Observation | None
     usage: Usage = field(default_factory=Usage)
+    approval: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where one value of a call's arguments comes from. `path` leads to it: `to.0` is the first of the list `to`."""
+
+    path: str
+    value: Scalar
+    label: Label
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """A question to a human: may exactly this call be made?
+
+    It holds for one call of one run, once, and until `expires_at` (seconds since the epoch). `digest` is of the tool's
+    name and its arguments. `kind` is `unknown` where the process ended within the call: whether it took effect is not
+    known, and what is asked is whether to make it again.
+    """
+
+    id: str
+    run_id: str
+    step: int
+    kind: Literal["call", "unknown"]
+    tool: str
+    arguments: Mapping[str, Any]
+    digest: str
+    effects: tuple[Effect, ...]
+    reason: str
+    origins: tuple[Origin, ...]
+    asked_at: float
+    expires_at: float
+
+    def approve(self, by: str = "user") -> Decision:
+        """The decision that lets the call be made."""
+        return Decision(approval_id=self.id, approved=True, by=by)
+
+    def deny(self, by: str = "user") -> Decision:
+        """The decision that keeps the call from being made."""
+        return Decision(approval_id=self.id, approved=False, by=by)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """A human's answer to the approval of that id."""
+
+    approval_id: str
+    approved: bool
+    by: str = "user"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentResult:
-    """How a run of an agent ended. `stopped` says what ended it: its own finish, or the cap it ran into."""
+    """How a run of an agent ended, or that it waits: `approval` is what it waits for.
+
+    `stopped` says what ended it: its own finish, the cap it ran into, the user's wish, or an error.
+    """
 
     run_id: str
     task: str
     answer: Answer
     steps: tuple[Step, ...]
-    stopped: Literal["finished", "step_limit", "repeated_call", "error"]
+    stopped: Stopped
     usage: Usage = field(default_factory=Usage)
+    approval: Approval | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentEvent:
-    """One event of a streamed run: each step's `thought`, `call` and `observation` as they come, `answer` last.
+    """One event of a streamed run: each step's parts as they come, then each `citation`, and `answer` last.
 
-    `step` counts from 0. The fields of the other kinds are empty; `result` comes with `answer`.
+    `step` counts from 0. A step gives `thought`, `call`, `approval` where a human is asked (the run stops there),
+    `observation` and `usage`. The fields of the other kinds are empty; `result` comes with `answer`.
     """
 
-    kind: Literal["thought", "call", "observation", "answer"]
+    kind: Literal["thought", "call", "approval", "observation", "usage", "citation", "answer"]
     step: int
     text: str = ""
     call: ToolCall | None = None
+    approval: Approval | None = None
     observation: Observation | None = None
+    usage: Usage | None = None
+    citation: Citation | None = None
     result: AgentResult | None = None

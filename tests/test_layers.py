@@ -35,7 +35,7 @@ LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}
 # Each engine is imported by its owners alone, so that replacing it touches one place.
 OWNERS = {
     "faiss": {"ragagent.index.candidates", "ragagent.index.vectors", "ragagent.eval.perf"},
-    "sqlite3": {"ragagent.index", "ragagent.agent.graph", "ragagent.agent.checkpoints"},
+    "sqlite3": {"ragagent.index", "ragagent.agent.graph", "ragagent.agent.journal"},
     "llama_cpp": {
         "ragagent.models.llama_worker",
         "ragagent.models.llama_engine",
@@ -47,7 +47,7 @@ OWNERS = {
     "tokenizers": {"ragagent.models"},
     "torch": {"ragagent.models.sentence_transformer", "ragagent.eval.perf"},
     "sentence_transformers": {"ragagent.models.sentence_transformer", "ragagent.eval.perf"},
-    "langgraph": {"ragagent.agent.graph", "ragagent.agent.checkpoints"},
+    "langgraph": {"ragagent.agent.graph"},
     "mcp": {"ragagent.serve.mcp"},
     "pypdfium2": {f"ragagent.connectors.readers.pdf{part}" for part in ("", "_text", "_page")},
     "docx": {"ragagent.connectors.readers.docx", "ragagent.testing.samples"},

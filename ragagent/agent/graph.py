@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict
 from ragagent.agent.state import AgentState, from_json, to_json
 from ragagent.errors import AgentError
 
-Node = Literal["decide", "check", "act", "advance"]
+Node = Literal["decide", "check", "authorise", "approve", "act", "advance"]
 Move = Callable[[AgentState], AgentState]
 
 
@@ -24,26 +24,34 @@ class Channels(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moves:
-    """The four parts of a turn, each from a state to the next."""
+    """The parts of a turn, each from a state to the next; `settle` takes the human's decision as well."""
 
     decide: Move
     check: Move
+    authorise: Move
+    settle: Callable[[AgentState, Mapping[str, Any]], AgentState]
     act: Move
     advance: Move
 
 
 def compiled(moves: Moves, checkpointer: Any = None) -> Any:
-    """The graph decide -> check -> act -> advance -> decide ..., which ends when the state says `stopped`."""
+    """The graph decide -> check -> authorise -> act -> advance -> decide ..., which ends when the state is `stopped`.
+
+    Where a human is to be asked it is interrupted in the node `approve`, and goes on there with the decision.
+    """
     from langgraph.graph import END, START, StateGraph
 
     graph = StateGraph(Channels)
-    for name in ("decide", "check", "act", "advance"):
+    for name in ("decide", "check", "authorise", "act", "advance"):
         graph.add_node(name, _node(getattr(moves, name)))  # type: ignore[call-overload]  # its stubs want a literal
+    graph.add_node("approve", _asking(moves.settle))  # type: ignore[call-overload]
     graph.add_edge(START, "decide")
-    graph.add_conditional_edges("decide", _unless_stopped("check"), ["check", END])
-    graph.add_conditional_edges("check", _after_check, ["act", "advance"])
-    graph.add_conditional_edges("act", _unless_stopped("advance"), ["advance", END])
-    graph.add_conditional_edges("advance", _unless_stopped("decide"), ["decide", END])
+    graph.add_conditional_edges("decide", _route(lambda state: "check"), ["check", END])
+    graph.add_conditional_edges("check", _route(_after_check), ["authorise", "advance", END])
+    for name in ("authorise", "approve"):
+        graph.add_conditional_edges(name, _route(_after_question), ["approve", "act", "advance", END])
+    graph.add_conditional_edges("act", _route(_after_act), ["approve", "advance", END])
+    graph.add_conditional_edges("advance", _route(lambda state: "decide"), ["decide", END])
     return graph.compile(checkpointer=checkpointer)
 
 
@@ -54,29 +62,58 @@ def _node(move: Move) -> Callable[[Channels], Channels]:
     return node
 
 
-def _unless_stopped(following: str) -> Callable[[Channels], str]:
+def _asking(settle: Callable[[AgentState, Mapping[str, Any]], AgentState]) -> Callable[[Channels], Channels]:
+    def approve(channels: Channels) -> Channels:
+        from langgraph.types import interrupt
+
+        # Runs from its top again when the decision is there: nothing may happen before it.
+        decision = interrupt("approval")
+        return {"state": to_json(settle(from_json(channels["state"]), decision))}
+
+    return approve
+
+
+def _route(following: Callable[[AgentState], str]) -> Callable[[Channels], str]:
     def route(channels: Channels) -> str:
-        return "__end__" if from_json(channels["state"]).stopped else following
+        state = from_json(channels["state"])
+        return "__end__" if state.stopped else following(state)
 
     return route
 
 
-def _after_check(channels: Channels) -> str:
-    state = from_json(channels["state"])
-    return "act" if state.call and not state.observation and not state.answer else "advance"
+def _after_check(state: AgentState) -> str:
+    return "authorise" if state.call and not state.observation and not state.answer else "advance"
 
 
-def walk(graph: Any, state: AgentState | None, run_id: str, max_steps: int) -> Iterator[tuple[Node, AgentState]]:
+def _after_question(state: AgentState) -> str:
+    if state.observation is not None:
+        return "advance"
+    return "approve" if state.waiting else "act"
+
+
+def _after_act(state: AgentState) -> str:
+    return "approve" if state.waiting else "advance"
+
+
+def walk(
+    graph: Any, state: AgentState | None, run_id: str, max_steps: int, decision: Mapping[str, Any] | None = None
+) -> Iterator[tuple[Node, AgentState]]:
     """Each node's name and the state it left, in order; `state` None goes on from the run's last checkpoint.
 
-    Each node's state is on disk before the next node starts.
+    Each node's state is on disk before the next node starts. Where a human has to decide the walk ends; it goes on
+    when it is begun again with the `decision`.
     """
-    config = {"configurable": {"thread_id": run_id}, "recursion_limit": 4 * max_steps + 8}
-    start = None if state is None else {"state": to_json(state)}
+    from langgraph.types import Command
+
+    config = {"configurable": {"thread_id": run_id}, "recursion_limit": 8 * max_steps + 16}
+    start: Any = None if state is None else {"state": to_json(state)}
+    if decision is not None:
+        start = Command(resume=dict(decision))
     durability = "sync" if graph.checkpointer is not None else None
     for update in graph.stream(start, config, stream_mode="updates", durability=durability):
         for name, channels in update.items():
-            yield name, from_json(channels["state"])
+            if name != "__interrupt__":
+                yield name, from_json(channels["state"])
 
 
 def stored(graph: Any, run_id: str) -> AgentState | None:

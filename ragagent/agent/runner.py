@@ -2,47 +2,50 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+import secrets as randomness
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ragagent import prompts
-from ragagent.agent import steps
-from ragagent.agent.figures import CONSTANTS, computed, operands, written_figures
-from ragagent.agent.graph import Checkpoints, Moves, compiled, stored, walk
-from ragagent.agent.schema import FINISH, FINISH_SPEC, Figures, described, founded, step_grammar
+from ragagent.agent import outgoing, steps
+from ragagent.agent.figures import computed
+from ragagent.agent.graph import Checkpoints, compiled, stored, walk
+from ragagent.agent.journal import Journal
+from ragagent.agent.policy import Policy, consequential
+from ragagent.agent.schema import FINISH, FINISH_SPEC, described
+from ragagent.agent.secrets import Secrets
 from ragagent.agent.state import AgentState
-from ragagent.errors import AgentError, ConfigError, ModelError, ToolError
+from ragagent.agent.turn import Cancelled, Parts, Turn, named
+from ragagent.errors import AgentError, ConfigError, ToolError
+from ragagent.jsonable import jsonable
 from ragagent.protocols import LLM, Tool
 from ragagent.settings import AgentSettings
-from ragagent.tools import calling
 from ragagent.tools.documents import DocumentTool
-from ragagent.types import AgentEvent, AgentResult, Answer, Completion, Grammar, Hit, Sampling, Step, ToolCall
+from ragagent.tools.function import NeedsSecrets
+from ragagent.types import AgentEvent, AgentResult, Answer, Decision, Hit, Sampling, Step, ToolCall
 
 Cite: TypeAlias = Callable[[str, str, Sequence[Hit], Sequence[str]], Answer]
 """Makes a cited answer of (task, text, the passages the run found, what its tools computed)."""
 
-_MIN_OBSERVATION_TOKENS = 32
 _CUT_SHORT = {
     "step_limit": "no step was left, so it was answered from what was known by then",
+    "call_limit": "no call was left, so it was answered from what was known by then",
+    "token_limit": "no token was left, so it was answered from what was known by then",
+    "time_limit": "no time was left, so it was answered from what was known by then",
     "repeated_call": "the same call was made again and again, so it was answered from what was known by then",
 }
-
-
-@dataclass(slots=True)
-class _Run:
-    """What one run keeps beside its state: the passages behind the chunk ids."""
-
-    hits: dict[str, Hit] = field(default_factory=dict)
 
 
 class AgentRunner:
     """An agent over a language model and tools. Runs are independent; each needs only its `run_id` to be resumed.
 
-    With `checkpoints` each step is on disk before the next begins, and a run that was killed goes on with `resume`:
-    the step that was under way is done again, so a tool with side effects may be called twice.
+    With `checkpoints` each step is on disk before the next begins, a run that was killed goes on with `resume`, and
+    one that waits for a human's approval can be gone on with by any process. Without, nobody can be asked: what would
+    need an approval is denied. A call that changes something is made once, or not again before a human was asked.
     """
 
     def __init__(
@@ -54,21 +57,47 @@ class AgentRunner:
         settings: AgentSettings | None = None,
         sampling: Sampling | None = None,
         checkpoints: Path | None = None,
+        policy: Policy | None = None,
+        secrets: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._llm = llm
-        self._tools = {tool.spec.name: tool for tool in tools}
-        self._cite = cite
-        self._settings = settings or AgentSettings()
-        self._sampling = sampling
-        self._checkpoints = Checkpoints(checkpoints) if checkpoints is not None else None
+        """`secrets` are values by name for the tools that declare them; nothing else ever sees them."""
+        kept = Secrets(secrets)
+        tools = [
+            tool.with_secrets(kept.chosen(tool.spec.secrets)) if isinstance(tool, NeedsSecrets) else tool
+            for tool in tools
+        ]
         _check_names([tool.spec.name for tool in tools])
-        self._specs = tuple(tool.spec for tool in self._tools.values())
-        self._system = prompts.load("agent").render(tools=described((*self._specs, FINISH_SPEC)))
+        chosen = policy or Policy()
+        self._checkpoints = Checkpoints(checkpoints) if checkpoints is not None else None
+        self._journal = Journal(checkpoints, clock=clock)
+        self._cite = cite
+        self._cancels: dict[str, threading.Event] = {}
+        specs = tuple(tool.spec for tool in tools)
+        offered = [spec for spec in specs if not (chosen.read_only and consequential(spec))]
+        self._parts = Parts(
+            llm=llm,
+            tools=named(tools),
+            specs=specs,
+            system=kept.hidden(prompts.load("agent").render(tools=described((*offered, FINISH_SPEC)))),
+            settings=settings or AgentSettings(),
+            sampling=sampling,
+            policy=chosen if self._checkpoints else _unasked(chosen),
+            journal=self._journal,
+            secrets=kept,
+            clock=clock,
+        )
+
+    @property
+    def journal(self) -> Journal:
+        """What the runs have done."""
+        return self._journal
 
     def run(self, task: str, *, run_id: str | None = None) -> AgentResult:
         """The result of a new run. Raises AgentError for an empty task or a `run_id` that was used before.
 
-        A model that fails ends the run with `stopped="error"` and a refused answer that says why.
+        A model that fails ends the run with `stopped="error"` and a refused answer that says why. A call that a human
+        has to approve leaves it with `stopped="approval"`; `resume` goes on with the decision.
         """
         return _last(self.stream(task, run_id=run_id))
 
@@ -76,145 +105,166 @@ class AgentRunner:
         """A new run, event by event; the last one carries the result. Closing the iterator abandons the run."""
         if not task.strip():
             raise AgentError("the task is empty: say what is to be found out")
-        clean = task.strip().encode("utf-8", "replace").decode()
-        return self._events(AgentState(run_id=run_id or secrets.token_hex(8), task=clean), resumed=False)
+        clean = self._parts.secrets.hidden(task.strip().encode("utf-8", "replace").decode())
+        return self._events(AgentState(run_id=run_id or randomness.token_hex(8), task=clean), resumed=False)
 
-    def resume(self, run_id: str) -> AgentResult:
-        """The result of a run that was interrupted, from its last checkpoint on; of a finished one, the same result."""
-        return _last(self.resume_stream(run_id))
+    def resume(self, run_id: str, decision: Decision | None = None) -> AgentResult:
+        """The result of a run that was interrupted, from its last checkpoint on; of a finished one, the same result.
 
-    def resume_stream(self, run_id: str) -> Iterator[AgentEvent]:
+        A run that waits for an approval goes on with the `decision`, and waits on without. Raises AgentError for a
+        decision on something else than what it waits for.
+        """
+        return _last(self.resume_stream(run_id, decision))
+
+    def resume_stream(self, run_id: str, decision: Decision | None = None) -> Iterator[AgentEvent]:
         """As `resume`, event by event. Raises AgentError when there is no such run."""
         if self._checkpoints is None:
             raise AgentError("no checkpoints are kept, so no run can be resumed; give the agent a checkpoint file")
-        return self._events(AgentState(run_id=run_id, task=""), resumed=True)
+        return self._events(AgentState(run_id=run_id, task=""), resumed=True, decision=decision)
+
+    def cancel(self, run_id: str) -> None:
+        """Stops a run that is under way in another thread, the model too; it can be resumed. Returns at once."""
+        self._cancels.setdefault(run_id, threading.Event()).set()
 
     def close(self) -> None:
-        """Closes the file of checkpoints. The model and the tools belong to the caller."""
+        """Closes the files of checkpoints and the journal. The model and the tools belong to the caller."""
+        self._journal.close()
         if self._checkpoints is not None:
             self._checkpoints.close()
 
-    def _events(self, state: AgentState, *, resumed: bool) -> Iterator[AgentEvent]:
-        run = _Run()
-        graph = compiled(self._moves(run), self._checkpoints.saver() if self._checkpoints else None)
+    def _events(self, state: AgentState, *, resumed: bool, decision: Decision | None = None) -> Iterator[AgentEvent]:
+        turn = Turn(self._parts, cancelled=self._cancels.setdefault(state.run_id, threading.Event()))
+        graph = compiled(turn.moves(), self._checkpoints.saver() if self._checkpoints else None)
         known = stored(graph, state.run_id) if self._checkpoints else None
-        state = self._begin(state, known, resumed, run)
-        if not state.stopped:
-            start = None if resumed else state
-            for node, state in walk(graph, start, state.run_id, self._settings.max_steps):  # noqa: B020
-                yield from _told(node, state)
-        yield AgentEvent(kind="answer", step=len(state.steps), result=self._result(state, run))
+        state = self._begin(state, known, resumed, turn)
+        _check_decision(state, decision)
+        cancelled = False
+        try:
+            if state.waiting and decision is None:
+                yield AgentEvent(kind="approval", step=len(state.steps), approval=state.approval)
+            elif not state.stopped:
+                start = None if resumed else state
+                given = jsonable(decision) if decision is not None else None
+                limit = self._parts.settings.max_steps
+                for node, state in walk(graph, start, state.run_id, limit, given):  # noqa: B020
+                    yield from _told(node, state)
+        except Cancelled:
+            cancelled = True
+        finally:
+            self._cancels.pop(state.run_id, None)
+        yield from self._ended(state, turn, cancelled)
 
-    def _begin(self, new: AgentState, known: AgentState | None, resumed: bool, run: _Run) -> AgentState:
+    def _begin(self, new: AgentState, known: AgentState | None, resumed: bool, turn: Turn) -> AgentState:
         """The state to start from, with the passages of the steps already made found again."""
         if not resumed:
             if known is not None:
                 raise AgentError(f"the run {new.run_id!r} exists already; resume it, or leave the id out")
+            self._journal.log(new.run_id, 0, "start", self._said(new))
             return new
         if known is None:
             raise AgentError(f"there is no run {new.run_id!r} among the checkpoints")
+        if not known.stopped:
+            self._journal.log(known.run_id, len(known.steps), "resume", self._said(known))
         for step in known.steps:
             if step.call is not None and step.observation is not None and not step.observation.error:
-                self._find_again(known, step.call, run)
+                self._find_again(known, step.call, turn)
         return known
 
-    def _find_again(self, state: AgentState, call: ToolCall, run: _Run) -> None:
-        tool = self._tools.get(call.name)
-        if not isinstance(tool, DocumentTool):
+    def _said(self, state: AgentState) -> dict[str, Any]:
+        """What a run starts from, for the log: all that its steps depend on beside the model and the tools."""
+        parts = self._parts
+        return {
+            "task": state.task,
+            "specs": jsonable(parts.specs),
+            "settings": jsonable(parts.settings),
+            "policy": jsonable(parts.policy),
+            "model": parts.llm.name,
+        }
+
+    def _find_again(self, state: AgentState, call: ToolCall, turn: Turn) -> None:
+        tool = self._parts.tools.get(call.name)
+        if not isinstance(tool, DocumentTool) or consequential(tool.spec):
             return
         try:
             found = tool.find(steps.expanded(state, tool.spec, call).arguments)
         except ToolError:
             # The document went away meanwhile: then it cannot be cited, and everything else still can.
             return
-        run.hits.update({hit.chunk.id: hit for hit in found.hits if hit.chunk.id in state.chunks})
+        turn.hits.update({hit.chunk.id: hit for hit in found.hits if hit.chunk.id in state.chunks})
 
-    def _moves(self, run: _Run) -> Moves:
-        return Moves(
-            decide=self._decide,
-            check=lambda state: steps.check(state, steps.permitted(state, self._specs)),
-            act=lambda state: self._act(state, run),
-            advance=lambda state: steps.advance(state, self._settings.max_steps),
-        )
+    def _ended(self, state: AgentState, turn: Turn, cancelled: bool) -> Iterator[AgentEvent]:
+        """The events at the end: the citations, and the result."""
+        result = self._result(state, turn, cancelled)
+        if state.stopped:
+            said = {"stopped": result.stopped, "answer": result.answer.text, "status": result.answer.status}
+            self._journal.log(state.run_id, len(state.steps), "end", said)
+        for citation in result.answer.citations:
+            yield AgentEvent(kind="citation", step=len(state.steps), citation=citation)
+        yield AgentEvent(kind="answer", step=len(state.steps), result=result)
 
-    def _decide(self, state: AgentState) -> AgentState:
-        """The state with the model's reply: first as it likes, and again where that has figures from nowhere.
-
-        A grammar cannot look ahead: a model that may not write 72 begins with a 7 that it may write, and goes on from
-        there to a sum that makes no sense. So the figures are limited only where they have to be, and those of an
-        answer only once it was asked about them.
-        """
-        state = steps.capped(state, self._settings.max_steps)
-        allowed = steps.permitted(state, self._specs)
-        figures = Figures(texts=written_figures(state), operands=operands(state), constants=CONSTANTS)
-        first = not state.steps
-        try:
-            completion = self._asked(state, step_grammar(allowed, first=first))
-            limited = allowed if steps.asked_before(state) else [spec for spec in allowed if spec.name != FINISH]
-            if not founded(completion.text, limited, figures):
-                again = self._asked(state, step_grammar(allowed, first=first, figures=figures))
-                completion = replace(again, usage=completion.usage + again.usage)
-        except ModelError as error:
-            return steps.failed(state, f"{type(error).__name__}: {error}")
-        return steps.decided(state, completion)
-
-    def _asked(self, state: AgentState, grammar: Grammar) -> Completion:
-        return self._llm.chat(
-            steps.messages(state, self._system),
-            max_tokens=self._settings.max_tokens_per_step,
-            sampling=self._sampling,
-            grammar=grammar,
-        )
-
-    def _act(self, state: AgentState, run: _Run) -> AgentState:
-        if state.call is None:
-            raise AgentError("there is no call to act on")
-        tool = self._tools[state.call.name]
-        call = steps.expanded(state, tool.spec, state.call)
-        try:
-            limit = self._observation_tokens(state)
-            outcome = calling.run(tool, call, count_tokens=self._llm.count_tokens, max_tokens=limit)
-        except ModelError as error:
-            return steps.failed(state, f"{type(error).__name__}: {error}")
-        run.hits.update({hit.chunk.id: hit for hit in outcome.hits})
-        return steps.acted(state, outcome)
-
-    def _observation_tokens(self, state: AgentState) -> int:
-        """How long an observation may be: half of the room that is left, so that each later step finds some, too."""
-        said = [*(message.content for message in steps.messages(state, self._system)), state.reply]
-        left = self._llm.context_tokens - self._llm.count_tokens("\n".join(said))
-        room = (left - 2 * self._settings.max_tokens_per_step) // 2
-        return max(_MIN_OBSERVATION_TOKENS, min(self._settings.observation_tokens, room))
-
-    def _result(self, state: AgentState, run: _Run) -> AgentResult:
+    def _result(self, state: AgentState, turn: Turn, cancelled: bool) -> AgentResult:
         usage = state.usage
-        answer = self._answer(state, run)
+        answer = self._answer(state, turn, cancelled)
+        waiting = state.approval if state.waiting else None
         return AgentResult(
             run_id=state.run_id,
             task=state.task,
             answer=answer,
             steps=state.steps,
-            stopped=state.stopped or "error",
+            stopped=state.stopped or ("approval" if waiting else "cancelled" if cancelled else "error"),
             usage=usage + answer.usage,
+            approval=waiting,
         )
 
-    def _answer(self, state: AgentState, run: _Run) -> Answer:
+    def _answer(self, state: AgentState, turn: Turn, cancelled: bool) -> Answer:
         if not state.answer:
-            reason = state.reason or "the run ended without an answer"
-            return Answer(question=state.task, text="", status="refused", confidence=0.0, reason=reason)
-        hits = [run.hits[chunk] for chunk in state.chunks if chunk in run.hits]
-        answer = self._cite(state.task, state.answer, hits, computed(state, filter(self._computes, state.steps)))
+            return Answer(
+                question=state.task, text="", status="refused", confidence=0.0, reason=_without(state, cancelled)
+            )
+        hits = [turn.hits[chunk] for chunk in state.chunks if chunk in turn.hits]
+        said = self._parts.secrets.hidden(state.answer)
+        answer = self._cite(state.task, said, hits, computed(state, filter(self._computes, state.steps)))
+        answer = self._shown(answer)
         if answer.status == "grounded" and not answer.citations:
             return replace(answer, status="partial", reason=answer.reason or "no document was cited for it")
         if answer.status == "grounded" and state.forced:
             return replace(answer, status="partial", reason=_CUT_SHORT[state.forced])
         return answer
 
+    def _shown(self, answer: Answer) -> Answer:
+        """The answer without links to hosts that the user did not list; quotes stay what the documents say."""
+        hosts = self._parts.settings.allowed_hosts
+        claims = tuple(replace(claim, text=outgoing.shown(claim.text, hosts)) for claim in answer.claims)
+        return replace(answer, text=outgoing.shown(answer.text, hosts), claims=claims)
+
     def _computes(self, step: Step) -> bool:
         """Whether the step is a call that worked of a tool that reads no documents."""
         worked = step.call is not None and step.observation is not None and not step.observation.error
-        tool = self._tools.get(step.call.name) if worked and step.call is not None else None
+        tool = self._parts.tools.get(step.call.name) if worked and step.call is not None else None
         return tool is not None and not isinstance(tool, DocumentTool)
+
+
+def _unasked(policy: Policy) -> Policy:
+    """The policy where nobody can be asked: no question is allowed to stand in for an answer."""
+    untrusted = "deny" if policy.untrusted == "ask" else policy.untrusted
+    return replace(policy, untrusted=untrusted, read_only=policy.read_only or policy.always_ask)
+
+
+def _check_decision(state: AgentState, decision: Decision | None) -> None:
+    """Raises AgentError for a decision on something that the run does not wait for."""
+    asked = state.approval if state.waiting else None
+    if decision is not None and (asked is None or asked.id != decision.approval_id):
+        what = f"waits for the approval {asked.id!r}" if asked is not None else "waits for no approval"
+        raise AgentError(f"the run {state.run_id!r} {what}, and not for {decision.approval_id!r}")
+
+
+def _without(state: AgentState, cancelled: bool) -> str:
+    """Why there is no answer."""
+    if state.waiting and state.approval is not None:
+        return f"it waits for an approval: {state.approval.tool}: {state.approval.reason}"
+    if cancelled:
+        return "it was cancelled; resume goes on with it"
+    return state.reason or "the run ended without an answer"
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -230,8 +280,13 @@ def _told(node: str, state: AgentState) -> Iterator[AgentEvent]:
         yield AgentEvent(kind="thought", step=number, text=state.thought)
     if node == "check" and state.call is not None:
         yield AgentEvent(kind="call", step=number, call=state.call)
-    if node == "advance" and state.steps[-1].observation is not None:
-        yield AgentEvent(kind="observation", step=number - 1, observation=state.steps[-1].observation)
+    if state.waiting:
+        yield AgentEvent(kind="approval", step=number, approval=state.approval)
+    if node == "advance":
+        step = state.steps[-1]
+        if step.observation is not None:
+            yield AgentEvent(kind="observation", step=step.index, observation=step.observation)
+        yield AgentEvent(kind="usage", step=step.index, usage=step.usage)
 
 
 def _last(events: Iterator[AgentEvent]) -> AgentResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ragagent.tools.arithmetic import SUM_KEY
@@ -50,7 +50,7 @@ def with_handles(spec: ToolSpec, documents: Sequence[str]) -> ToolSpec | None:
         return None
     limited = {name: _limited(schema, documents) for name, schema in properties.items()}
     parameters = {**spec.parameters, "properties": limited}
-    return ToolSpec(name=spec.name, description=spec.description, parameters=parameters, effects=spec.effects)
+    return replace(spec, parameters=parameters)
 
 
 def _limited(schema: Mapping[str, Any], documents: Sequence[str]) -> dict[str, Any]:

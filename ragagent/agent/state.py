@@ -13,9 +13,7 @@ from typing import Any, Literal
 
 from ragagent.errors import AgentError
 from ragagent.jsonable import jsonable
-from ragagent.types import Observation, Step, ToolCall, Usage
-
-Stopped = Literal["", "finished", "step_limit", "repeated_call", "error"]
+from ragagent.types import Approval, Cap, Observation, Step, Stopped, ToolCall, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +21,9 @@ class AgentState:
     """A run between two steps, and within one.
 
     `reply`, `thought`, `call` and `observation` belong to the step under way and are empty between steps. `forced`
-    names the cap that leaves only the final answer; `stopped` is empty while the run goes on.
+    names the cap that leaves only the final answer; `stopped` is empty while the run goes on. `verdict` says that the
+    call may be made, or made `again`; `approval` is what a human is or was asked about it. `elapsed_s` is how long the
+    run had worked when its step was begun.
     """
 
     run_id: str
@@ -37,10 +37,18 @@ class AgentState:
     step_usage: Usage = field(default_factory=Usage)
     documents: tuple[str, ...] = ()
     chunks: tuple[str, ...] = ()
-    forced: Stopped = ""
-    stopped: Stopped = ""
+    forced: Cap | Literal[""] = ""
+    stopped: Stopped | Literal[""] = ""
     answer: str = ""
     reason: str = ""
+    verdict: Literal["", "allow", "again"] = ""
+    approval: Approval | None = None
+    elapsed_s: float = 0.0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether nothing happens before a human has decided."""
+        return self.approval is not None and not self.verdict and self.observation is None
 
     @property
     def usage(self) -> Usage:

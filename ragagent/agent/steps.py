@@ -2,7 +2,8 @@
 
 `messages` and `permitted` say what the model is shown and may choose; `decided` takes its reply, `check` turns it
 into a call that is certain to be permitted (or into an observation that says what was wrong), `acted` takes what the
-tool gave, and `advance` closes the turn. Nothing here calls a model or a tool.
+tool gave, and `advance` closes the turn. Between them `ragagent.agent.consent` says whether the call may be made.
+Nothing here calls a model or a tool.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from dataclasses import replace
 from typing import Any
 
 from ragagent.agent.figures import foreign, rounded, unfounded
+from ragagent.agent.labels import OWN
 from ragagent.agent.quantities import quantities, unused
 from ragagent.agent.schema import FINISH, FINISH_SPEC, FOUND, NEEDS, with_handles
 from ragagent.agent.state import AgentState
+from ragagent.settings import AgentSettings
 from ragagent.tools.arithmetic import sums
 from ragagent.tools.calling import Outcome, invalid
 from ragagent.tools.documents import short_id
-from ragagent.types import Completion, Message, Observation, Step, ToolCall, ToolSpec
+from ragagent.types import Cap, Completion, Message, Observation, Step, ToolCall, ToolSpec
 
 _FENCE = re.compile(r"`{3,}")
 _MAX_REMINDER_CHARS = 400
@@ -31,20 +34,37 @@ def permitted(state: AgentState, specs: Sequence[ToolSpec]) -> tuple[ToolSpec, .
     """The tools that the next step may call.
 
     Only the final answer once a cap is reached; no final answer before a first tool was tried; a tool that needs a
-    document only when one is known, and then one of those that are.
+    document only when one is known, and then one of those that are; a tool that has a cap of its own below that.
     """
     if state.forced or not specs:
         return (FINISH_SPEC,)
-    usable = tuple(spec for spec in (with_handles(spec, state.documents) for spec in specs) if spec is not None)
+    left = [spec for spec in specs if spec.max_calls is None or calls(state, spec.name) < spec.max_calls]
+    usable = tuple(spec for spec in (with_handles(spec, state.documents) for spec in left) if spec is not None)
     tried = any(step.call is not None for step in state.steps)
     return (*usable, FINISH_SPEC) if tried or not usable else usable
 
 
-def capped(state: AgentState, max_steps: int) -> AgentState:
-    """`state`, limited to the final answer when its next step is the last."""
-    if not state.forced and len(state.steps) >= max_steps - 1:
-        return replace(state, forced="step_limit")
-    return state
+def calls(state: AgentState, name: str = "") -> int:
+    """How many calls the run has made: of the tool `name`, or of all of them."""
+    made = [step.call.name for step in state.steps if step.call is not None and step.call.name != FINISH]
+    return sum(not name or one == name for one in made)
+
+
+def capped(state: AgentState, limits: AgentSettings) -> AgentState:
+    """`state`, limited to the final answer when a cap leaves no more than that."""
+    if state.forced:
+        return state
+    usage = state.usage
+    # Tokens that the cache holds cost next to nothing, and are in every prompt again.
+    tokens = usage.prompt_tokens - usage.reused_tokens + usage.completion_tokens
+    reached: dict[Cap, bool] = {
+        "step_limit": len(state.steps) >= limits.max_steps - 1,
+        "call_limit": limits.max_calls is not None and calls(state) >= limits.max_calls,
+        "token_limit": limits.max_tokens is not None and tokens >= limits.max_tokens,
+        "time_limit": limits.max_seconds is not None and state.elapsed_s >= limits.max_seconds,
+    }
+    cap = next((name for name, holds in reached.items() if holds), None)
+    return replace(state, forced=cap) if cap is not None else state
 
 
 def messages(state: AgentState, system: str) -> list[Message]:
@@ -132,7 +152,8 @@ def _finished(state: AgentState, call: ToolCall, specs: Sequence[ToolSpec]) -> A
     doubt = "" if asked_before(state) else _doubt(state, answer, specs)
     if not doubt:
         return replace(state, call=call, answer=answer)
-    return replace(state, call=call, observation=Observation(call_id=call.id, name=FINISH, content=doubt, error=True))
+    asked = Observation(call_id=call.id, name=FINISH, content=doubt, error=True, label=OWN)
+    return replace(state, call=call, observation=asked)
 
 
 def asked_before(state: AgentState) -> bool:
@@ -170,7 +191,8 @@ def _repeated(state: AgentState, call: ToolCall, earlier: Sequence[Step]) -> Age
     first = earlier[0].observation
     known = first.content if first is not None else ""
     hint = f"This call was already made in step {earlier[0].index + 1}. Do something else, or give the final answer."
-    observation = Observation(call_id=call.id, name=call.name, content=f"{hint}\n{known}", error=True)
+    label = first.label if first is not None else OWN
+    observation = Observation(call_id=call.id, name=call.name, content=f"{hint}\n{known}", error=True, label=label)
     forced = "repeated_call" if len(earlier) > 1 else state.forced
     return replace(state, call=call, observation=observation, forced=forced)
 
@@ -184,7 +206,7 @@ def _canonical(arguments: Mapping[str, Any]) -> str:
 
 
 def _refused(state: AgentState, call_id: str, name: str, reason: str) -> AgentState:
-    return replace(state, observation=Observation(call_id=call_id, name=name, content=reason, error=True))
+    return replace(state, observation=Observation(call_id=call_id, name=name, content=reason, error=True, label=OWN))
 
 
 def _unreadable(state: AgentState, call_id: str) -> AgentState:
@@ -250,9 +272,16 @@ def advance(state: AgentState, max_steps: int) -> AgentState:
     """Closes the turn: the step joins the others; the run stops when it has an answer or no step is left for one."""
     thought = state.thought or ("" if state.call else state.reply)
     step = Step(
-        index=len(state.steps), thought=thought, call=state.call, observation=state.observation, usage=state.step_usage
+        index=len(state.steps),
+        thought=thought,
+        call=state.call,
+        observation=state.observation,
+        usage=state.step_usage,
+        approval=state.approval.id if state.approval is not None and state.verdict else "",
     )
-    ended = bool(state.answer) or len(state.steps) + 1 >= max_steps
+    # A cap of calls, tokens or time leaves one step, for the answer.
+    last = len(state.steps) + 1 >= max_steps or state.forced in {"call_limit", "token_limit", "time_limit"}
+    ended = bool(state.answer) or last
     reason = "" if state.answer or not ended else "the last step gave no answer"
     fresh = AgentState(run_id=state.run_id, task=state.task)
     return replace(
@@ -261,6 +290,7 @@ def advance(state: AgentState, max_steps: int) -> AgentState:
         documents=state.documents,
         chunks=state.chunks,
         forced=state.forced,
+        elapsed_s=state.elapsed_s,
         answer=state.answer,
         stopped=(state.forced or "finished") if ended else "",
         reason=reason,

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from ragagent.app.knowledge import KnowledgeBase
 from ragagent.protocols import LLM, Tool
 from ragagent.settings import Settings
-from ragagent.types import AgentEvent, AgentResult, Answer, Hit, Passage
+from ragagent.types import AgentEvent, AgentResult, Answer, Decision, Hit, Passage
+
+if TYPE_CHECKING:
+    from ragagent.agent.policy import Policy
+
+RUNS_FILE = "agent.db"
+"""The file of checkpoints, approvals and the log of runs, in the folder of the knowledge base."""
 
 
 class Agent:
@@ -20,10 +27,17 @@ class Agent:
         kb: KnowledgeBase,
         tools: Sequence[Tool] = (),
         *,
+        policy: Policy | None = None,
+        secrets: Mapping[str, str] | None = None,
         settings: Settings | None = None,
         llm: LLM | None = None,
     ) -> None:
-        """`tools` come in addition to search_documents, read_document, list_documents and calculate."""
+        """`tools` come in addition to search_documents, read_document, list_documents and calculate.
+
+        `policy` says what calls may do (`ragagent.agent.policy`); by default a human is asked before one that changes
+        something and that untrusted data may have had a hand in. `secrets` are values by name for the tools that
+        declare them.
+        """
         from ragagent.agent.runner import AgentRunner
         from ragagent.tools import builtin
 
@@ -43,20 +57,30 @@ class Agent:
             [*own, *tools],
             settings=self._settings.agent,
             cite=self._cite,
-            checkpoints=kb.path / "agent.db",
+            checkpoints=kb.path / RUNS_FILE,
+            policy=policy,
+            secrets=secrets,
         )
 
     def run(self, task: str, *, run_id: str | None = None) -> AgentResult:
-        """Works on `task` until it is answered or a cap is reached; the result says which."""
+        """Works on `task` until it is answered, a cap is reached, or a call waits for an approval."""
         return self._runner.run(task, run_id=run_id)
 
     def stream(self, task: str, *, run_id: str | None = None) -> Iterator[AgentEvent]:
         """As `run`, event by event; the last one carries the result."""
         return self._runner.stream(task, run_id=run_id)
 
-    def resume(self, run_id: str) -> AgentResult:
-        """Goes on with a run that was interrupted, from its last finished step."""
-        return self._runner.resume(run_id)
+    def resume(self, run_id: str, decision: Decision | None = None) -> AgentResult:
+        """Goes on with a run that was interrupted, or that waits for this `decision` (`result.approval.approve()`)."""
+        return self._runner.resume(run_id, decision)
+
+    def resume_stream(self, run_id: str, decision: Decision | None = None) -> Iterator[AgentEvent]:
+        """As `resume`, event by event."""
+        return self._runner.resume_stream(run_id, decision)
+
+    def cancel(self, run_id: str) -> None:
+        """Stops a run that another thread is at, the model too; `resume` goes on with it. Returns at once."""
+        self._runner.cancel(run_id)
 
     def close(self) -> None:
         """Closes the checkpoints; the knowledge base and its models stay open."""

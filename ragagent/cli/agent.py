@@ -1,67 +1,295 @@
-"""`ragagent agent`."""
+"""`ragagent agent TASK`, and `ragagent agent list|show|resume|replay` for the runs there were."""
 
 from __future__ import annotations
 
 import json
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ragagent.cli.ask import print_answer
-from ragagent.cli.context import Context, json_option, kb_option, model_option
+from ragagent.cli.context import DEFAULT_KB, Context, json_option, kb_option, model_option
 from ragagent.cli.output import console, echo_json
-from ragagent.types import AgentEvent, AgentResult
+from ragagent.errors import AgentError
+from ragagent.types import AgentEvent, AgentResult, Approval, Decision
+
+if TYPE_CHECKING:
+    from ragagent.agent.journal import Journal
+    from ragagent.agent.policy import Policy
+    from ragagent.app import Agent
 
 _SHOWN_CHARACTERS = 300
+_WAITS = 3
+"""What the command ends with when its run waits for an approval."""
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-@click.command()
-@click.argument("task")
-@click.option("--resume", "run_id", metavar="RUN", help="Go on with an interrupted run; TASK is then not read.")
-@kb_option
-@model_option
-@json_option
-@click.pass_obj
-def agent(context: Context, task: str, run_id: str | None, kb: Path | None, model: str | None, as_json: bool) -> None:
+class _TaskOrCommand(click.Group):
+    """A group in which whatever is no command of it is the task of a new run."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        wants_help = bool(args) and args[0] in ctx.help_option_names
+        if args and args[0] not in self.commands and not wants_help:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return self.commands.get(cmd_name, run)
+
+
+def _rights_options(function: _Function) -> _Function:
+    yes = click.option("--yes", is_flag=True, help="Approve every call that would be asked about.")
+    ask = click.option("--ask", is_flag=True, help="Ask about every call that does more than read.")
+    read = click.option("--read-only", is_flag=True, help="Allow no call that does more than read.")
+    return yes(ask(read(function)))
+
+
+@click.group(cls=_TaskOrCommand, context_settings={"ignore_unknown_options": False})
+def agent() -> None:
     """Work on a task in several steps, with search and tools, and end in a cited answer.
 
     \b
     ragagent agent "What do 12 nights in the cheapest room cost?"
     """
-    from ragagent.app import Agent
 
+
+@agent.command(hidden=True)
+@click.argument("task")
+@_rights_options
+@kb_option
+@model_option
+@json_option
+@click.pass_obj
+def run(
+    context: Context,
+    task: str,
+    yes: bool,
+    ask: bool,
+    read_only: bool,
+    kb: Path | None,
+    model: str | None,
+    as_json: bool,
+) -> None:
+    """Work on TASK. A call that needs an approval is asked about; without a terminal the run waits, with code 3."""
     context.choose(kb=kb, model=model)
-    with context.open(llm=True) as knowledge_base, Agent(knowledge_base) as worker:
-        if run_id is not None:
-            result = worker.resume(run_id)
-            echo_json(result) if as_json else print_answer(result.answer)
-            _fail_if_broken(result)
-            return
-        for event in worker.stream(task):
-            if not as_json:
-                _print_event(event)
-            elif event.result is not None:
-                echo_json(event.result)
-            if event.result is not None:
-                _fail_if_broken(event.result)
+    with _opened(context, _policy(ask, read_only)) as worker:
+        _follow(worker, worker.stream(task), yes, as_json)
 
 
-def _fail_if_broken(result: AgentResult) -> None:
-    """A run that a model's failure ended is a command that failed; a refusal is an answer."""
+@agent.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--approve", metavar="ID", help="Approve the call that the run waits for; ID as it was shown.")
+@click.option("--deny", metavar="ID", help="Deny it.")
+@_rights_options
+@kb_option
+@model_option
+@json_option
+@click.pass_obj
+def resume(
+    context: Context,
+    run_id: str,
+    approve: str | None,
+    deny: str | None,
+    yes: bool,
+    ask: bool,
+    read_only: bool,
+    kb: Path | None,
+    model: str | None,
+    as_json: bool,
+) -> None:
+    """Go on with a run that was interrupted, or that waits for an approval."""
+    context.choose(kb=kb, model=model)
+    chosen = approve or deny
+    decision = Decision(approval_id=chosen, approved=approve is not None, by="command line") if chosen else None
+    with _opened(context, _policy(ask, read_only)) as worker:
+        _follow(worker, worker.resume_stream(run_id, decision), yes, as_json)
+
+
+@agent.command("list")
+@kb_option
+@json_option
+@click.pass_obj
+def list_runs(context: Context, kb: Path | None, as_json: bool) -> None:
+    """List the runs there were, the latest first."""
+    context.choose(kb=kb)
+    journal = _journal(context)
+    found = [_summary(journal, run_id) for run_id in journal.runs()] if journal else []
+    if as_json:
+        echo_json(found)
+        return
+    out = console()
+    for one in found:
+        begun = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one["begun"]))
+        out.print(f"{begun}  {one['run']}  {one['state']:<13}  {one['task']}")
+    out.print(f"{len(found)} runs", style="dim")
+
+
+@agent.command()
+@click.argument("run_id", metavar="RUN")
+@kb_option
+@json_option
+@click.pass_obj
+def show(context: Context, run_id: str, kb: Path | None, as_json: bool) -> None:
+    """Show what happened in a run, and whether its log is whole."""
+    from ragagent.agent.replay import transcript
+
+    context.choose(kb=kb)
+    journal = _known(context, run_id)
+    entries = list(journal.entries(run_id))
+    problem = journal.check()
+    if as_json:
+        echo_json({"entries": entries, "problem": problem})
+    else:
+        for line in transcript(entries):
+            click.echo(_printable(line))
+    _fail(problem)
+
+
+@agent.command()
+@click.argument("run_id", metavar="RUN")
+@kb_option
+@json_option
+@click.pass_obj
+def replay(context: Context, run_id: str, kb: Path | None, as_json: bool) -> None:
+    """Make a run again from its log, without model and tools, and say whether it comes out the same."""
+    from ragagent.agent.replay import replay as replayed
+
+    context.choose(kb=kb)
+    journal = _known(context, run_id)
+    found = replayed(journal.entries(run_id))
+    problem = journal.check() or found.problem
+    if as_json:
+        echo_json({"replayed": found, "problem": problem})
+    else:
+        for step in found.steps:
+            called = (
+                f"{step.call.name} {json.dumps(dict(step.call.arguments), ensure_ascii=False)}" if step.call else ""
+            )
+            click.echo(_printable(f"step {step.index + 1}: {step.thought} -> {called}"))
+        click.echo(_printable(f"{found.stopped or 'unfinished'}: {found.answer}"))
+        click.echo(problem or "the same as it was")
+    _fail(problem)
+
+
+def _policy(ask: bool, read_only: bool) -> Policy:
+    from ragagent.agent.policy import Policy
+
+    return Policy(always_ask=ask, read_only=read_only)
+
+
+class _opened:
+    """The agent on the knowledge base of the context; closes both."""
+
+    def __init__(self, context: Context, policy: Policy) -> None:
+        self._context = context
+        self._policy = policy
+
+    def __enter__(self) -> Agent:
+        from ragagent.app import Agent
+
+        self._kb = self._context.open(llm=True)
+        try:
+            self._agent = Agent(self._kb, policy=self._policy)
+        except BaseException:
+            self._kb.close()
+            raise
+        return self._agent
+
+    def __exit__(self, *error: object) -> None:
+        self._agent.close()
+        self._kb.close()
+
+
+def _follow(worker: Agent, events: Iterator[AgentEvent], yes: bool, as_json: bool) -> None:
+    """Shows a run as it goes, and goes on with it for as long as somebody decides what it asks."""
+    while True:
+        result = _shown(events, as_json)
+        decision = _decision(result.approval, yes, as_json) if result.approval is not None else None
+        if decision is None:
+            break
+        events = worker.resume_stream(result.run_id, decision)
+    if as_json:
+        echo_json(result)
     if result.stopped == "error":
         raise click.exceptions.Exit(1)
+    if result.stopped == "approval":
+        raise click.exceptions.Exit(_WAITS)
+
+
+def _shown(events: Iterator[AgentEvent], as_json: bool) -> AgentResult:
+    result: AgentResult | None = None
+    for event in events:
+        if not as_json:
+            _print_event(event)
+        result = event.result
+    if result is None:
+        raise AgentError("the run ended without a result")
+    return result
+
+
+def _decision(asked: Approval, yes: bool, as_json: bool) -> Decision | None:
+    """What somebody at the terminal says; None where there is nobody."""
+    if yes:
+        return asked.approve(by="--yes")
+    if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return None
+    return asked.approve(by="terminal") if click.confirm("Allow this call, once?") else asked.deny(by="terminal")
+
+
+def _journal(context: Context) -> Journal | None:
+    """The journal of the knowledge base; None where there never was a run."""
+    from ragagent.agent.journal import Journal
+    from ragagent.app.agent import RUNS_FILE
+
+    file = (context.kb or DEFAULT_KB) / RUNS_FILE
+    return Journal(file) if file.is_file() else None
+
+
+def _known(context: Context, run_id: str) -> Journal:
+    journal = _journal(context)
+    if journal is None or run_id not in journal.runs():
+        raise AgentError(f"there is no run {run_id!r}; `ragagent agent list` shows those there are")
+    return journal
+
+
+def _summary(journal: Journal, run_id: str) -> dict[str, Any]:
+    entries = list(journal.entries(run_id))
+    last = entries[-1]
+    ended = next((entry.body["stopped"] for entry in reversed(entries) if entry.kind == "end"), "")
+    state = ended or ("asks" if last.kind == "approval" else "interrupted")
+    return {"run": run_id, "begun": entries[0].at, "state": state, "task": entries[0].body.get("task", "")}
+
+
+def _fail(problem: str) -> None:
+    if problem:
+        click.echo(problem, err=True)
+        raise click.exceptions.Exit(1)
+
+
+def _printable(text: str) -> str:
+    """`text` as it can be shown on a terminal: documents may hold codes that move the cursor or hide things."""
+    from ragagent.text import hidden
+
+    return "".join(one if one.isprintable() or one in "\n\t" else "\ufffd" for one in hidden.without(text))
 
 
 def _print_event(event: AgentEvent) -> None:
     out = console()
     if event.kind == "thought" and event.text:
-        out.print(f"· {event.text}", style="dim")
+        out.print(_printable(f"· {event.text}"), style="dim")
     elif event.kind == "call" and event.call is not None:
-        out.print(f"→ {event.call.name} {json.dumps(dict(event.call.arguments), ensure_ascii=False)}", style="cyan")
+        arguments = json.dumps(dict(event.call.arguments), ensure_ascii=False)
+        out.print(_printable(f"→ {event.call.name} {arguments}"), style="cyan")
+    elif event.kind == "approval" and event.approval is not None:
+        _print_approval(event.approval)
     elif event.kind == "observation" and event.observation is not None:
-        text = " ".join(event.observation.content.split())
+        text = " ".join(_printable(event.observation.content).split())
         out.print(f"← {text[:_SHOWN_CHARACTERS]}{'…' if len(text) > _SHOWN_CHARACTERS else ''}", style="dim")
-    elif event.result is not None:
+    elif event.result is not None and event.result.approval is None:
         out.print()
         print_answer(event.result.answer)
         usage = event.result.usage
@@ -70,3 +298,14 @@ def _print_event(event: AgentEvent) -> None:
             f"{usage.prompt_tokens} tokens read ({usage.reused_tokens} reused), {usage.completion_tokens} written",
             style="dim",
         )
+
+
+def _print_approval(asked: Approval) -> None:
+    """The whole call, and where each of its values comes from: nobody can approve what they do not see."""
+    out = console()
+    out.print(_printable(f"? {asked.tool}: {asked.reason}"), style="bold yellow")
+    for origin in asked.origins:
+        out.print(_printable(f"    {origin.path} = {json.dumps(origin.value, ensure_ascii=False)}  ({origin.why})"))
+    until = time.strftime("%Y-%m-%d %H:%M", time.localtime(asked.expires_at))
+    resume_it = f"ragagent agent resume {asked.run_id} --approve {asked.id}"
+    out.print(f"    until {until}: {resume_it}, or --deny {asked.id}", style="dim")

@@ -80,6 +80,7 @@ class LlamaModel:
         self._starting = threading.Lock()
         self._turn = threading.Lock()
         self._turn_of: int | None = None
+        self._at_work: tuple[LlamaProcess, int] | None = None
         self._identifiers = itertools.count(1)
         self._counts: OrderedDict[str, int] = OrderedDict()
 
@@ -145,6 +146,13 @@ class LlamaModel:
     ) -> Iterator[Delta]:
         """As `chat`, piece by piece. Closing the iterator stops the model within one token."""
         return self._streamed(self._request(messages, max_tokens, sampling, grammar, tools), timeout_s)
+
+    def cancel(self) -> None:
+        """Stops the request under way, from any thread, within one token or one batch of the prompt."""
+        at_work = self._at_work
+        if at_work is not None:
+            process, identifier = at_work
+            process.send({"op": "cancel", "id": identifier})
 
     def close(self) -> None:
         """Ends the model process; a later request is refused. May be called again."""
@@ -250,6 +258,7 @@ class LlamaModel:
         process.open_inbox(identifier)
         try:
             process.send({**request, "id": identifier})
+            self._at_work = (process, identifier)
             while not finished:
                 message = process.receive(identifier, self._patience(timeout_s))
                 finished = message["op"] != "delta"
@@ -259,6 +268,7 @@ class LlamaModel:
             _raise_failure(message)
             yield Delta(text="", completion=_completion("".join(pieces), message, time.perf_counter() - begin))
         finally:
+            self._at_work = None
             if not finished:
                 _stop(process, identifier)
             process.close_inbox(identifier)

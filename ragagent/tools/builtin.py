@@ -44,6 +44,7 @@ class _Calculate:
                 "required": ["expression"],
                 "additionalProperties": False,
             },
+            effects=(),
         )
 
     def call(self, arguments: Mapping[str, Any]) -> str:

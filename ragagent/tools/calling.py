@@ -24,18 +24,28 @@ class Outcome:
     documents: tuple[str, ...] = ()
 
 
-def run(tool: Tool, call: ToolCall, *, count_tokens: Callable[[str], int], max_tokens: int) -> Outcome:
-    """What `tool` makes of `call`. Whatever goes wrong becomes an observation that says so; nothing is raised."""
+def run(
+    tool: Tool,
+    call: ToolCall,
+    *,
+    count_tokens: Callable[[str], int],
+    max_tokens: int,
+    hidden: Callable[[str], str] = str,
+) -> Outcome:
+    """What `tool` makes of `call`. Whatever goes wrong becomes an observation that says so; nothing is raised.
+
+    `hidden` takes out of each text what must not be seen.
+    """
     problem = invalid(tool.spec.parameters, call.arguments)
     if problem:
-        return failed(call, f"wrong arguments: {problem}")
+        return failed(call, hidden(f"wrong arguments: {problem}"))
     try:
         found = _find(tool, call.arguments)
     except ToolError as error:
-        return failed(call, bounded(str(error), count_tokens, max_tokens))
+        return failed(call, bounded(hidden(str(error)), count_tokens, max_tokens))
     except Exception as error:  # noqa: BLE001  # the tool boundary: a tool's bug must not end the run
-        return failed(call, bounded(f"{type(error).__name__}: {error}", count_tokens, max_tokens))
-    content = bounded(found.content, count_tokens, max_tokens)
+        return failed(call, bounded(hidden(f"{type(error).__name__}: {error}"), count_tokens, max_tokens))
+    content = bounded(hidden(found.content), count_tokens, max_tokens)
     observation = Observation(call_id=call.id, name=call.name, content=content)
     return Outcome(observation=observation, hits=found.hits, documents=found.documents)
 

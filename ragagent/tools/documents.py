@@ -81,6 +81,7 @@ def search_documents(
         name="search_documents",
         description="Searches the documents and returns the passages that fit best. Facts and figures come from here.",
         parameters=_object({"query": query}, required=("query",)),
+        effects=("read",),
     )
 
     def find(arguments: Mapping[str, Any]) -> Found:
@@ -108,6 +109,7 @@ def read_document(document: Callable[[str], Document | None], *, page_chars: int
         name="read_document",
         description=f"Reads a document from a character offset, up to {page_chars} characters at a time.",
         parameters=_object(properties, required=("document",)),
+        effects=("read",),
     )
 
     def find(arguments: Mapping[str, Any]) -> Found:
@@ -129,6 +131,7 @@ def list_documents(documents: Callable[[], Iterable[Document]], *, page: int = 2
         name="list_documents",
         description=f"Lists the documents by id and title, {page} at a time.",
         parameters=_object(properties),
+        effects=("read",),
     )
 
     def find(arguments: Mapping[str, Any]) -> Found:

@@ -18,34 +18,58 @@ import functools
 import inspect
 import json
 import typing
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Annotated, Any, Literal, NotRequired, overload
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, NotRequired, Protocol, overload, runtime_checkable
 
 import pydantic
 from typing_extensions import TypedDict
 
 from ragagent.errors import ConfigError, ToolError
+from ragagent.protocols import Tool
 from ragagent.tools.docstring import describe
 from ragagent.tools.schema import plain
-from ragagent.types import ToolSpec
+from ragagent.types import EFFECTS, Effect, ToolSpec
 
-Effect = Literal["read", "write", "network", "execute"]
 _MAX_DESCRIPTION_CHARS = 1000
 _ANYTHING: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(Any)
+
+
+@runtime_checkable
+class NeedsSecrets(Protocol):
+    """A tool that has to be given secrets before it is called: those that its `spec.secrets` names, and no others."""
+
+    @property
+    def spec(self) -> ToolSpec: ...
+
+    def call(self, arguments: Mapping[str, Any]) -> str: ...
+
+    def with_secrets(self, values: Mapping[str, str]) -> Tool: ...
 
 
 class FunctionTool:
     """A function that an agent can call by name, and that Python can call as before."""
 
-    def __init__(self, function: Callable[..., Any], spec: ToolSpec, arguments: pydantic.TypeAdapter[Any]) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        spec: ToolSpec,
+        arguments: pydantic.TypeAdapter[Any],
+        secrets: Mapping[str, str] | None = None,
+    ) -> None:
         self._function = function
         self._spec = spec
         self._arguments = arguments
+        self._secrets = dict(secrets or {})
         functools.update_wrapper(self, function)
 
     @property
     def spec(self) -> ToolSpec:
         return self._spec
+
+    def with_secrets(self, values: Mapping[str, str]) -> FunctionTool:
+        """The same tool with the values of the parameters that it declares as secrets."""
+        return FunctionTool(self._function, self._spec, self._arguments, values)
 
     def call(self, arguments: Mapping[str, Any]) -> str:
         """The function's result as text: a string as it is, anything else as JSON.
@@ -57,17 +81,35 @@ class FunctionTool:
             values = self._arguments.validate_json(json.dumps(dict(arguments)))
         except pydantic.ValidationError as error:
             raise ToolError(_readable(self._spec.name, error)) from None
-        return _as_text(_finished(self._function(**values)))
+        return _as_text(_finished(self._function(**values, **self._secrets)))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._function(*args, **kwargs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rights:
+    """What a tool declares of itself beside its signature."""
+
+    effects: tuple[Effect, ...]
+    accepts: tuple[str, ...]
+    secrets: tuple[str, ...]
+    idempotent: bool
+    max_calls: int | None
 
 
 @overload
 def tool(function: Callable[..., Any], /) -> FunctionTool: ...
 @overload
 def tool(
-    *, name: str | None = None, description: str | None = None, effects: Sequence[Effect] = ("read",)
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    effects: Collection[Effect] | None = None,
+    accepts: Collection[str] = (),
+    secrets: Collection[str] = (),
+    idempotent: bool = False,
+    max_calls: int | None = None,
 ) -> Callable[[Callable[..., Any]], FunctionTool]: ...
 
 
@@ -77,45 +119,87 @@ def tool(
     *,
     name: str | None = None,
     description: str | None = None,
-    effects: Sequence[Effect] = ("read",),
+    effects: Collection[Effect] | None = None,
+    accepts: Collection[str] = (),
+    secrets: Collection[str] = (),
+    idempotent: bool = False,
+    max_calls: int | None = None,
 ) -> FunctionTool | Callable[[Callable[..., Any]], FunctionTool]:
     """Makes a tool of a typed function; works bare and with arguments.
 
     The schema comes from the type hints (anything pydantic knows, `Annotated[..., Field(...)]` bounds included),
     descriptions from the docstring. Raises ConfigError for a parameter without a type hint, for `*args`, `**kwargs`
     and positional-only parameters, and for a type that has no JSON schema.
+
+    `effects` is what a call may do: any of "read", "write", "network", "execute" and "money", or () for a function
+    that only computes. A tool that does not say is taken to do everything, and needs an approval wherever untrusted
+    data may have had a hand in the call. `accepts` names parameters that may hold untrusted data all the same.
+    `secrets` names parameters that the model does not see and the agent fills in. An `idempotent` call is made again
+    after a crash without asking. `max_calls` is how often one run may call it.
     """
 
     def make(chosen: Callable[..., Any]) -> FunctionTool:
-        return _make(chosen, name or chosen.__name__, description, tuple(effects))
+        rights = _Rights(
+            effects=_effects(name or chosen.__name__, effects),
+            accepts=tuple(sorted(accepts)),
+            secrets=tuple(sorted(secrets)),
+            idempotent=idempotent,
+            max_calls=max_calls,
+        )
+        return _make(chosen, name or chosen.__name__, description, rights)
 
     return make if function is None else make(function)
 
 
-def _make(
-    function: Callable[..., Any], name: str, description: str | None, effects: tuple[Effect, ...]
-) -> FunctionTool:
+def _effects(name: str, declared: Collection[Effect] | None) -> tuple[Effect, ...]:
+    if declared is None:
+        return EFFECTS
+    chosen = {declared} if isinstance(declared, str) else set(declared)
+    if strange := chosen - set(EFFECTS):
+        raise ConfigError(f"tool {name!r}: effects are of {', '.join(EFFECTS)}; not {sorted(map(str, strange))[0]!r}")
+    return tuple(effect for effect in EFFECTS if effect in chosen)
+
+
+def _make(function: Callable[..., Any], name: str, description: str | None, rights: _Rights) -> FunctionTool:
     if not name.isidentifier():
         raise ConfigError(f"{name!r} cannot name a tool: use letters, digits and underscores")
     described = describe(function.__doc__)
     text = (description or described.text or name.replace("_", " "))[:_MAX_DESCRIPTION_CHARS]
+    _check_names(function, name, (*rights.accepts, *rights.secrets))
     try:
-        arguments = _argument_adapter(function, name, described.parameters)
+        arguments = _argument_adapter(function, name, described.parameters, rights.secrets)
         schema = plain(arguments.json_schema())
     except (pydantic.errors.PydanticUserError, pydantic.errors.PydanticUndefinedAnnotation) as error:
         raise ConfigError(f"tool {name!r}: a parameter's type has no JSON schema: {error}") from error
     _add_defaults(function, schema)
-    spec = ToolSpec(name=name, description=text, parameters=schema, effects=effects)
+    spec = ToolSpec(
+        name=name,
+        description=text,
+        parameters=schema,
+        effects=rights.effects,
+        accepts=rights.accepts,
+        secrets=rights.secrets,
+        idempotent=rights.idempotent,
+        max_calls=rights.max_calls,
+    )
     return FunctionTool(function, spec, arguments)
 
 
+def _check_names(function: Callable[..., Any], name: str, declared: Collection[str]) -> None:
+    unknown = [one for one in declared if one not in inspect.signature(function).parameters]
+    if unknown:
+        raise ConfigError(f"tool {name!r}: it has no parameter {unknown[0]!r} to accept untrusted data or a secret in")
+
+
 def _argument_adapter(
-    function: Callable[..., Any], name: str, descriptions: Mapping[str, str]
+    function: Callable[..., Any], name: str, descriptions: Mapping[str, str], secrets: Collection[str]
 ) -> pydantic.TypeAdapter[Any]:
     """Validates the arguments by name; those left out stay out, so that the function's own defaults apply."""
     hints = _hints(function, name)
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():
+        if parameter.name in secrets:
+            continue
         hint = _hint(parameter, hints, name)
         if descriptions.get(parameter.name):
             hint = Annotated[hint, pydantic.Field(description=descriptions[parameter.name])]
@@ -141,7 +225,7 @@ def _hint(parameter: inspect.Parameter, hints: Mapping[str, Any], name: str) -> 
 
 def _add_defaults(function: Callable[..., Any], schema: dict[str, Any]) -> None:
     for parameter in inspect.signature(function).parameters.values():
-        if isinstance(parameter.default, str | int | float | bool):
+        if parameter.name in schema["properties"] and isinstance(parameter.default, str | int | float | bool):
             schema["properties"][parameter.name]["default"] = parameter.default
 
 

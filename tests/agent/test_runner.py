@@ -90,7 +90,9 @@ def test_the_events_tell_the_steps_in_order_and_end_with_the_result(
         ("thought", 0),
         ("call", 0),
         ("observation", 0),
+        ("usage", 0),
         ("call", 1),
+        ("usage", 1),
         ("answer", 2),
     ]
     assert events[2].observation is not None
@@ -126,7 +128,7 @@ def test_a_run_ends_within_its_steps_and_runs_only_valid_calls_of_its_tools(
 ) -> None:
     ran: list[dict[str, Any]] = []
 
-    @tool
+    @tool(effects=("read",))
     def note(text: str, times: int) -> None:
         ran.append({"text": text, "times": times})
         if times > 3:
@@ -179,7 +181,7 @@ def test_an_answer_that_cites_nothing_is_partial_and_says_why(
 def test_a_result_is_bounded_so_that_all_steps_fit_the_context(
     script: Callable[..., Any], say: Callable[..., str]
 ) -> None:
-    @tool
+    @tool(effects=("read",))
     def shout(times: int) -> str:
         return "word " * 5000 * times
 
@@ -317,7 +319,7 @@ from ragagent.testing.llm import ScriptedLLM
 from ragagent.tools.function import tool
 from ragagent.types import Answer
 
-@tool
+@tool(effects=["read"])
 def count(to: int) -> int:
     "Counts and dies at the second call."
     with open(sys.argv[2], "a") as file:

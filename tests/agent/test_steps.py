@@ -13,6 +13,7 @@ from ragagent.agent import steps
 from ragagent.agent.state import AgentState, from_json, to_json
 from ragagent.errors import AgentError
 from ragagent.protocols import Tool
+from ragagent.settings import AgentSettings
 from ragagent.tools.calling import Outcome, invalid
 from ragagent.types import Completion, Observation, Step, ToolCall, ToolSpec, Usage
 
@@ -113,7 +114,7 @@ def test_there_is_no_answer_before_a_first_tool_was_tried_and_nothing_else_at_th
     assert named(NEW) == ["search_documents", "calculate"]
     assert named(replace(NEW, steps=(done,))) == ["search_documents", "calculate", "final_answer"]
     assert "read_document" in named(replace(NEW, documents=("d1",)))
-    assert named(steps.capped(replace(NEW, steps=(done,)), 2)) == ["final_answer"]
+    assert named(steps.capped(replace(NEW, steps=(done,)), AgentSettings(max_steps=2))) == ["final_answer"]
     assert [spec.name for spec in steps.permitted(NEW, ())] == ["final_answer"]
 
 
