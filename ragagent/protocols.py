@@ -141,6 +141,44 @@ class Embedder(Protocol):
 
 
 @runtime_checkable
+class EmbedsTokens(Protocol):
+    """An embedder that gives the vectors of a text's tokens too."""
+
+    def embed_tokens(self, texts: Sequence[str], *, query: bool = False) -> list[Vector]:
+        """For each text float32[t, d], normalised: the vectors of its words' tokens within the whole text, in order.
+
+        Special tokens and punctuation are left out, unless nothing else is there. `query` says that the texts are
+        questions, for models that are given these in another way.
+        """
+        ...
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """Judges passages beside the question, more closely and more slowly than a search can.
+
+    Safe to call from several threads. It knows nothing of a time budget: `ragagent.retrieve.rerank` hands it the
+    candidates block by block, as far as the time goes.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def prepare(self) -> None:
+        """Loads what judging needs, so that the time budget is spent on judging; costs nothing when called again."""
+        ...
+
+    def scores(self, query: str, hits: Sequence[Hit]) -> Sequence[float]:
+        """How relevant each of `hits` is, higher for more; scores compare within one query only.
+
+        A hit's score depends on the query and the hit alone, up to rounding, whatever others are judged with it.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
 class LLM(Protocol):
     """A language model. Safe to call from several threads: requests take turns."""
 
@@ -407,6 +445,7 @@ __all__ = [
     "Cancels",
     "Connector",
     "Embedder",
+    "EmbedsTokens",
     "Entry",
     "Fetched",
     "Index",
@@ -416,6 +455,7 @@ __all__ = [
     "Metadata",
     "Narrowed",
     "Progress",
+    "Reranker",
     "Retags",
     "SearchesMany",
     "Sink",

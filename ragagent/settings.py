@@ -21,6 +21,7 @@ from ragagent.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "RAGAGENT_"
 FILE_NAME = "ragagent.toml"
+Rerank = Literal["none", "late", "cross-encoder", "llm"]
 
 
 def at_least(minimum: float) -> Any:
@@ -134,6 +135,17 @@ class RetrievalSettings:
     duplicates: Literal["fold", "show"] = "fold"
     """Whether passages of copies and versions are folded into one that names the others, and those that only lines of
     boilerplate find are left out (`ragagent.retrieve.distinct`); or whatever is found is shown."""
+    rerank: Rerank = "none"
+    """What judges the best candidates once more (docs/retrieval.md): late interaction with the embedder's own token
+    vectors, a cross-encoder (`rerank_model`), or the language model; or nothing does."""
+    rerank_model: str | None = None
+    """The folder or name of the cross-encoder."""
+    rerank_depth: int = field(default=20, metadata=at_least(1))
+    """How many candidates are judged, from the best one down."""
+    rerank_seconds: float = field(default=1.0, metadata=at_least(0))
+    """The time that judging may take; what is not reached within it keeps its place below the rest."""
+    rerank_share: float = field(default=0.5, metadata=at_least(0))
+    """What the judgement counts among the first three, from 0 to 1, beside the fused score; less further down."""
     title_weight: float = field(default=1.0, metadata=at_least(0))
     """What a word of the title or the headings counts beside a word of the text, in the sparse search."""
     bm25: Literal["lucene", "okapi", "plus", "l"] = "lucene"

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from ragagent.app import parts, searching
 from ragagent.app.embedders import Embedders
+from ragagent.app.rerankers import Rerankers
 from ragagent.errors import ConfigError, Corrupt, IndexStateError, ReadError
-from ragagent.protocols import LLM, Connector, Embedder, Index, IndexStatus, KnownDocument, Progress, Sink
-from ragagent.settings import Settings
+from ragagent.protocols import LLM, Connector, Embedder, Index, IndexStatus, KnownDocument, Progress, Reranker, Sink
+from ragagent.settings import Rerank, Settings
 from ragagent.trace import Trace
 from ragagent.types import (
     Answer,
@@ -64,6 +65,7 @@ class KnowledgeBase:
         llm: LLM | None = None,
         trace: Sink | None = None,
         embedders: Callable[[str], Embedder] | None = None,
+        reranker: Reranker | None = None,
     ) -> None:
         """Around an index that is open already; `open` makes the usual one. `path` is where agents keep their runs."""
         self.path = path
@@ -72,6 +74,7 @@ class KnowledgeBase:
         self._embedders = Embedders(index, path, settings, given=embedder, opener=embedders)
         self._llm = llm
         self._own_llm: LLM | None = None
+        self._rerankers = Rerankers(given=reranker, embedder=lambda: self.embedder, llm=lambda: self.llm)
         self._trace = Trace(trace)
         self._lock = threading.RLock()
         self._reading: Pool | None = None
@@ -87,12 +90,13 @@ class KnowledgeBase:
         llm: LLM | None = None,
         trace: Sink | None = None,
         embedders: Callable[[str], Embedder] | None = None,
+        reranker: Reranker | None = None,
     ) -> KnowledgeBase:
         """The knowledge base in the folder `path`; a new one is made there unless `create` is false.
 
-        `embedder` and `llm` replace the ones that `settings` names; the caller closes what it passed in. `embedders`
-        opens an embedder by the name that the index stores; it is asked when another process has migrated the
-        knowledge base, and by default looks among the models of `settings`. Other chunking settings than the index
+        `embedder`, `llm` and `reranker` replace the ones that `settings` names; the caller closes what it passed in.
+        `embedders` opens an embedder by the name that the index stores; it is asked when another process has migrated
+        the knowledge base, and by default looks among the models of `settings`. Other chunking settings than the index
         was built with stand in the way of ingesting, not of searching. Raises IndexStateError (NewerVersion, Corrupt,
         FingerprintMismatch, StorageFull) and, for a new one, ModelNotFound.
         """
@@ -116,7 +120,16 @@ class KnowledgeBase:
             lock_timeout_s=chosen.ingest.lock_timeout_s,
             retrieval=chosen.retrieval,
         )
-        kb = cls(index, path=folder, settings=chosen, embedder=embedder, llm=llm, trace=trace, embedders=embedders)
+        kb = cls(
+            index,
+            path=folder,
+            settings=chosen,
+            embedder=embedder,
+            llm=llm,
+            trace=trace,
+            embedders=embedders,
+            reranker=reranker,
+        )
         if made is not None:
             kb._embedders.own(made)
         return kb
@@ -132,6 +145,7 @@ class KnowledgeBase:
     def close(self) -> None:
         """Closes the files and ends the model process; may be called twice."""
         with self._lock:
+            self._rerankers.close()
             self._embedders.close()
             if self._own_llm is not None:
                 self._own_llm.close()
@@ -269,6 +283,8 @@ class KnowledgeBase:
         k: int = 10,
         mode: SearchMode = "hybrid",
         where: Where | None = None,
+        *,
+        rerank: Rerank | None = None,
     ) -> list[Hit]:
         """The `k` best chunks for `query`, best first, ranks 1..k; fewer when fewer match.
 
@@ -279,7 +295,8 @@ class KnowledgeBase:
         _check_query(query, k, mode)
         with self._trace.span("search", mode=mode, k=k) as event:
             asked = searching.Asked(query=query, k=k, mode=mode, where=where)
-            hits = searching.hits(asked, self._index, self._embedders, self.settings.retrieval)
+            judge = self._rerankers.judge(rerank, self.settings)
+            hits = searching.hits(asked, self._index, self._embedders, self.settings.retrieval, judge)
             event["hits"] = len(hits)
         return hits
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from ragagent.protocols import LLM, Embedder
-from ragagent.settings import Settings
+from ragagent.errors import ConfigError
+from ragagent.protocols import LLM, Embedder, Reranker
+from ragagent.settings import Rerank, Settings
 
 if TYPE_CHECKING:
     from ragagent.models.store import ModelStore
@@ -30,6 +31,18 @@ def open_named(settings: Settings, name: str | None) -> Embedder:
     from ragagent.models import embedding
 
     return embedding.open_embedder(name, settings=settings.embedding, store=_store(settings))
+
+
+def open_reranker(settings: Settings, kind: str, embedder: Callable[[], Embedder], llm: Callable[[], LLM]) -> Reranker:
+    """The reranker of that kind (`retrieval.rerank`), which asks for the embedder or the language model it needs.
+
+    Raises ConfigError for an unknown kind and for a cross-encoder without `retrieval.rerank_model`.
+    """
+    if kind == "late":
+        from ragagent.models.reranking_late import LateInteraction
+
+        return LateInteraction(embedder)
+    raise ConfigError(f"rerank = {kind!r}: must be one of {', '.join(get_args(Rerank))}")
 
 
 def built_with(embedder: Embedder | None, settings: Settings, *, new: bool) -> dict[str, str]:

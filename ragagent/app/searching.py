@@ -1,4 +1,4 @@
-"""A query becomes hits, one step after another: search, fold."""
+"""A query becomes hits, one step after another: search, fold, rerank."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ragagent.app.embedders import Embedders
+from ragagent.app.rerankers import Judge
 from ragagent.errors import EmbedderChanged, FingerprintMismatch
 from ragagent.protocols import Embedder, Index
 from ragagent.settings import RetrievalSettings
@@ -27,13 +28,18 @@ class Asked:
     where: Where | None = None
 
 
-def hits(asked: Asked, index: Index, embedders: Embedders, settings: RetrievalSettings) -> list[Hit]:
-    """The hits for a vector of the very edition that is searched, whatever is swapped meanwhile; ranks 1..k."""
+def hits(
+    asked: Asked, index: Index, embedders: Embedders, settings: RetrievalSettings, judge: Judge | None = None
+) -> list[Hit]:
+    """The hits for a vector of the very edition that is searched, whatever is swapped meanwhile; ranks 1..k.
+
+    `judge` reranks the best of them.
+    """
     if asked.mode == "sparse":
-        return Steps(asked, index, settings).hits()
+        return Steps(asked, index, settings, judge=judge).hits()
     for attempt in range(_SWAPS):
         try:
-            return Steps(asked, index, settings, embedders.current()).hits()
+            return Steps(asked, index, settings, embedder=embedders.current(), judge=judge).hits()
         except EmbedderChanged:
             if attempt == _SWAPS - 1:
                 raise
@@ -45,16 +51,37 @@ class Steps:
     """The steps of one search. `embedder` is None where nothing is searched for by its vector."""
 
     def __init__(
-        self, asked: Asked, index: Index, settings: RetrievalSettings, embedder: Embedder | None = None
+        self,
+        asked: Asked,
+        index: Index,
+        settings: RetrievalSettings,
+        *,
+        embedder: Embedder | None = None,
+        judge: Judge | None = None,
     ) -> None:
         self._asked = asked
         self._index = index
         self._settings = settings
         self._embedder = embedder
+        self._judge = judge
 
     def hits(self) -> list[Hit]:
         """The `k` best hits, best first."""
-        return self._folded(self._asked.query, self._asked.k)
+        depth = self._settings.rerank_depth if self._judge else 0
+        found = self._folded(self._asked.query, max(self._asked.k, depth))
+        return self._reranked(found)[: self._asked.k]
+
+    def _reranked(self, found: list[Hit]) -> list[Hit]:
+        """`found` with the best of them judged once more, as far as the time goes."""
+        if self._judge is None or not found:
+            return found
+        from ragagent.retrieve import rerank
+
+        settings = self._settings
+        budget = rerank.Budget(
+            depth=settings.rerank_depth, seconds=settings.rerank_seconds, share=settings.rerank_share
+        )
+        return rerank.reranked(self._asked.query, found, self._judge.reranker, budget, self._judge.pace)
 
     def _folded(self, query: str, count: int) -> list[Hit]:
         """What the index finds, without what says what others say already unless the settings want all."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from ragagent.cli.context import Context, embedder_option, json_option, kb_option, where_option
 from ragagent.cli.output import console, echo_json
+from ragagent.settings import Rerank
 from ragagent.types import Hit, Scalar
 from ragagent.where import Eq, In, Where, both, from_json, parse
 
@@ -19,6 +21,11 @@ _SHOWN_CHARACTERS = 400
 @click.option("-k", "k", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many passages.")
 @click.option("--mode", type=click.Choice(["hybrid", "dense", "sparse"]), default="hybrid", show_default=True)
 @where_option
+@click.option(
+    "--rerank",
+    type=click.Choice(get_args(Rerank)),
+    help="What judges the best candidates once more; retrieval.rerank otherwise.",
+)
 @click.option("--explain", is_flag=True, help="Show each stage's rank, score and arithmetic.")
 @kb_option
 @embedder_option
@@ -30,6 +37,7 @@ def search(
     k: int,
     mode: str,
     filters: tuple[str, ...],
+    rerank: Rerank | None,
     explain: bool,
     kb: Path | None,
     embedder: str | None,

@@ -195,6 +195,19 @@ class Graph:
 
     def model(self, sights: Mapping[str, Sequence[Any]] | None = None) -> Any:
         """Inputs ids and mask, int64[b, n]; output float32[b, d], normalised, and after it the `sights`."""
+        ids, mask, kept, hidden = self._encoded()
+        vectors = self._op.normalize_l2(self._pooled(hidden, kept), _ints(1), 1e-12, "max")
+        also = [node.output(0) for nodes in (sights or {}).values() for node in nodes]
+        return sys.modules["openvino"].Model([vectors.output(0), *also], [ids, mask], "encoder")
+
+    def token_model(self) -> Any:
+        """Inputs ids and mask, int64[b, n]; output float32[b, n, d]: the vectors of the tokens, normalised."""
+        ids, mask, _, hidden = self._encoded()
+        vectors = self._op.normalize_l2(hidden, _ints(2), 1e-12, "max")
+        return sys.modules["openvino"].Model([vectors.output(0)], [ids, mask], "tokens")
+
+    def _encoded(self) -> tuple[Any, Any, Any, Any]:
+        """The inputs ids and mask, the mask as numbers, and the hidden state of every token."""
         op = self._op
         ids = op.parameter([-1, -1], np.int64, name="input_ids")
         mask = op.parameter([-1, -1], np.int64, name="attention_mask")
@@ -204,9 +217,7 @@ class Graph:
         hidden = self._embedded(ids)
         for layer in range(self._spec.layers):
             hidden = self._layer(hidden, bias, f"encoder.layer.{layer}.")
-        vectors = op.normalize_l2(self._pooled(hidden, kept), _ints(1), 1e-12, "max")
-        also = [node.output(0) for nodes in (sights or {}).values() for node in nodes]
-        return sys.modules["openvino"].Model([vectors.output(0), *also], [ids, mask], "encoder")
+        return ids, mask, kept, hidden
 
     def _embedded(self, ids: Any) -> Any:
         op, zero = self._op, constant(0, np.int64)

@@ -41,7 +41,9 @@ class OpenVinoEncoder:
         precision: Precision | None = None,
         seen: Mapping[str, Seen] | None = None,
         watch: bool = False,
+        tokens: bool = False,
     ) -> None:
+        """With `tokens` it gives the vectors of the tokens in place of the texts'."""
         core = engine().Core()
         self.precision = precision or best_precision()
         if self.precision != "f32":
@@ -54,7 +56,8 @@ class OpenVinoEncoder:
         product = watching or (Rounded(seen or {}, fast=fast) if self.precision == "int8" else Products())
         self._watched = watching.sights if watching else {}
         try:
-            model = Graph(spec, self._weights, product).model(self._watched)
+            graph = Graph(spec, self._weights, product)
+            model = graph.token_model() if tokens else graph.model(self._watched)
             compiled = core.compile_model(model, "CPU", _options(threads, self.precision, fast_int8=fast))
         except (RuntimeError, ValueError) as error:
             raise ModelLoadError(f"{spec.weights}: cannot be built: {error}; fetch the model again") from error
@@ -64,7 +67,10 @@ class OpenVinoEncoder:
             self._idle.put(compiled.create_infer_request())
 
     def encode(self, batches: Sequence[Sequence[Sequence[int]]]) -> list[Vector]:
-        """float32[b, d], normalised, for each batch of token ids; several batches run at once."""
+        """float32[b, d], normalised, for each batch of token ids; several batches run at once.
+
+        float32[b, n, d] from an encoder for `tokens`, where n is at least the number of tokens of the longest.
+        """
         done: list[Vector] = []
         running: deque[Any] = deque()
         try:

@@ -41,6 +41,8 @@ class FastTokenizer:
         self._special = int(self._engine.num_special_tokens_to_add(False))
         self.own = _own(self._engine)
         """Ids of the tokens that a model keeps for itself and that a text may spell out; the unknown token is none."""
+        self.wordless = _wordless(self._engine)
+        """Ids of the tokens without a letter or digit, special ones but the unknown token among them."""
         self._splits = type(self._engine.pre_tokenizer).__name__ in _SPLIT_AT_SPACES
 
     def offsets(self, text: str) -> npt.NDArray[np.int32]:
@@ -105,6 +107,12 @@ def _own(engine: Any) -> frozenset[int]:
     unknown = getattr(engine.model, "unk_token", None)
     added = engine.get_added_tokens_decoder()
     return frozenset(id for id, token in added.items() if token.special and token.content != unknown)
+
+
+def _wordless(engine: Any) -> frozenset[int]:
+    special = _own(engine)
+    vocabulary: dict[str, int] = engine.get_vocab(True)
+    return special.union(id for token, id in vocabulary.items() if not any(map(str.isalnum, token)))
 
 
 def _offsets(encoding: Any) -> npt.NDArray[np.int32]:

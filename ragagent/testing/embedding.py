@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,15 @@ class HashEmbedder:
             total += np.log1p(count) * self._direction(word)
         norm = np.linalg.norm(total)
         return (total / norm if norm > 1e-9 else self._direction("")).astype(np.float32)
+
+    def embed_tokens(self, texts: Sequence[str], *, query: bool = False) -> list[Vector]:
+        """For each text float32[t, d], normalised: the direction of each of its words; see `EmbedsTokens`."""
+        return [self._directions_of(_first(text, self.max_tokens)) for text in texts]
+
+    def _directions_of(self, matches: Iterable[re.Match[str]]) -> Vector:
+        tokens = [match.group().casefold() for match in matches]
+        words = [token for token in tokens if token[0].isalnum()] or tokens
+        return np.array([self._direction(word) for word in words], np.float32).reshape(-1, self.dimension)
 
     def close(self) -> None:
         """Nothing is held."""
