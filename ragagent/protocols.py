@@ -376,6 +376,18 @@ class SearchesMany(Protocol):
 
 
 @runtime_checkable
+class SuggestsTerms(Protocol):
+    """An index that knows which of its words are spelled almost as another one is."""
+
+    def similar_terms(self, words: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """For each of `words` that no chunk has, the terms of chunks that are nearest to it, best first.
+
+        A word that some chunk has, and one that nothing is near to, is left out.
+        """
+        ...
+
+
+@runtime_checkable
 class Retags(Protocol):
     """An index that changes metadata and nothing else."""
 
@@ -461,6 +473,7 @@ __all__ = [
     "Sink",
     "SnapshotKeeper",
     "SourceItem",
+    "SuggestsTerms",
     "Tokenizer",
     "Tool",
 ]

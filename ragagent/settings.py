@@ -22,6 +22,7 @@ from ragagent.errors import ConfigError
 ENVIRONMENT_PREFIX = "RAGAGENT_"
 FILE_NAME = "ragagent.toml"
 Rerank = Literal["none", "late", "cross-encoder", "llm"]
+Understanding = Literal["spelling", "hops"]
 
 
 def at_least(minimum: float) -> Any:
@@ -135,6 +136,10 @@ class RetrievalSettings:
     duplicates: Literal["fold", "show"] = "fold"
     """Whether passages of copies and versions are folded into one that names the others, and those that only lines of
     boilerplate find are left out (`ragagent.retrieve.distinct`); or whatever is found is shown."""
+    understand: tuple[Understanding, ...] = ("spelling",)
+    """What is done with a question before and beside the plain search (docs/retrieval.md says what each brings):
+    `spelling` adds the nearest known term for a word that no document has; `hops` searches once more with the names
+    in what was found."""
     rerank: Rerank = "none"
     """What judges the best candidates once more (docs/retrieval.md): late interaction with the embedder's own token
     vectors, a cross-encoder (`rerank_model`), or the language model; or nothing does."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -15,7 +15,8 @@ from ragagent.app.embedders import Embedders
 from ragagent.app.rerankers import Rerankers
 from ragagent.errors import ConfigError, Corrupt, IndexStateError, ReadError
 from ragagent.protocols import LLM, Connector, Embedder, Index, IndexStatus, KnownDocument, Progress, Reranker, Sink
-from ragagent.settings import Rerank, Settings
+from ragagent.retrieve.explanation import Explanation
+from ragagent.settings import Rerank, Settings, Understanding
 from ragagent.trace import Trace
 from ragagent.types import (
     Answer,
@@ -283,22 +284,39 @@ class KnowledgeBase:
         k: int = 10,
         mode: SearchMode = "hybrid",
         where: Where | None = None,
-        *,
-        rerank: Rerank | None = None,
     ) -> list[Hit]:
         """The `k` best chunks for `query`, best first, ranks 1..k; fewer when fewer match.
 
-        `mode` is hybrid (both, by reciprocal rank fusion), dense or sparse. `where` is a filter in any form of
-        `ragagent.where`, such as the text 'type = "pdf" and year >= 2020'; it acts inside both searches. An empty
-        query, a `k` below 1 and an unknown mode raise ConfigError.
+        `mode` is hybrid (both, fused), dense or sparse. `where` is a filter in any form of
+        `ragagent.where`, such as the text 'type = "pdf" and year >= 2020'; it acts inside both searches. How the
+        question is understood and what is reranked, `settings.retrieval` says. An empty query, a `k` below 1 and an
+        unknown mode raise ConfigError.
+        """
+        return list(self.explain(query, k, mode, where).hits)
+
+    def explain(
+        self,
+        query: str,
+        k: int = 10,
+        mode: SearchMode = "hybrid",
+        where: Where | None = None,
+        *,
+        rerank: Rerank | None = None,
+        understand: Sequence[Understanding] | None = None,
+    ) -> Explanation:
+        """As `search`, with each step that was taken.
+
+        `rerank` and `understand` stand for the settings of these names this time.
         """
         _check_query(query, k, mode)
+        settings = self.settings.retrieval
+        chosen = settings.understand if understand is None else tuple(understand)
         with self._trace.span("search", mode=mode, k=k) as event:
-            asked = searching.Asked(query=query, k=k, mode=mode, where=where)
+            asked = searching.Asked(query=query, k=k, mode=mode, where=where, understand=chosen)
             judge = self._rerankers.judge(rerank, self.settings)
-            hits = searching.hits(asked, self._index, self._embedders, self.settings.retrieval, judge)
-            event["hits"] = len(hits)
-        return hits
+            found = searching.explained(asked, self._index, self._embedders, settings, judge)
+            event["hits"] = len(found.hits)
+        return found
 
     def ask(self, question: str, *, where: Where | None = None) -> Answer:
         """The answer to `question` from the documents, each claim with its citations, or a refusal with the reason."""

@@ -9,7 +9,8 @@ import click
 
 from ragagent.cli.context import Context, embedder_option, json_option, kb_option, where_option
 from ragagent.cli.output import console, echo_json
-from ragagent.settings import Rerank
+from ragagent.retrieve.explanation import Explanation
+from ragagent.settings import Rerank, Understanding
 from ragagent.types import Hit, Scalar
 from ragagent.where import Eq, In, Where, both, from_json, parse
 
@@ -26,7 +27,13 @@ _SHOWN_CHARACTERS = 400
     type=click.Choice(get_args(Rerank)),
     help="What judges the best candidates once more; retrieval.rerank otherwise.",
 )
-@click.option("--explain", is_flag=True, help="Show each stage's rank, score and arithmetic.")
+@click.option(
+    "--understand",
+    type=click.Choice(get_args(Understanding)),
+    multiple=True,
+    help="What is done with the question; retrieval.understand otherwise. Repeatable.",
+)
+@click.option("--explain", is_flag=True, help="Show each step, and each hit's ranks, scores and arithmetic.")
 @kb_option
 @embedder_option
 @json_option
@@ -38,6 +45,7 @@ def search(
     mode: str,
     filters: tuple[str, ...],
     rerank: Rerank | None,
+    understand: tuple[Understanding, ...],
     explain: bool,
     kb: Path | None,
     embedder: str | None,
@@ -52,14 +60,16 @@ def search(
     context.choose(kb=kb, embedder=embedder)
     where = parse_filters(filters)
     with context.open(embedder=mode != "sparse") as knowledge_base:
-        hits = knowledge_base.search(query, k=k, mode=mode, where=where)  # type: ignore[arg-type]
+        found = knowledge_base.explain(query, k, mode, where, rerank=rerank, understand=understand or None)  # type: ignore[arg-type]
     if as_json:
-        echo_json(hits)
-    elif not hits:
+        echo_json(found if explain else found.hits)
+        return
+    if explain:
+        _print_steps(found)
+    if not found.hits:
         click.echo("nothing found")
-    else:
-        for hit in hits:
-            _print(hit, explain=explain)
+    for hit in found.hits:
+        _print(hit, explain=explain)
 
 
 def parse_filters(filters: tuple[str, ...]) -> Where | None:
@@ -76,6 +86,14 @@ def parse_filters(filters: tuple[str, ...]) -> Where | None:
         else:
             found.append(where)
     return both([*found, *(In(key, tuple(accepted)) for key, accepted in values.items())])
+
+
+def _print_steps(found: Explanation) -> None:
+    out = console()
+    out.print(f"searched: {found.searched}", style="bold")
+    for number, step in enumerate(found.steps, 1):
+        out.print(f"{number}. {step.name} ({1000 * step.seconds:.0f} ms): {step.detail}", style="cyan")
+    out.print()
 
 
 def _print(hit: Hit, *, explain: bool) -> None:

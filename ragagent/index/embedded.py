@@ -8,7 +8,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ragagent.errors import ConfigError, Corrupt, EmbedderChanged, IndexStateError, Locked
-from ragagent.index import backup, compaction, filters, health, opening, recall, records, schema, search, store, upkeep
+from ragagent.index import (
+    backup,
+    compaction,
+    filters,
+    health,
+    opening,
+    recall,
+    records,
+    schema,
+    search,
+    spelling,
+    store,
+    upkeep,
+)
 from ragagent.index.backup import BackupReport
 from ragagent.index.compaction import CompactReport
 from ragagent.index.database import Readers, connect, remembered, translated
@@ -274,6 +287,14 @@ class EmbeddedIndex:
                 for query, vector in zip(queries, vectors, strict=True)
             ]
             return search.hits_many(connection, view, wanted, self._analyser, self._retrieval)
+
+    def similar_terms(self, words: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """For words that no chunk has, the nearest terms that some have; see `ragagent.protocols.SuggestsTerms`.
+
+        Known words take microseconds each; an unknown one about 2 ms for 100,000 terms that begin as it does.
+        """
+        with self._views.snapshot() as (_, view):
+            return spelling.suggested(view.parts, words, self._analyser.query_terms)
 
     def document(self, document_id: str) -> Document | None:
         """The document of that id, text included; None when there is none."""

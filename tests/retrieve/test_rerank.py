@@ -195,8 +195,8 @@ def test_a_knowledge_base_reranks_by_its_settings_or_for_one_search(tmp_path: Pa
     with KnowledgeBase.open(tmp_path / "kb", settings=settings, embedder=HashEmbedder()) as kb:
         kb.ingest(DOCUMENTS)
         late = kb.search("when does the lease end")
-        plain = kb.search("when does the lease end", rerank="none")
-        again = kb.search("when does the lease end", rerank="late", k=2)
+        plain = kb.explain("when does the lease end", rerank="none").hits
+        again = kb.explain("when does the lease end", rerank="late", k=2).hits
     assert [hit.stages[-1].name for hit in plain if hit.stages[-1].name == "rerank"] == []
     assert all(hit.stages[-1].name == "rerank" for hit in late)
     assert {hit.chunk.id for hit in late} == {hit.chunk.id for hit in plain}
@@ -223,7 +223,7 @@ def test_a_reranker_that_is_passed_in_is_used_and_stays_open(tmp_path: Path) -> 
     with KnowledgeBase.open(tmp_path / "kb", settings=settings, embedder=HashEmbedder(), reranker=longest) as kb:
         kb.ingest(DOCUMENTS)
         assert kb.search("metals")[0].title == "Lease"
-        assert kb.search("metals", rerank="none")[0].title == "Metals"
+        assert kb.explain("metals", rerank="none").hits[0].title == "Metals"
     assert not longest.closed
 
 
@@ -231,4 +231,4 @@ def test_an_unknown_kind_is_an_error_that_names_the_kinds(tmp_path: Path) -> Non
     with KnowledgeBase.open(tmp_path / "kb", embedder=HashEmbedder()) as kb:
         kb.ingest(DOCUMENTS)
         with pytest.raises(ConfigError, match="late"):
-            kb.search("metals", rerank="best")  # type: ignore[arg-type]
+            kb.explain("metals", rerank="best")  # type: ignore[arg-type]
