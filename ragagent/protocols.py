@@ -260,6 +260,7 @@ class KnownDocument:
     source: str
     stamp: str
     revision: str
+    acl: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -396,6 +397,15 @@ class Retags(Protocol):
         ...
 
 
+@runtime_checkable
+class Relabels(Protocol):
+    """An index that changes who may read documents and nothing else."""
+
+    def relabel(self, acls: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+        """Gives documents, by id, a new acl in one transaction; nothing is embedded. Returns the ids not found."""
+        ...
+
+
 class Named(Protocol):
     """A snapshot, as a list of them shows it."""
 
@@ -467,6 +477,7 @@ __all__ = [
     "Metadata",
     "Narrowed",
     "Progress",
+    "Relabels",
     "Reranker",
     "Retags",
     "SearchesMany",

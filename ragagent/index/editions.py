@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from ragagent.errors import IndexStateError
-from ragagent.index import archive, schema, store
+from ragagent.index import archive, records, schema, store
 from ragagent.index.archive import Version
 from ragagent.index.database import Readers, shorten_log, translated
 from ragagent.index.fingerprint import alike
@@ -288,18 +288,11 @@ def _bequeath(connection: sqlite3.Connection, edition: int) -> None:
 
 def _unbuilt(connection: sqlite3.Connection, edition: int, count: int, after: int = 0) -> list[Unbuilt]:
     rows = connection.execute(
-        "SELECT row, born, id, uri, source, stamp, revision FROM documents WHERE row > ? AND NOT EXISTS"
+        f"SELECT row, born, {records.KNOWN} FROM documents WHERE row > ? AND NOT EXISTS"
         " (SELECT 1 FROM built WHERE edition = ? AND document = documents.row) ORDER BY row LIMIT ?",
         (after, edition, count),
     )
-    return [
-        Unbuilt(
-            row=row,
-            born=born,
-            known=KnownDocument(id=key, uri=uri, source=source, stamp=stamp, revision=revision),
-        )
-        for row, born, key, uri, source, stamp, revision in rows
-    ]
+    return [Unbuilt(row=row, born=born, known=records.as_known(values)) for row, born, *values in rows]
 
 
 def _born(connection: sqlite3.Connection, document_id: str) -> int | None:

@@ -165,6 +165,11 @@ class EmbeddedIndex:
         with self.exclusive(), store.transaction(self._folder, self._writing()):
             return store.retag(self._writing(), metadata)
 
+    def relabel(self, acls: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+        """Gives documents, by id, new readers in one transaction; nothing is embedded. Returns the ids not found."""
+        with self.exclusive(), store.transaction(self._folder, self._writing()):
+            return store.relabel(self._writing(), acls)
+
     def backup(self, file: Path | str, progress: Progress | None = None) -> BackupReport:
         """Writes the newest commit to one file while others write; see `ragagent.index.backup.create`."""
         with self._readers.snapshot() as connection:

@@ -26,7 +26,7 @@ from ragagent.errors import ConfigError
 from ragagent.index import tallies
 from ragagent.index.block import Part
 from ragagent.types import Document
-from ragagent.where import And, Eq, Exists, Expression, In, Not, Or, Prefix, Range, Where, expression, written
+from ragagent.where import And, Eq, Exists, Expression, In, Not, Or, Prefix, Range, Where, expression, fields, written
 
 Mask = npt.NDArray[np.bool_]
 Interval = tuple[str, str]
@@ -42,15 +42,8 @@ _HIGHEST_FLOAT = math.nextafter(math.inf, 0)
 
 
 def attributes(document: Document, source: str) -> Iterator[tuple[str, str]]:
-    """The (key, value) pairs that a filter can match a document by; its own fields go before metadata of that name."""
-    own = {
-        "id": document.id,
-        "uri": document.uri,
-        "title": document.title,
-        "media_type": document.media_type,
-        "source": source,
-    }
-    for key, value in {**document.metadata, **own}.items():
+    """The (key, value) pairs that a filter can match a document by."""
+    for key, value in fields(document, source).items():
         listed = value if isinstance(value, list | tuple | set | frozenset) else (value,)
         yield from {(_unicode(str(key)), encoded(one)) for one in listed}
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sqlite3
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from ragagent.errors import StorageFull
+from ragagent.errors import Corrupt, StorageFull
 from ragagent.index import archive, checksums, filters, records, schema, snapshots, store, tallies
 from ragagent.index.database import connect, translated
 from ragagent.index.lock import WriterLock
 from ragagent.protocols import KnownDocument
-from ragagent.types import Chunk, Span, digest
+from ragagent.types import Chunk, Document, Span, digest
 
 _SEGMENT_CHUNKS = 65_536
+_PAGE = 1000
 _OLD = "format1_"
 _REBUILT = ("meta", "fingerprint", "embeddings", "chunks", "postings", "dead", "segments")
 _DOCUMENT = ("uri", "source", "revision", "title", "media_type", "metadata", "acl", "blocks", "characters")
@@ -59,6 +63,8 @@ def _bring_up(folder: Path) -> None:
                     _from_format_1(connection)
                 elif schema.version(connection) == 2:
                     _from_format_2(connection)
+                else:
+                    _from_format_3(connection)
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
@@ -66,6 +72,12 @@ def _bring_up(folder: Path) -> None:
                 raise
     finally:
         connection.close()
+
+
+def _from_format_3(connection: sqlite3.Connection) -> None:
+    """Format 3 did not filter by who may read a document, nor by what `ragagent.where.fields` works out."""
+    _seal_documents(connection)
+    connection.execute(f"PRAGMA user_version = {schema.VERSION}")
 
 
 def _from_format_2(connection: sqlite3.Connection) -> None:
@@ -111,14 +123,7 @@ _ADDED = {
 
 def _seal(connection: sqlite3.Connection) -> None:
     """Counts what is there and gives it the checksums that it lacks, and the database its version."""
-
-    def mark(row: int, key: str, born: int, *known: str) -> int:
-        uri, source, stamp, revision = known
-        one = KnownDocument(id=key, uri=uri, source=source, stamp=stamp, revision=revision)
-        return records.mark(row, key, born, one)
-
-    connection.create_function("mark_of", 7, mark, deterministic=True)
-    connection.execute("UPDATE documents SET mark = mark_of(row, id, born, uri, source, stamp, revision)")
+    _seal_documents(connection)
     for (edition,) in connection.execute("SELECT id FROM editions").fetchall():
         connection.execute(
             "UPDATE editions SET (chunks, total) = (SELECT count(*), coalesce(sum(row), 0) FROM chunks"
@@ -135,6 +140,65 @@ def _seal(connection: sqlite3.Connection) -> None:
     schema.put(connection, **counts)
     tallies.build(connection)
     connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+
+
+def _seal_documents(connection: sqlite3.Connection) -> None:
+    """Gives every record the mark of this format and what filters can ask for, and the tallies what is changed."""
+    # Metadata of that name, which says nothing of who may read.
+    claimed = connection.execute("SELECT key, value, document FROM attributes WHERE key = 'acl'").fetchall()
+    tallies.remove(connection, claimed)
+    connection.execute("DELETE FROM attributes WHERE key = 'acl'")
+    columns = f"row, born, stamp, checksum, mark, id, {', '.join(_DOCUMENT)}"
+    last = 0
+    while page := connection.execute(
+        f"SELECT {columns} FROM documents WHERE row > ? ORDER BY row LIMIT {_PAGE}", (last,)
+    ).fetchall():
+        changed: list[tuple[tallies.Attribute, bool]] = []
+        for row, born, stamp, checksum, mark, key, *values in page:
+            _renew_mark(connection, row, born, (stamp, mark), (key, values))
+            # What is damaged keeps what it has; nobody but the owner sees it.
+            if records.document_checksum(key, values, born) == checksum:
+                changed += _renewed_attributes(connection, row, key, values)
+        gone, new = ([one for one, is_new in changed if is_new == wanted] for wanted in (False, True))
+        connection.executemany("DELETE FROM attributes WHERE key = ? AND value = ? AND document = ?", gone)
+        connection.executemany("INSERT INTO attributes (key, value, document) VALUES (?, ?, ?)", new)
+        tallies.remove(connection, gone)
+        tallies.add(connection, new)
+        last = page[-1][0]
+
+
+def _renew_mark(
+    connection: sqlite3.Connection, row: int, born: int, known: tuple[str, int], document: tuple[str, list[Any]]
+) -> None:
+    (stamp, stored), (key, (uri, source, revision, _, _, _, acl, *_)) = known, document
+    before = KnownDocument(id=key, uri=uri, source=source, stamp=stamp, revision=revision)
+    # One that is wrong stays wrong; before format 3 there was none.
+    if stored and stored != records.mark(row, key, born, before):
+        return
+    with contextlib.suppress(Corrupt):
+        mark = records.mark(row, key, born, replace(before, acl=records.readers(acl, uri)))
+        connection.execute("UPDATE documents SET mark = ? WHERE row = ?", (mark, row))
+
+
+def _renewed_attributes(
+    connection: sqlite3.Connection, row: int, key: str, values: list[Any]
+) -> list[tuple[tallies.Attribute, bool]]:
+    """The attributes that a document lacks, with True, and those that are worked out otherwise now, with False."""
+    uri, source, revision, title, media_type, metadata, acl, *_ = values
+    document = Document(
+        id=key,
+        uri=uri,
+        title=title,
+        text="",
+        media_type=media_type,
+        metadata=json.loads(metadata),
+        acl=records.readers(acl, uri),
+        revision=revision,
+    )
+    wanted = set(filters.attributes(document, source))
+    stored = set(connection.execute("SELECT key, value FROM attributes WHERE document = ?", (row,)))
+    gone = [((name, value, row), False) for name, value in sorted(stored - wanted) if name == "date"]
+    return gone + [((name, value, row), True) for name, value in sorted(wanted - stored)]
 
 
 def _from_format_1(connection: sqlite3.Connection) -> None:

@@ -56,8 +56,8 @@ def document_checksum(document_id: str, values: Sequence[str | int], born: int) 
 
 
 def mark(row: int, document_id: str, born: int, known: KnownDocument) -> int:
-    """The checksum of what is remembered of a document's source."""
-    return checksums.row(row, document_id, born, known.uri, known.source, known.stamp, known.revision)
+    """The checksum of what is remembered of a document's source, and of who may read it."""
+    return checksums.row(row, document_id, born, known.uri, known.source, known.stamp, known.revision, *known.acl)
 
 
 def lost(name: str) -> Corrupt:
@@ -200,8 +200,9 @@ def documents_after(connection: sqlite3.Connection, uri: str, document_id: str, 
     return found
 
 
-_KNOWN = "SELECT id, uri, source, stamp, revision, row, born, mark FROM documents"
-_ROW = 5
+KNOWN = "id, uri, source, stamp, revision, acl"
+_KNOWN = f"SELECT {KNOWN}, row, born, mark FROM documents"
+_ROW = 6
 _BOUND = 500
 """So many values are bound to one statement."""
 
@@ -258,10 +259,26 @@ def known_after(connection: sqlite3.Connection, uri: str, document_id: str, coun
 
 def _known(row: Sequence[Any]) -> KnownDocument:
     *values, number, born, stored = row
-    one = KnownDocument(id=values[0], uri=values[1], source=values[2], stamp=values[3], revision=values[4])
+    one = as_known(values)
     if mark(number, one.id, born, one) != stored:
         raise damaged(one.uri, "its record")
     return one
+
+
+def as_known(values: Sequence[str]) -> KnownDocument:
+    """The columns `KNOWN` of a document's row as a record. Raises Corrupt where the acl is no list."""
+    key, uri, source, stamp, revision, acl = values
+    return KnownDocument(id=key, uri=uri, source=source, stamp=stamp, revision=revision, acl=readers(acl, uri))
+
+
+def readers(stored: str, uri: str) -> tuple[str, ...]:
+    """An acl as it was stored. Raises Corrupt when it is none."""
+    if stored == "[]":
+        return ()
+    try:
+        return tuple(json.loads(stored))
+    except (ValueError, TypeError):
+        raise damaged(uri, "who may read it") from None
 
 
 def chunks(connection: sqlite3.Connection, document_id: str) -> list[Chunk]:
@@ -314,7 +331,7 @@ def _document(connection: sqlite3.Connection, row: Sequence[Any]) -> Document:
         media_type=media_type,
         revision=revision,
         metadata=json.loads(metadata),
-        acl=tuple(json.loads(acl)),
+        acl=readers(acl, uri),
         blocks=tuple(
             Block(kind=kind, span=Span(start, end), level=level, number=number)
             for kind, start, end, level, number in json.loads(blocks)

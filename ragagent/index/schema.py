@@ -39,7 +39,7 @@ from ragagent.errors import Corrupt, FingerprintMismatch, NewerVersion
 from ragagent.index import checksums
 from ragagent.index.database import FILE_NAME, connect, single, sync_folder, translated
 
-VERSION = 3
+VERSION = 4
 APPLICATION_ID = 0x52414758
 _ASIDE = ".aside"
 

@@ -10,7 +10,7 @@ import contextlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from ragagent.errors import ConfigError
 from ragagent.index import archive, checksums, filters, postings, records, schema, tallies
 from ragagent.index.archive import Version
 from ragagent.index.database import remember, translated
-from ragagent.protocols import Entry, KnownDocument
+from ragagent.protocols import Entry
 from ragagent.text.analyser import Analyser
 from ragagent.types import Chunk, Document, Metadata, Vector, digest
 
@@ -120,27 +120,39 @@ def retag(connection: sqlite3.Connection, metadata: Mapping[str, Metadata]) -> t
 
     Chunks, vectors and texts stay as they are, in every edition.
     """
-    there = rows_of(connection, metadata)
+    return _change(connection, metadata, lambda old, key: replace(old, metadata=metadata[key], revision=""))
+
+
+def relabel(connection: sqlite3.Connection, acls: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Gives documents (by id) new readers; otherwise as `retag`."""
+
+    def labelled(old: Document, key: str) -> Document:
+        # A revision that the source gave says nothing of who may read.
+        given = old.revision if old.revision != replace(old, revision="").revision else ""
+        return replace(old, acl=tuple(acls[key]), revision=given)
+
+    return _change(connection, acls, labelled)
+
+
+def _change(
+    connection: sqlite3.Connection, ids: Iterable[str], changed: Callable[[Document, str], Document]
+) -> tuple[str, ...]:
+    wanted = list(ids)
+    there = rows_of(connection, wanted)
     archive.keep(connection, list(there.values()))
     staged = "SELECT 1 FROM built WHERE document = ? AND record IS NOT NULL"
-    # A record that waits for a swap has the metadata of before; it is to be made again.
+    # A record that waits for a swap is as the document was before; it is to be made again.
     waiting = [row for row in there.values() if connection.execute(staged, (row,)).fetchone()]
     drop_embeddings(connection, _forget_editions(connection, waiting, schema.edition(connection)))
     for key, row in there.items():
         old = archive.version(connection, row)
-        new = Document(
-            **{name: getattr(old.document, name) for name in _KEPT_BY_RETAG},
-            metadata=metadata[key],
-        )
+        new = changed(old.document, key)
         values = _document_values(old, new, _next_generation(connection))
         values = (*values, _mark(row, new.id, values))
         connection.execute(f"UPDATE documents SET {_ASSIGNED} WHERE row = ?", (*values, row))
         _remove_attributes(connection, [row])
         _write_attributes(connection, [(row, new, old.source)])
-    return tuple(key for key in metadata if key not in there)
-
-
-_KEPT_BY_RETAG = ("id", "uri", "title", "text", "blocks", "media_type", "acl")
+    return tuple(key for key in wanted if key not in there)
 
 
 def write_record(connection: sqlite3.Connection, row: int, version: Version) -> None:
@@ -392,8 +404,8 @@ def _next_generation(connection: sqlite3.Connection) -> int:
 
 
 def _mark(row: int, document_id: str, values: Sequence[Any]) -> int:
-    uri, source, stamp, revision, *_, born, _ = values
-    known = KnownDocument(id=document_id, uri=uri, source=source, stamp=stamp, revision=revision)
+    uri, source, stamp, revision, _, _, _, acl, *_, born, _ = values
+    known = records.as_known((document_id, uri, source, stamp, revision, acl))
     return records.mark(row, document_id, born, known)
 
 

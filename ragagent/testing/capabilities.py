@@ -2,6 +2,7 @@
 
     search_many   ragagent.protocols.SearchesMany
     retag         ragagent.protocols.Retags
+    relabel       ragagent.protocols.Relabels
     snapshots     ragagent.protocols.KeepsSnapshots
 
 `ragagent.testing.index.check_index` finds out what an engine offers by looking for these protocols.
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ragagent.errors import ConfigError
-from ragagent.protocols import Index, KeepsSnapshots, Retags, SearchesMany
+from ragagent.protocols import Index, KeepsSnapshots, Relabels, Retags, SearchesMany
 from ragagent.testing.entries import DIMENSION, Factory, entry, vector_of
 from ragagent.types import Hit, SearchMode
 
@@ -103,6 +104,28 @@ def new_tags_are_filtered_by_and_nothing_else_changes(factory: Factory) -> None:
     index.close()
 
 
+def new_readers_count_at_once_and_nothing_else_changes(factory: Factory) -> None:
+    index: Any = factory(DIMENSION)
+    library = _library()
+    index.write(library)
+    key = library[3].document.id
+    before, unfiltered = index.cached_vectors(library[3].texts), _rankings(index)
+    assert index.relabel({key: ["group:law", "user:ann"], "no such id": []}) == ("no such id",)
+    assert index.document(key) == replace(library[3].document, acl=("group:law", "user:ann"), revision="")
+    assert index.known()[key].acl == ("group:law", "user:ann")
+    assert index.known()[key].revision == index.document(key).revision
+    assert tuple(index.chunks(key)) == library[3].chunks
+    assert _rankings(index) == unfiltered
+    for where, found in (("acl = group:law", {key}), ({"acl": ["user:bob", "user:ann"]}, {key}), ("acl = law", set())):
+        assert {hit.document_id for hit in index.search("common", None, k=50, mode="sparse", where=where)} == found
+    after = index.cached_vectors(library[3].texts)
+    assert all(np.array_equal(before[text], after[text]) for text in library[3].texts)
+    assert index.relabel({key: []}) == ()
+    assert index.document(key) == library[3].document
+    assert index.search("common", None, k=50, mode="sparse", where={"acl": "group:law"}) == []
+    index.close()
+
+
 def a_snapshot_is_what_was_there(factory: Factory) -> None:
     index: Any = factory(DIMENSION)
     library = _library()
@@ -152,6 +175,7 @@ def names_of_snapshots_are_held_to_be_names(factory: Factory) -> None:
 CAPABILITIES: dict[str, Capability] = {
     "search_many": Capability(SearchesMany, (many_questions_are_answered_as_each_alone,)),
     "retag": Capability(Retags, (new_tags_are_filtered_by_and_nothing_else_changes,)),
+    "relabel": Capability(Relabels, (new_readers_count_at_once_and_nothing_else_changes,)),
     "snapshots": Capability(KeepsSnapshots, (a_snapshot_is_what_was_there, names_of_snapshots_are_held_to_be_names)),
 }
 """Every capability by its name."""

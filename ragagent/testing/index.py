@@ -266,6 +266,45 @@ def _random_expression(random: Random, depth: int) -> Expression:
     return random.choice(of_key)
 
 
+def a_filter_finds_by_what_is_worked_out_and_by_readers(factory: Factory) -> None:
+    """`ragagent.where.fields` says what every key has; the readers of a document go before metadata of that name."""
+    made = [
+        entry("file:/docs/law/2024/a.pdf", ["common one"], metadata={"modified": "2024-03-01"}, source="file:/docs"),
+        entry("file:/docs/b.txt", ["common two"], metadata={"acl": "public", "type": "memo", "date": 7}),
+        entry("file:/docs/c.eml", ["common three"], metadata={"date": "Mon, 1 Jan 2024 10:00:00 +0100"}),
+    ]
+    labels: list[tuple[str, tuple[str, ...]]] = [
+        ("application/pdf", ("group:law", "user:ann")),
+        ("text/plain", ()),
+        ("message/rfc822", ("public",)),
+    ]
+    library = [
+        replace(one, document=replace(one.document, media_type=kind, acl=acl, revision=""))
+        for one, (kind, acl) in zip(made, labels, strict=True)
+    ]
+    law, memo, mail = (one.chunks[0].id for one in library)
+    wanted: list[tuple[Where, set[str]]] = [
+        ("type = pdf", {law}),
+        ("type in (mail, memo)", {memo, mail}),
+        ("folder = law", {law}),
+        ('folder starts with "/docs"', {law, memo, mail}),
+        ("date >= 2024-01-02", {law}),
+        ("date = 2024-01-01", {mail}),
+        ("date = 7", {memo}),
+        ("acl in (public, user:bob)", {mail}),
+        ("acl = group:law", {law}),
+        ("acl = null", {memo}),
+        ("acl exists", {law, mail}),
+    ]
+    with _filled(factory, library) as index:
+        for where, expected in wanted:
+            for mode in _MODES:
+                assert set(_found(index, "common", mode, where)) == expected, (mode, where)
+        assert {one.uri: one.acl for one in index.known().values()} == {
+            one.document.uri: one.document.acl for one in library
+        }
+
+
 def filters_are_exact_at_any_selectivity(factory: Factory) -> None:
     texts = [f"common word{number} word{number % 7}" for number in range(600)]
     library = [entry(f"n:{number}", [text], metadata={"n": number}) for number, text in enumerate(texts)]
@@ -602,6 +641,7 @@ RULES: tuple[Callable[[Factory], None], ...] = (
     a_batch_with_a_wrong_entry_writes_nothing,
     filters_equal_brute_force,
     filters_equal_brute_force_for_random_expressions,
+    a_filter_finds_by_what_is_worked_out_and_by_readers,
     filters_are_exact_at_any_selectivity,
     a_filter_still_gives_k_hits_when_k_match,
     history_does_not_change_a_ranking,

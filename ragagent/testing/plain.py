@@ -20,7 +20,7 @@ from ragagent.errors import ConfigError, EmbedderChanged, FingerprintMismatch, I
 from ragagent.protocols import Entry, IndexStatus, KnownDocument
 from ragagent.text.analyser import Analyser
 from ragagent.types import Chunk, Document, Hit, Metadata, SearchMode, Stage, Vector, inner_uri
-from ragagent.where import And, Eq, Exists, Expression, In, Not, Or, Prefix, Range, Where, expression
+from ragagent.where import And, Eq, Exists, Expression, In, Not, Or, Prefix, Range, Where, expression, fields
 
 _K1, _B, _RRF = 1.5, 0.75, 60
 _Scores = dict[str, float]
@@ -34,8 +34,7 @@ def accepts(where: Expression, document: Document, source: str = "") -> bool:
         return any(accepts(part, document, source) for part in where.parts)
     if isinstance(where, Not):
         return not accepts(where.part, document, source)
-    own = {name: getattr(document, name) for name in ("id", "uri", "title", "media_type")}
-    stored = {**document.metadata, **own, "source": source}.get(where.key, [])
+    stored = fields(document, source).get(where.key, [])
     return any(_fits(where, value) for value in (stored if isinstance(stored, list | tuple) else [stored]))
 
 
@@ -144,6 +143,16 @@ class PlainIndex:
                 after[key] = replace(after[key], document=document)
             self._state = after
         return tuple(key for key in metadata if key not in after)
+
+    def relabel(self, acls: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+        """Gives documents new readers."""
+        with self._lock:
+            after = dict(self._entries())
+            for key in acls.keys() & after.keys():
+                document = replace(after[key].document, acl=tuple(acls[key]), revision="")
+                after[key] = replace(after[key], document=document)
+            self._state = after
+        return tuple(key for key in acls if key not in after)
 
     def known(self, source: str | None = None) -> Mapping[str, KnownDocument]:
         """What is remembered of each document."""
@@ -359,10 +368,8 @@ def _documents(entries: Mapping[str, Entry], keys: Iterable[str]) -> list[Docume
 
 
 def _known(one: Entry) -> KnownDocument:
-    document = one.document
-    return KnownDocument(
-        id=document.id, uri=document.uri, source=one.source, stamp=one.stamp, revision=document.revision
-    )
+    of_document = {name: getattr(one.document, name) for name in ("id", "uri", "revision", "acl")}
+    return KnownDocument(source=one.source, stamp=one.stamp, **of_document)
 
 
 def _texts(one: Entry) -> Sequence[str]:

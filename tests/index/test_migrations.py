@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ragagent.index import store
+from ragagent.index import store, tallies
 from ragagent.index.embedded import EmbeddedIndex, stored_fingerprint
 from ragagent.testing.entries import DIMENSION, entry, vector_of
 
 DATA = Path(__file__).parent / "data"
-NEWEST = 3
+NEWEST = 4
 
 
 def library():
@@ -97,6 +97,39 @@ def test_format_2_brings_its_snapshots_along(opened, folder: Path) -> None:
     index.snapshots.restore("before")
     assert {one.uri for one in index.documents()} == {"n:3", "n:4", "n:6", "n:7", "gone"}
     assert index.check() == ()
+
+
+def test_format_3_comes_to_filter_by_readers_and_by_what_is_worked_out(opened, folder: Path) -> None:
+    """It was written with an acl on n:7 by code that did not look at it."""
+    unpacked("format3", folder)
+    index = opened()
+    assert version(folder) == NEWEST
+    assert index.check() == ()
+    assert {one.uri: one.acl for one in index.each_known() if one.acl} == {"n:7": ("group:law", "user:ann")}
+
+    def found(where: str) -> set[str]:
+        return {hit.uri for hit in index.search("common", vector_of("common"), k=50, mode="dense", where=where)}
+
+    everything = {one.document.uri for one in library()}
+    assert found('acl = "group:law"') == found('acl = "user:ann"') == {"n:7"}
+    assert found("acl = null") == everything - {"n:7"}
+    assert found("type = txt") == everything
+    assert {one.uri for one in index.snapshots.diff("before").removed} == {"gone"}
+    index.snapshots.restore("before")
+    assert found("acl = null") == {"n:3", "n:4", "n:6", "n:7", "gone"}
+    assert index.check() == ()
+
+
+def test_metadata_called_acl_in_format_3_makes_nobody_a_reader(opened, folder: Path) -> None:
+    unpacked("format3", folder)
+    connection = sqlite3.connect(folder / "ragagent.db")
+    (row,) = connection.execute("SELECT row FROM documents WHERE uri = 'n:3'").fetchone()
+    connection.execute(f"INSERT INTO attributes VALUES ('acl', 'text:public', {row})")
+    tallies.add(connection, [("acl", "text:public", row)])
+    connection.commit()
+    connection.close()
+    index = opened()
+    assert index.search("common", None, k=50, mode="sparse", where="acl = public") == []
 
 
 def test_what_was_damaged_in_format_2_stays_damaged(opened, folder: Path) -> None:

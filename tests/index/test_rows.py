@@ -129,6 +129,15 @@ MISSED: dict[str, tuple[str, Callable[[EmbeddedIndex], object]]] = {
         "DELETE FROM documents WHERE uri = 'n:3'",
         lambda index: index.known_of([LIBRARY[3].document.id]),
     ),
+    "a reader": ("UPDATE documents SET acl = '[\"public\"]' WHERE uri = 'n:3'", lambda index: index.known()),
+    "a reader that is no list": (
+        "UPDATE documents SET acl = '[\"x' WHERE uri = 'n:3'",
+        lambda index: index.known_of([LIBRARY[3].document.id]),
+    ),
+    "a reader that is filtered by": (
+        f"UPDATE attributes SET value = 'text:public' WHERE key = 'acl' AND document = {DOCUMENT}",
+        lambda index: index.search("common", None, k=50, mode="sparse", where="acl = public"),
+    ),
     "a stamp": ("UPDATE documents SET stamp = 'other' WHERE uri = 'n:3'", lambda index: index.known()),
     "a value that is filtered by": (
         f"DELETE FROM attributes WHERE key = 'n' AND document = {DOCUMENT}",
