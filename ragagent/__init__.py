@@ -21,8 +21,10 @@ if (_checkout / "pyproject.toml").is_file() and str(_checkout) not in __path__:
     __path__.append(str(_checkout))
 
 if TYPE_CHECKING:
+    from ragagent.access import Principal as Principal
     from ragagent.app import Agent as Agent
     from ragagent.app import KnowledgeBase as KnowledgeBase
+    from ragagent.errors import AccessDenied as AccessDenied
     from ragagent.errors import RagAgentError as RagAgentError
     from ragagent.settings import Settings as Settings
     from ragagent.tools.function import tool as tool
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from ragagent.types import Span as Span
 
 _HOMES = {
+    "AccessDenied": "ragagent.errors",
     "Agent": "ragagent.app",
     "AgentResult": "ragagent.types",
     "Answer": "ragagent.types",
@@ -45,6 +48,7 @@ _HOMES = {
     "Hit": "ragagent.types",
     "IngestReport": "ragagent.types",
     "KnowledgeBase": "ragagent.app",
+    "Principal": "ragagent.access",
     "RagAgentError": "ragagent.errors",
     "Settings": "ragagent.settings",
     "Span": "ragagent.types",

@@ -3,6 +3,7 @@
     RagAgentError
     ├── ConfigError              a setting, argument or key that is wrong
     ├── MissingExtra             an optional package is needed (ImportError too)
+    ├── AccessDenied             what a session that was opened as a principal may not do
     ├── ConnectorError           a source cannot be enumerated or fetched
     │   └── ReadError            one document cannot be read; the rest goes on
     │       ├── UnsupportedFormat
@@ -50,6 +51,10 @@ class MissingExtra(RagAgentError, ImportError):
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs an optional package: pip install 'ragagent[{extra}]'")
+
+
+class AccessDenied(RagAgentError):
+    """A session that was opened as a principal may not do this, whatever it is done to."""
 
 
 class ConnectorError(RagAgentError):

@@ -389,6 +389,33 @@ class SuggestsTerms(Protocol):
 
 
 @runtime_checkable
+class Narrows(Protocol):
+    """An index that can answer as if it held some of its documents alone.
+
+    `search`, and `search_many` and `similar_terms` where they are offered, then take `within`: what comes back is what
+    an index would give that holds nothing but the documents for which it holds, in rank, score and arithmetic.
+    """
+
+    def search(
+        self,
+        query: str,
+        vector: Vector | Callable[[], Vector] | None,
+        *,
+        k: int,
+        mode: SearchMode,
+        where: Where | None = None,
+        embedder: str | None = None,
+        within: Where | None = None,
+    ) -> list[Hit]:
+        """As `Index.search`, among the documents for which `within` holds."""
+        ...
+
+    def count_within(self, within: Where) -> tuple[int, int]:
+        """How many documents, and how many chunks, `within` lets through."""
+        ...
+
+
+@runtime_checkable
 class Retags(Protocol):
     """An index that changes metadata and nothing else."""
 
@@ -476,6 +503,7 @@ __all__ = [
     "KnownDocument",
     "Metadata",
     "Narrowed",
+    "Narrows",
     "Progress",
     "Relabels",
     "Reranker",

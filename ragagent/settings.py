@@ -155,8 +155,18 @@ class RetrievalSettings:
     """What a word of the title or the headings counts beside a word of the text, in the sparse search."""
     bm25: Literal["lucene", "okapi", "plus", "l"] = "lucene"
     """The form of BM25; `ragagent.index.bm25` has the formulas."""
+    statistics: Literal["visible", "all"] = "visible"
+    """In a principal's session: whether the numbers in scores are counted among what may be read, or among all."""
     k1: float = field(default=1.5, metadata=at_least(0))
     b: float = field(default=0.75, metadata=at_least(0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessSettings:
+    """Who may read what, in sessions of a principal."""
+
+    unlabelled: Literal["owner", "public"] = "owner"
+    """Who may read a document without an acl: its owner alone, or everybody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +211,7 @@ class Settings:
     chunking: ChunkingSettings = field(default_factory=ChunkingSettings)
     ingest: IngestSettings = field(default_factory=IngestSettings)
     retrieval: RetrievalSettings = field(default_factory=RetrievalSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
     answer: AnswerSettings = field(default_factory=AnswerSettings)
     agent: AgentSettings = field(default_factory=AgentSettings)
 

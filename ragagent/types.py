@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -95,7 +95,8 @@ class Document:
     """One text with its place of origin.
 
     Laws: `id` defaults to the digest of `uri`; `revision` defaults to the digest of everything that search or an
-    answer can see (title, text, metadata, media type). Equal revisions need no new work.
+    answer can see (title, text, metadata, media type, acl). Equal revisions need no new work. `acl` is who may read it
+    (`ragagent.access`).
     """
 
     text: str
@@ -118,6 +119,11 @@ class Document:
     def _content_digest(self) -> str:
         metadata = json.dumps(dict(self.metadata), sort_keys=True, ensure_ascii=False, default=list)
         return digest(self.title, self.media_type, metadata, "\0".join(self.acl), self.text)
+
+    def labelled(self, acl: Sequence[str]) -> Document:
+        """The same document with other readers. A revision that its source gave says nothing of these, and stays."""
+        given = self.revision if self.revision != self._content_digest() else ""
+        return replace(self, acl=tuple(acl), revision=given)
 
     def page_at(self, offset: int) -> int | None:
         """The number of the page that holds the character at `offset`; None for a text without pages."""
@@ -363,6 +369,8 @@ class Duplicates:
 class IngestReport:
     """What an ingest did, in documents; `chunks` were written and `embedded` of them needed the model.
 
+    `relabelled` are those of which nothing changed but who may read them; they count as unchanged as well.
+
     `failures` and `notes` come in the order of uri. `stage_seconds` is how long each stage worked (plan, read, chunk,
     embed, commit, as far as there was something to do); the stages work beside each other, and several files are read
     at once, so together they may take longer than the whole `seconds`. `duplicates` are those among the documents that
@@ -373,6 +381,7 @@ class IngestReport:
     updated: int = 0
     unchanged: int = 0
     removed: int = 0
+    relabelled: int = 0
     failed: int = 0
     chunks: int = 0
     embedded: int = 0

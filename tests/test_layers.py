@@ -16,6 +16,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for row in (
         "types errors",
         "where",
+        "access",
         "protocols",
         "settings trace text jsonable",
         "models prompts connectors",

@@ -57,7 +57,8 @@ class Agent:
             [*own, *tools],
             settings=self._settings.agent,
             cite=self._cite,
-            checkpoints=kb.path / RUNS_FILE,
+            # What a principal has read is not kept where another one, or the same one later, could resume it.
+            checkpoints=kb.path / RUNS_FILE if kb.principal is None else None,
             policy=policy,
             secrets=secrets,
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from ragagent.access import Principal, acl_of, denied
 from ragagent.app import parts, searching
 from ragagent.app.embedders import Embedders
 from ragagent.app.rerankers import Rerankers
@@ -67,12 +68,16 @@ class KnowledgeBase:
         trace: Sink | None = None,
         embedders: Callable[[str], Embedder] | None = None,
         reranker: Reranker | None = None,
+        principal: Principal | None = None,
     ) -> None:
         """Around an index that is open already; `open` makes the usual one. `path` is where agents keep their runs."""
         self.path = path
         self.settings = settings
-        self._index = index
+        self.principal = principal
+        """Who this session is for; None is the owner, who sees everything."""
+        self._index = index if principal is None else parts.guarded(index, principal, settings)
         self._embedders = Embedders(index, path, settings, given=embedder, opener=embedders)
+        self._owner: KnowledgeBase | None = None
         self._llm = llm
         self._own_llm: LLM | None = None
         self._rerankers = Rerankers(given=reranker, embedder=lambda: self.embedder, llm=lambda: self.llm)
@@ -92,8 +97,12 @@ class KnowledgeBase:
         trace: Sink | None = None,
         embedders: Callable[[str], Embedder] | None = None,
         reranker: Reranker | None = None,
+        principal: Principal | None = None,
     ) -> KnowledgeBase:
         """The knowledge base in the folder `path`; a new one is made there unless `create` is false.
+
+        With a `principal` it is a session in which everything that the principal may not read is not there, on any
+        path, and which only reads (docs/access.md): what is the owner's to do raises AccessDenied, and none is made.
 
         `embedder`, `llm` and `reranker` replace the ones that `settings` names; the caller closes what it passed in.
         `embedders` opens an embedder by the name that the index stores; it is asked when another process has migrated
@@ -106,6 +115,7 @@ class KnowledgeBase:
         chosen = settings or Settings()
         folder = Path(path)
         stored = stored_fingerprint(folder)
+        create = create and principal is None
         if stored is None and not create:
             raise IndexStateError(
                 f"{folder}: no knowledge base here; make one with: ragagent ingest FOLDER --kb {folder}"
@@ -130,10 +140,22 @@ class KnowledgeBase:
             trace=trace,
             embedders=embedders,
             reranker=reranker,
+            principal=principal,
         )
         if made is not None:
             kb._embedders.own(made)
         return kb
+
+    def seen_by(self, principal: Principal) -> KnowledgeBase:
+        """A session of `principal` over this same knowledge base: it shares index and models, and closes neither.
+
+        Making one costs nothing, so a server makes one for each request. Raises AccessDenied in a session.
+        """
+        self._require_owner("another principal's session")
+        session = KnowledgeBase(self._index, path=self.path, settings=self.settings, principal=principal)
+        session._embedders, session._rerankers = self._embedders, self._rerankers
+        session._owner, session._trace = self, self._trace
+        return session
 
     def __enter__(self) -> KnowledgeBase:
         return self
@@ -145,6 +167,8 @@ class KnowledgeBase:
 
     def close(self) -> None:
         """Closes the files and ends the model process; may be called twice."""
+        if self._owner is not None:
+            return
         with self._lock:
             self._rerankers.close()
             self._embedders.close()
@@ -163,6 +187,8 @@ class KnowledgeBase:
     @property
     def llm(self) -> LLM:
         """The language model; its process starts at the first request."""
+        if self._owner is not None:
+            return self._owner.llm
         with self._lock:
             if self._llm is None:
                 self._llm = self._own_llm = parts.open_llm(self.settings)
@@ -175,27 +201,35 @@ class KnowledgeBase:
         prune: bool = False,
         progress: Progress | None = None,
         options: Mapping[str, object] | None = None,
+        acl: Sequence[str] | None = None,
     ) -> IngestReport:
         """Brings in a path, an address, a Connector or documents; what is unchanged costs next to nothing.
 
         The scheme of an address says what kind of source it is, and `options` are what that kind can be told
-        (docs/connectors.md). `prune` removes the documents of the same source that are gone from it. What cannot be
-        read is in the report's `failures`, by name. Raises ConnectorError when the source as a whole is out of reach,
+        (docs/connectors.md). `prune` removes the documents of the same source that are gone from it. `acl` is who may
+        read what comes from it, such as "group:law", what is there unchanged as well; it is remembered for a path or
+        an address, and None leaves it as it is. Documents carry their own. What cannot be read is in the report's
+        `failures`, by name. Raises ConnectorError when the source as a whole is out of reach,
         ConfigError for an option that its kind does not have, MissingExtra for a package that it needs, Locked while
         another process writes, StorageFull when there is no room, FingerprintMismatch when the settings cut
         documents otherwise than the index was built, or a migration ends meanwhile; committed work stays.
         """
+        self._require_owner("ingesting")
         self._embedders.follow()
-        pipeline = self._pipeline(progress)
+        pipeline, origins = self._pipeline(progress), self._origins()
+        readers, options = parts.readers(acl, options)
         if isinstance(source, str | os.PathLike):
             connector = self._connector(source, options)
-            report = pipeline.ingest_connector(connector, prune=prune)
-            self._origins().remember(connector, _address(source), options)
+            readers = origins.acl_of(connector.source) if readers is None else readers
+            report = pipeline.ingest_connector(connector, prune=prune, acl=readers)
+            origins.remember(connector, _address(source), options, readers)
             return report
         if options:
             raise ConfigError("options go with a path or an address")
         if isinstance(source, Connector):
-            return pipeline.ingest_connector(source, prune=prune)
+            return pipeline.ingest_connector(source, prune=prune, acl=readers)
+        if readers is not None:
+            raise ConfigError("documents carry their own acl; give each its own instead")
         if isinstance(source, Document):
             raise ConfigError("ingest takes an iterable of documents; put the single one into a list")
         if prune:
@@ -209,17 +243,20 @@ class KnowledgeBase:
         prune: bool = False,
         progress: Progress | None = None,
         options: Mapping[str, object] | None = None,
+        acl: Sequence[str] | None = None,
     ) -> IngestPlan:
         """What `ingest` would read, embed and remove, and about how long it would take; nothing is changed.
 
         Lists the whole source, reads up to six of its items and embeds up to 64 chunks. Raises as `ingest` does.
         """
+        self._require_owner("ingesting")
         self._embedders.follow()
+        readers, options = parts.readers(acl, options)
         if isinstance(source, str | os.PathLike):
             source = self._connector(source, options)
         elif options:
             raise ConfigError("options go with a path or an address")
-        return self._pipeline(progress).forecast(source, prune=prune)
+        return self._pipeline(progress).forecast(source, prune=prune, acl=readers)
 
     def watch(
         self,
@@ -229,6 +266,7 @@ class KnowledgeBase:
         stop: threading.Event | None = None,
         progress: Progress | None = None,
         options: Mapping[str, object] | None = None,
+        acl: Sequence[str] | None = None,
     ) -> Iterator[tuple[str, IngestReport]]:
         """Keeps up with files and folders while these change: the path and the report of each ingest, as it is done.
 
@@ -241,6 +279,8 @@ class KnowledgeBase:
         from ragagent.connectors.files import FilesConnector
         from ragagent.ingest.watching import watch
 
+        self._require_owner("watching")
+        readers, options = parts.readers(acl, options)
         connectors = [self._connector(source, options) for source in sources]
         files = [one for one in connectors if isinstance(one, FilesConnector)]
         for one in connectors:
@@ -248,7 +288,10 @@ class KnowledgeBase:
                 raise ConfigError(f"{one.source}: only files and folders can be watched; ingest it again now and then")
             next(iter(one.items()), None)
         self._embedders.follow()
-        pipeline = self._pipeline(progress)
+        pipeline, origins = self._pipeline(progress), self._origins()
+        if readers is not None:
+            for one, source in zip(connectors, sources, strict=True):
+                origins.remember(one, _address(source), options, readers)
         stop = stop or threading.Event()
         yield from watch(
             pipeline,
@@ -258,6 +301,7 @@ class KnowledgeBase:
             stop=stop,
             ignore=os.path.realpath(self.path),
             progress=progress,
+            acl_of=origins.acl_of,
         )
 
     def _pipeline(self, progress: Progress | None = None) -> Pipeline:
@@ -389,6 +433,7 @@ class KnowledgeBase:
 
     def remove(self, document_id: str) -> bool:
         """Removes a document; false when there was none of that id."""
+        self._require_owner("removing")
         try:
             if self._index.document(document_id) is None:
                 return False
@@ -425,14 +470,28 @@ class KnowledgeBase:
 
     def retag(self, metadata: Mapping[str, Metadata]) -> tuple[str, ...]:
         """Gives documents, by id, new metadata without embedding anything; returns the ids that are not there."""
-        return self._embedded("retag").retag(metadata)
+        return self._embedded("new metadata").retag(metadata)
+
+    def relabel(self, acls: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+        """Gives documents, by id, other readers, with all that is inside them, without embedding anything.
+
+        Returns the ids that are not there. Raises ConfigError for what is no principal.
+        """
+        wanted = {key: acl_of(list(acl)) for key, acl in acls.items()}
+        index = self._embedded("changing readers")
+        inside = {
+            one.id: wanted[item.id]
+            for item in index.known_of(list(wanted)).values()
+            for one in index.known_inside(item.uri)
+        }
+        return index.relabel({**inside, **wanted})
 
     def backup(self, file: str | os.PathLike[str], *, progress: Progress | None = None) -> BackupReport:
         """Writes the state there is now to one file, while others write. Raises ConfigError when it is there already.
 
         `ragagent.index.backup.restore` unpacks it into a new folder.
         """
-        return self._embedded("backup").backup(Path(file), progress)
+        return self._embedded("a backup").backup(Path(file), progress)
 
     def compact(
         self, *, erase: bool = False, drop_snapshots: bool = False, progress: Progress | None = None
@@ -441,7 +500,7 @@ class KnowledgeBase:
 
         Erasing raises IndexStateError, naming them, when snapshots hold such documents and `drop_snapshots` is false.
         """
-        report = self._embedded("compact").compact(erase=erase, drop_snapshots=drop_snapshots, progress=progress)
+        report = self._embedded("compacting").compact(erase=erase, drop_snapshots=drop_snapshots, progress=progress)
         if erase:
             # Connectors keep copies there of what they fetched.
             from ragagent.ingest.origins import CACHE_FOLDER
@@ -454,7 +513,7 @@ class KnowledgeBase:
         from ragagent.ingest import estimate
 
         chosen = settings or self.settings
-        return estimate.plan(self._embedded("plan"), self.path, self._embedders.target(chosen, embedder), chosen)
+        return estimate.plan(self._embedded("a migration"), self.path, self._embedders.target(chosen, embedder), chosen)
 
     def migrate(
         self,
@@ -472,7 +531,7 @@ class KnowledgeBase:
         from ragagent.ingest.migration import Migration
 
         chosen = settings or self.settings
-        index, target = self._embedded("migrate"), self._embedders.target(chosen, embedder)
+        index, target = self._embedded("a migration"), self._embedders.target(chosen, embedder)
         connect = self._origins().reopen
         report = Migration(index, target, chosen, trace=self._trace, progress=progress, connect=connect).run()
         self._use(chosen)
@@ -486,7 +545,7 @@ class KnowledgeBase:
         """
         from ragagent.ingest import migration
 
-        index = self._embedded("roll back")
+        index = self._embedded("a rollback")
         edition = next((one for one in index.editions.all() if one.state == "old"), None)
         if edition is None:
             raise IndexStateError(f"{self.path}: no earlier edition is kept; there is nothing to roll back to")
@@ -504,16 +563,21 @@ class KnowledgeBase:
 
     def finish_migration(self) -> bool:
         """Drops the edition that is kept for a rollback; false when there is none."""
-        return self._embedded("finish").editions.finish()
+        return self._embedded("a migration").editions.finish()
 
     def _embedded(self, what: str) -> EmbeddedIndex:
         from ragagent.index.embedded import EmbeddedIndex
 
+        self._require_owner(what)
         if not isinstance(self._index, EmbeddedIndex):
             raise ConfigError(
                 f"{what}: {type(self._index).__name__} does not offer this; only an index that is kept in a folder does"
             )
         return self._index
+
+    def _require_owner(self, what: str) -> None:
+        if self.principal is not None:
+            raise denied(self.principal, what)
 
     def _use(self, settings: Settings) -> None:
         self.settings = self._embedders.settings = settings

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from ragagent.access import Mask, Principal, acl_of
 from ragagent.errors import ConfigError
-from ragagent.protocols import LLM, Embedder, Reranker
+from ragagent.protocols import LLM, Embedder, Index, Reranker
 from ragagent.settings import Rerank, Settings
 
 if TYPE_CHECKING:
@@ -59,6 +60,29 @@ def built_with(embedder: Embedder | None, settings: Settings, *, new: bool) -> d
 def names_another(settings: Settings, stored: Mapping[str, str]) -> bool:
     """Whether the settings ask for an embedder by a name that is not the one the index was built with."""
     return settings.embedding.model is not None and settings.embedding.model != stored.get("embedder_name")
+
+
+def guarded(index: Index, principal: Principal, settings: Settings) -> Index:
+    """The index as `principal` sees it."""
+    from ragagent.index.access import GuardedIndex
+
+    mask = Mask(principal=principal, unlabelled=settings.access.unlabelled)
+    return GuardedIndex(index, mask, statistics=settings.retrieval.statistics)
+
+
+def readers(
+    acl: Sequence[str] | None, options: Mapping[str, object] | None
+) -> tuple[tuple[str, ...] | None, Mapping[str, object] | None]:
+    """Who may read a source, said beside its options or as the one that every kind has; and the others. None: unsaid.
+
+    Raises ConfigError for what is no principal, and when it is said twice.
+    """
+    rest = dict(options or {})
+    given = rest.pop("acl", None)
+    if given is not None and acl is not None:
+        raise ConfigError("acl is given twice: as an argument and among the options")
+    said = given if acl is None else acl
+    return (None if said is None else acl_of(said)), rest or None
 
 
 def _store(settings: Settings) -> ModelStore:

@@ -245,6 +245,8 @@ def _journal(context: Context) -> Journal | None:
     from ragagent.agent.journal import Journal
     from ragagent.app.agent import RUNS_FILE
 
+    # It holds what was read, whoever read it.
+    context.require_owner("the log of runs")
     file = (context.kb or DEFAULT_KB) / RUNS_FILE
     return Journal(file) if file.is_file() else None
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ragagent.access import GROUP, Principal, acl_of, denied, principal_of
 from ragagent.settings import Loaded, Settings
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Context:
     kb: Path | None
     loaded: Loaded
     trace_file: Path | None = None
+    names: tuple[str, ...] = ()
+    """Whom the command looks at the knowledge base for, as acls name them; none is the owner."""
 
     @property
     def settings(self) -> Settings:
@@ -64,7 +67,19 @@ class Context:
             self.fetch_embedder()
         if llm:
             self.fetch(self.settings.llm.model)
-        return KnowledgeBase.open(folder, settings=self.settings, create=create, trace=self._sink())
+        return KnowledgeBase.open(
+            folder, settings=self.settings, create=create, trace=self._sink(), principal=self.principal
+        )
+
+    @property
+    def principal(self) -> Principal | None:
+        """Whom the command is for; None is the owner. Raises ConfigError for what is no principal."""
+        return principal_of(self.names) if self.names else None
+
+    def require_owner(self, what: str) -> None:
+        """Raises AccessDenied when the command is for somebody else."""
+        if self.principal is not None:
+            raise denied(self.principal, what)
 
     def fetch(self, name: str) -> None:
         """Pulls a model that has a source and is not here yet, with a progress bar, unless downloads are off."""
@@ -105,11 +120,38 @@ def json_option(function: _Function) -> _Function:
 
 
 def kb_option(function: _Function) -> _Function:
-    """`--kb DIR` after the command, as well as before it."""
-    option = click.option(
-        "--kb", type=click.Path(file_okay=False, path_type=Path), help="Knowledge base. Default: .ragagent"
-    )
-    return option(function)
+    """`--kb DIR` after the command, as well as before it; and for whom, by `--as` and `--group`."""
+    for option in (
+        click.option(
+            "--group",
+            multiple=True,
+            expose_value=False,
+            callback=_looking,
+            metavar="NAME",
+            help="A group that whoever --as names belongs to; repeatable.",
+        ),
+        click.option(
+            "--as",
+            multiple=True,
+            expose_value=False,
+            callback=_looking,
+            metavar="PRINCIPAL",
+            help="See only what user:NAME, group:NAME or public may read (docs/access.md). Default: the owner, all.",
+        ),
+        click.option(
+            "--kb", type=click.Path(file_okay=False, path_type=Path), help="Knowledge base. Default: .ragagent"
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def _looking(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
+    """Takes over whom a command is for."""
+    prefix = GROUP if parameter.name == "group" else ""
+    context = ctx.find_object(Context)
+    if context is not None:
+        context.names += tuple(prefix + name for name in value)
 
 
 def model_option(function: _Function) -> _Function:
@@ -130,5 +172,17 @@ def where_option(function: _Function) -> _Function:
         multiple=True,
         metavar="FILTER",
         help="Only documents that this holds for, such as 'type = pdf and year >= 2020'; repeatable (docs/filters.md).",
+    )
+    return option(function)
+
+
+def acl_option(function: _Function) -> _Function:
+    """`--acl PRINCIPAL`, given to the command as `acl`: None where it is not there, empty for nobody but the owner."""
+    option = click.option(
+        "--acl",
+        multiple=True,
+        callback=lambda ctx, parameter, value: acl_of(",".join(value)) if value else None,
+        metavar="PRINCIPAL",
+        help="Who may read them: group:NAME, user:NAME or public; repeatable. '' is the owner alone.",
     )
     return option(function)

@@ -1,4 +1,4 @@
-"""`ragagent documents list|show|remove|duplicates`."""
+"""`ragagent documents list|show|remove|label|duplicates`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ragagent.cli.context import Context, json_option, kb_option
+from ragagent.cli.context import Context, acl_option, json_option, kb_option
 from ragagent.cli.output import console, echo_json
 from ragagent.errors import IndexStateError
 from ragagent.types import Document
@@ -22,7 +22,7 @@ _SHOWN_CHARACTERS = 100
 
 @click.group()
 def documents() -> None:
-    """List, show and remove documents."""
+    """List, show and remove documents, and say who may read them."""
 
 
 @documents.command("list")
@@ -67,6 +67,7 @@ def show(context: Context, document: str, kb: Path | None, as_json: bool) -> Non
 def remove(context: Context, names: tuple[str, ...], kb: Path | None, as_json: bool) -> None:
     """Remove documents, named by id, uri or file name, from the knowledge base. Files stay where they are."""
     context.choose(kb=kb)
+    context.require_owner("removing")
     with context.open(embedder=False) as knowledge_base:
         known = knowledge_base.known()
         found = [_known(known, name) for name in names]
@@ -77,6 +78,35 @@ def remove(context: Context, names: tuple[str, ...], kb: Path | None, as_json: b
     else:
         for document in found:
             click.echo(f"removed {document.uri}")
+
+
+@documents.command()
+@click.argument("names", nargs=-1, required=True, metavar="DOCUMENT...")
+@acl_option
+@kb_option
+@json_option
+@click.pass_obj
+def label(
+    context: Context, names: tuple[str, ...], acl: tuple[str, ...] | None, kb: Path | None, as_json: bool
+) -> None:
+    """Say who may read documents, named by id, uri or file name, and all that is inside them. Nothing is embedded.
+
+    \b
+    ragagent documents label contract.pdf --acl group:law --acl user:ann
+    """
+    if acl is None:
+        raise click.UsageError("say who may read them: --acl group:NAME, or --acl '' for the owner alone")
+    context.choose(kb=kb)
+    context.require_owner("changing readers")
+    with context.open(embedder=False) as knowledge_base:
+        known = knowledge_base.known()
+        found = [_known(known, name) for name in names]
+        knowledge_base.relabel({document.id: acl for document in found})
+    if as_json:
+        echo_json([{"id": document.id, "uri": document.uri, "acl": acl} for document in found])
+    else:
+        for document in found:
+            click.echo(f"{document.uri}: read by {', '.join(acl) or 'the owner alone'}")
 
 
 @documents.command()
@@ -111,6 +141,7 @@ def _summary(document: Document) -> dict[str, object]:
         "media_type": document.media_type,
         "characters": len(document.text),
         "metadata": document.metadata,
+        "acl": document.acl,
     }
 
 

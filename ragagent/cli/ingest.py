@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import click
 
-from ragagent.cli.context import DEFAULT_KB, Context, embedder_option, json_option, kb_option
+from ragagent.cli.context import DEFAULT_KB, Context, acl_option, embedder_option, json_option, kb_option
 from ragagent.cli.output import echo_json
 from ragagent.cli.progress import Bar, duration
 from ragagent.cli.sources import Chosen, chosen_sources, shown_address
@@ -44,6 +44,7 @@ _SHOWN_CHARS = 100
 @click.option(
     "-o", "--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the source; repeatable."
 )
+@acl_option
 @click.option("--watch", is_flag=True, help="Go on: follow changes of files and folders until interrupted.")
 @click.option(
     "--settle", "settle_s", type=float, default=1.0, show_default=True, help="Rest before a change counts, s."
@@ -60,6 +61,7 @@ def ingest(
     report_file: Path | None,
     prune: bool,
     options: tuple[str, ...],
+    acl: tuple[str, ...] | None,
     watch: bool,
     settle_s: float,
     poll: bool,
@@ -72,6 +74,9 @@ def ingest(
     SOURCE is a path or an address: https://..., site+https://..., s3://..., git+https://..., imaps://...,
     sql+postgresql://... and others (docs/connectors.md), or source:NAME for a table [sources.NAME] of ragagent.toml.
     Without any, all those tables.
+
+    Who may read what comes from a source is said by --acl, or by acl = [...] in its table, and remembered
+    (docs/access.md).
 
     Unchanged files are passed over, changed ones replaced; removed ones stay unless --prune is given. Files that
     cannot be read are listed with the reason and stop nothing else. Fails when a source is out of reach, and when
@@ -88,14 +93,16 @@ def ingest(
     """
     context.choose(kb=kb, embedder=embedder)
     chosen = chosen_sources(sources, options, context.loaded.sources)
+    if acl is not None:
+        chosen = [one.without("acl") for one in chosen]
     if watch:
         if dry_run or report_file is not None:
             raise click.UsageError("--watch goes with neither --dry-run nor --report")
-        _watch(context, chosen, settle_s=settle_s, polling=poll, as_json=as_json)
+        _watch(context, chosen, settle_s=settle_s, polling=poll, acl=acl, as_json=as_json)
         return
     with _opened(context, dry_run) as knowledge_base:
         act: Callable[..., Outcome] = knowledge_base.plan_ingest if dry_run else knowledge_base.ingest
-        results, out_of_reach = _each(chosen, functools.partial(act, prune=prune))
+        results, out_of_reach = _each(chosen, functools.partial(act, prune=prune, acl=acl))
     records = [{"source": name, **jsonable(result)} for name, result in results]
     if report_file is not None:
         report_file.write_text(json.dumps(records, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
@@ -157,7 +164,15 @@ class _Notices:
             click.echo(detail, err=True)
 
 
-def _watch(context: Context, chosen: list[Chosen], *, settle_s: float, polling: bool, as_json: bool) -> None:
+def _watch(
+    context: Context,
+    chosen: list[Chosen],
+    *,
+    settle_s: float,
+    polling: bool,
+    acl: tuple[str, ...] | None,
+    as_json: bool,
+) -> None:
     """Prints a report for each change, as text or as one line of JSON, until it is interrupted."""
     options = chosen[0].options if len(chosen) == 1 else {}
     if len(chosen) > 1 and any(source.options for source in chosen):
@@ -166,7 +181,7 @@ def _watch(context: Context, chosen: list[Chosen], *, settle_s: float, polling: 
     with context.open(create=True) as knowledge_base, contextlib.suppress(KeyboardInterrupt):
         click.echo(f"watching {', '.join(addresses)}; end with Ctrl-C", err=True)
         reports = knowledge_base.watch(
-            *addresses, settle_s=settle_s, polling=polling, options=options, progress=_Notices()
+            *addresses, settle_s=settle_s, polling=polling, options=options, progress=_Notices(), acl=acl
         )
         for name, report in reports:
             if as_json:
@@ -183,6 +198,8 @@ def print_report(source: str, report: IngestReport, *, err: bool = False) -> Non
         f"{report.removed} removed, {report.failed} failed",
         err=err,
     )
+    if report.relabelled:
+        click.echo(f"  {report.relabelled} of the unchanged have other readers now", err=err)
     click.echo(f"  {report.chunks} chunks written, {report.embedded} embedded, {report.seconds:.1f} s", err=err)
     for failure in report.failures:
         click.echo(f"  left out: {readable(failure.uri)}: {failure.reason} ({failure.kind})", err=err)

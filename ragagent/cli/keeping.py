@@ -44,6 +44,7 @@ def restore(context: Context, file: Path, kb: Path | None, as_json: bool) -> Non
     from ragagent.index import backup as backups
 
     context.choose(kb=kb)
+    context.require_owner("restoring")
     folder = context.kb or DEFAULT_KB
     with Bar() as bar:
         report = backups.restore(file, folder, progress=bar)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import click
@@ -22,6 +22,10 @@ class Chosen:
 
     address: str
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def without(self, key: str) -> Chosen:
+        """The same without one of its options."""
+        return replace(self, options={name: value for name, value in self.options.items() if name != key})
 
 
 def chosen_sources(

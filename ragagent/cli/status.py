@@ -24,6 +24,9 @@ def status(context: Context, kb: Path | None, as_json: bool) -> None:
         echo_json(facts)
         return
     out = console()
+    if context.principal is not None:
+        out.print(f"{path}: {facts.documents} documents, {facts.chunks} chunks that {context.principal} may read")
+        return
     out.print(f"{path}: {facts.documents} documents, {facts.chunks} chunks, {facts.size_bytes / 1e6:.1f} MB")
     out.print(f"  {facts.segments} segments and a tail of {facts.tail_chunks} chunks, {facts.dimension} dimensions")
     for key, value in facts.fingerprint.items():

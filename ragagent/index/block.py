@@ -81,6 +81,15 @@ class Part:
             segment=self.segment,
         )
 
+    def within(self, mask: npt.NDArray[np.bool_]) -> Part:
+        """The part without the chunks that are not in `mask`, bool[n]."""
+        live = self.live & mask
+        count = int(np.count_nonzero(live))
+        if count == self.count:
+            return self
+        head, body = self.block.lengths.sum(axis=0, dtype=np.int64, where=live[:, None]).tolist()
+        return Part(block=self.block, live=live, count=count, terms=(head, body), segment=self.segment)
+
 
 def empty(dimension: int) -> Block:
     """No chunks at all."""

@@ -28,6 +28,7 @@ from ragagent.index.database import Readers, connect, remembered, translated
 from ragagent.index.editions import Editions
 from ragagent.index.fingerprint import ANALYSER, EMBEDDER
 from ragagent.index.lock import WriterLock
+from ragagent.index.narrowing import Narrowings
 from ragagent.index.snapshots import Snapshots
 from ragagent.index.upkeep import AT_ONCE_CHUNKS, FOLD_CHUNKS, FOLD_CHUNKS_AT_CLOSE, Built, Step, Upkeep
 from ragagent.index.vectors import Stored
@@ -63,6 +64,7 @@ class EmbeddedIndex:
         self._background = upkeep.Background(folder, self._planned, self._offered)
         self._findings: tuple[str, ...] = ()
         self._columns = filters.Columns()
+        self._narrowings = Narrowings(self._columns)
         self._closed = False
         self._parts: dict[int, Mapping[str, str]] = {}
         self.editions = Editions(
@@ -241,8 +243,9 @@ class EmbeddedIndex:
         mode: SearchMode,
         where: Where | None = None,
         embedder: str | None = None,
+        within: Where | None = None,
     ) -> list[Hit]:
-        """The k best chunks, fewer when fewer match; see `ragagent.protocols.Index.search`.
+        """The k best chunks, fewer when fewer match; see `ragagent.protocols.Index.search` and `Narrows`.
 
         Sparse search is exact over the live chunks, dense search over the stored vectors of up to 20,000; above see
         `ragagent.index.dense`. Hybrid search fuses the
@@ -254,6 +257,7 @@ class EmbeddedIndex:
         try:
             with self._views.snapshot() as (connection, view):
                 self._require_edition(connection, view, mode, embedder)
+                view = self._narrowings.of(connection, view, within)
                 checked = search.checked(vector, mode, view.dimension)
                 wanted = search.Query(text=query, vector=checked, k=k, mode=mode, where=where, columns=self._columns)
                 return search.hits(connection, view, wanted, self._analyser, self._retrieval)
@@ -270,6 +274,7 @@ class EmbeddedIndex:
         mode: SearchMode,
         where: Where | None = None,
         embedder: str | None = None,
+        within: Where | None = None,
     ) -> list[list[Hit]]:
         """What `search` gives for each of `queries` with its vector (None in sparse mode), all of one commit.
 
@@ -280,6 +285,7 @@ class EmbeddedIndex:
         search.require(k, mode)
         with self._views.snapshot() as (connection, view):
             self._require_edition(connection, view, mode, embedder)
+            view = self._narrowings.of(connection, view, within)
             wanted = [
                 search.Query(
                     text=query,
@@ -293,12 +299,13 @@ class EmbeddedIndex:
             ]
             return search.hits_many(connection, view, wanted, self._analyser, self._retrieval)
 
-    def similar_terms(self, words: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    def similar_terms(self, words: Sequence[str], *, within: Where | None = None) -> Mapping[str, Sequence[str]]:
         """For words that no chunk has, the nearest terms that some have; see `ragagent.protocols.SuggestsTerms`.
 
         Known words take microseconds each; an unknown one about 2 ms for 100,000 terms that begin as it does.
         """
-        with self._views.snapshot() as (_, view):
+        with self._views.snapshot() as (connection, view):
+            view = self._narrowings.of(connection, view, within)
             return spelling.suggested(view.parts, words, self._analyser.query_terms)
 
     def document(self, document_id: str) -> Document | None:
@@ -341,6 +348,11 @@ class EmbeddedIndex:
                 findings=(*damaged, *self._findings),
             )
 
+    def count_within(self, within: Where) -> tuple[int, int]:
+        """How many documents, and how many chunks, `within` lets through."""
+        with self._views.snapshot() as (connection, view):
+            return self._narrowings.count(connection, view, within)
+
     def check(self) -> tuple[str, ...]:
         """What is wrong with the files, one finding each; empty when they are sound. Reads all of them."""
         newest = remembered(self._folder)
@@ -372,6 +384,7 @@ class EmbeddedIndex:
         if self._writer is not None:
             self._writer.close()
         self._views.forget()
+        self._narrowings.forget()
 
     def _require_open(self) -> None:
         if self._closed:

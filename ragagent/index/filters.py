@@ -210,12 +210,12 @@ def _loaded(connection: sqlite3.Connection, key: str, generation: int) -> _Colum
         generation=generation,
         texts=_Texts([text for text, _ in values]),
         starts=np.cumsum([0, *(count for _, count in values)], dtype=np.int64),
-        documents=_listed(connection, listed, (key,)),
+        documents=whole_numbers(connection, listed, (key,)),
     )
 
 
-def _listed(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> npt.NDArray[np.int64]:
-    """The whole numbers of a query's one column, `document`. As JSON they come three times as fast as row by row."""
+def whole_numbers(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> npt.NDArray[np.int64]:
+    """What a query gives in its one column `document`, int64[n]. As JSON it comes three times as fast as row by row."""
     (text,) = connection.execute(f"SELECT json_group_array(document) FROM ({query})", values).fetchone()
     return np.array(json.loads(text), np.int64)
 
@@ -273,7 +273,7 @@ class _Search:
         query = "SELECT document FROM attributes WHERE key = ? AND value >= ? AND value < ?"
         if column is None:
             for low, high in intervals:
-                mask[_listed(self._connection, query, (key, low, high))] = True
+                mask[whole_numbers(self._connection, query, (key, low, high))] = True
             self.steps.append(f"{_said(condition)}: read all from the database")
             return mask
         for low, high in intervals:
@@ -286,7 +286,7 @@ class _Search:
     def _renew(self, mask: Mask, key: str, intervals: Sequence[Interval], generation: int) -> None:
         """Puts the documents that were written after `generation` right."""
         since = "SELECT row AS document FROM documents WHERE born > ?"
-        changed = _listed(self._connection, since, (generation,))
+        changed = whole_numbers(self._connection, since, (generation,))
         mask[changed] = False
         query = "SELECT value, document FROM attributes WHERE key = ? AND document IN (SELECT row FROM documents"
         rows = self._connection.execute(f"{query} WHERE born > ?)", (key, generation)).fetchall()

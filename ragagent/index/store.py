@@ -125,13 +125,7 @@ def retag(connection: sqlite3.Connection, metadata: Mapping[str, Metadata]) -> t
 
 def relabel(connection: sqlite3.Connection, acls: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """Gives documents (by id) new readers; otherwise as `retag`."""
-
-    def labelled(old: Document, key: str) -> Document:
-        # A revision that the source gave says nothing of who may read.
-        given = old.revision if old.revision != replace(old, revision="").revision else ""
-        return replace(old, acl=tuple(acls[key]), revision=given)
-
-    return _change(connection, acls, labelled)
+    return _change(connection, acls, lambda old, key: old.labelled(acls[key]))
 
 
 def _change(

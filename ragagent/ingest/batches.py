@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ragagent.ingest import chunking, duplicates
 from ragagent.ingest.loading import Loaded
 from ragagent.ingest.tally import Tally
-from ragagent.protocols import Embedder, Index
+from ragagent.protocols import Embedder, Index, Relabels
 from ragagent.settings import Settings
-from ragagent.types import Chunk, Document, Failure, Note, root_uri
+from ragagent.types import Chunk, Document, Failure, Note, digest, root_uri
 
 MAX_BATCH_DOCUMENTS = 256
 _MAX_TOUCHED = 1000
@@ -27,13 +27,22 @@ class Chunked:
     replaces: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What tells one version of a document from another."""
+
+    revision: str
+    acl: tuple[str, ...]
+
+
 @dataclass(slots=True, kw_only=True)
 class Batch:
-    """What one transaction brings: documents, ids that go, new stamps by id; and what there is to report beside."""
+    """What one transaction brings: documents, ids that go; new stamps and new readers, both by id; what to report."""
 
     documents: dict[str, Chunked] = field(default_factory=dict)
     stale: list[str] = field(default_factory=list)
     touched: dict[str, str] = field(default_factory=dict)
+    relabelled: dict[str, Version] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     unchanged: int = 0
@@ -64,15 +73,15 @@ class Batching:
         self._embedder = embedder
         self._settings = settings
         self.duplicates = duplicates.Gathered()
-        # The revisions of documents that are in a batch which is not written yet.
-        self._under_way: dict[str, str] = {}
+        # The versions of documents that are in a batch which is not written yet.
+        self._under_way: dict[str, Version] = {}
         self._lock = threading.Lock()
 
     def batches(self, parts: Iterable[Loaded | Failure | Note]) -> Iterator[Batch]:
         """The parts in batches, in their order. The last may be small; the first is, so that embedding begins soon."""
         batch, most = Batch(), -(-self._settings.ingest.batch_chunks // 4)
         for part in parts:
-            if isinstance(part, Loaded) and part.document.id in batch.documents:
+            if isinstance(part, Loaded) and part.document.id in batch.documents.keys() | batch.relabelled.keys():
                 # One transaction brings one version of a document.
                 yield batch
                 batch = Batch()
@@ -86,8 +95,9 @@ class Batching:
     def written(self, batch: Batch) -> None:
         """The index has the batch; what it knows of these documents counts again."""
         with self._lock:
-            for key, one in batch.documents.items():
-                if self._under_way.get(key) == one.loaded.document.revision:
+            versions = {key: _version(one.loaded.document) for key, one in batch.documents.items()}
+            for key, version in {**versions, **batch.relabelled}.items():
+                if self._under_way.get(key) == version:
                     del self._under_way[key]
 
     def _add(self, batch: Batch, part: Loaded | Failure | Note) -> None:
@@ -103,13 +113,16 @@ class Batching:
             self._add_document(batch, part)
 
     def _add_document(self, batch: Batch, loaded: Loaded) -> None:
+        known = self._known(loaded.document.id)
+        loaded = loaded if loaded.labelled else replace(loaded, document=self._as_before(loaded.document, known))
         document = loaded.document
-        revision = self._revision(document.id)
-        if revision == document.revision:
+        if known is not None and self._only_labels_differ(document, known):
             batch.touched[document.id] = loaded.stamp
             batch.unchanged += 1
+            if known.acl != document.acl:
+                self._relabel(document, batch)
             return
-        made = self._chunked(loaded, replaces=revision is not None)
+        made = self._chunked(loaded, replaces=known is not None)
         if isinstance(made, Failure):
             batch.failures.append(made)
             return
@@ -118,17 +131,36 @@ class Batching:
         batch.touched.pop(document.id, None)
         batch.chunks += len(made.chunks)
         with self._lock:
-            self._under_way[document.id] = document.revision
+            self._under_way[document.id] = _version(document)
 
-    def _revision(self, document_id: str) -> str | None:
-        """The revision that the index has, or is about to have, of that document."""
+    def _relabel(self, document: Document, batch: Batch) -> None:
+        """Takes new readers of a document into the batch, and nothing else of it."""
+        batch.relabelled[document.id] = _version(document)
+        with self._lock:
+            self._under_way[document.id] = _version(document)
+
+    def _only_labels_differ(self, document: Document, known: Version) -> bool:
+        """Whether there is nothing to be written of a document but, perhaps, who may read it."""
+        if known.acl == document.acl:
+            return known.revision == document.revision
+        same = known.revision in (document.revision, document.labelled(known.acl).revision)
+        return same and isinstance(self._index, Relabels)
+
+    def _as_before(self, document: Document, known: Version | None) -> Document:
+        """A document of which nobody says who may read it: as before, or, where it is new, as the item it is inside."""
+        root = root_uri(document.uri)
+        kept = known if known is not None or root == document.uri else self._known(digest(root))
+        return document.labelled(kept.acl) if kept is not None and kept.acl else document
+
+    def _known(self, document_id: str) -> Version | None:
+        """The version that the index has, or is about to have, of that document."""
         # In this order: what has just been written is looked up in the index after it was taken from the first.
         with self._lock:
             under_way = self._under_way.get(document_id)
         if under_way is not None:
             return under_way
-        known = self._index.known_of([document_id])
-        return known[document_id].revision if document_id in known else None
+        known = self._index.known_of([document_id]).get(document_id)
+        return None if known is None else Version(known.revision, known.acl)
 
     def _stale(self, document: Document, inside: frozenset[str]) -> list[str]:
         return [one.id for one in self._index.known_inside(document.uri) if one.id not in inside]
@@ -144,6 +176,10 @@ class Batching:
             return Failure(uri=document.uri, reason="there is no text in it", kind="EmptyDocument")
         texts = tuple(chunking.embedding_text(document.title, chunk) for chunk in chunks)
         return Chunked(loaded=loaded, chunks=chunks, texts=texts, replaces=replaces)
+
+
+def _version(document: Document) -> Version:
+    return Version(document.revision, document.acl)
 
 
 def _is_item(uri: str) -> bool:

@@ -39,6 +39,7 @@ class Embedded:
             "updated": updated,
             "unchanged": batch.unchanged,
             "removed": len(batch.stale),
+            "relabelled": len(batch.relabelled),
             "chunks": batch.chunks,
             "embedded": self.fresh,
         }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ragagent.connectors import readers
@@ -34,19 +34,29 @@ DOCUMENTS_SOURCE = "documents:"
 class Loaded:
     """A document as it came from its source, before any work on it.
 
-    `inside` is there for the document of an item itself: the ids of all that may stay inside it.
+    `inside` is there for the document of an item itself: the ids of all that may stay inside it. `labelled` says that
+    its acl is what it shall have; otherwise nobody has said, and an earlier version's is kept.
     """
 
     document: Document
     source: str
     stamp: str
     inside: frozenset[str] | None = None
+    labelled: bool = True
 
 
 class Loader:
     """Loads items of connectors. Safe to use from several threads: fetching takes turns, reading does not."""
 
-    def __init__(self, settings: IngestSettings, pool: Pool, stopped: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        settings: IngestSettings,
+        pool: Pool,
+        stopped: Callable[[], bool] = lambda: False,
+        acl: tuple[str, ...] | None = None,
+    ) -> None:
+        """`acl` is who may read what is loaded, whatever its source says; None leaves it to the source."""
+        self._acl = acl
         self._settings = settings
         self._pool = pool
         self._stopped = stopped
@@ -66,8 +76,13 @@ class Loader:
                     yield from part.failures
                     yield from (Note(uri=item.uri, text=note) for note in part.notes)
                 else:
-                    own = None if part.id in inside else inside
-                    yield Loaded(document=part, source=connector.source, stamp=item.stamp, inside=own)
+                    yield Loaded(
+                        document=part,
+                        source=connector.source,
+                        stamp=item.stamp,
+                        inside=None if part.id in inside else inside,
+                        labelled=self._acl is not None or bool(part.acl),
+                    )
         except ReadError as error:
             yield Failure(uri=item.uri, reason=str(error), kind=type(error).__name__)
 
@@ -88,6 +103,8 @@ class Loader:
     def _read(self, connector: Connector, item: SourceItem) -> Iterator[Found | Document]:
         with self._fetching:
             fetched = connector.fetch(item)
+        if self._acl is not None:
+            fetched = _labelled(fetched, self._acl)
         if isinstance(fetched, Document):
             yield fetched
         elif _is_harmless(fetched):
@@ -98,6 +115,10 @@ class Loader:
                     yield from process.read(fetched, self._settings, self._stopped)
             except Interrupted:
                 raise Stopped from None
+
+
+def _labelled(fetched: Fetched | Document, acl: tuple[str, ...]) -> Fetched | Document:
+    return fetched.labelled(acl) if isinstance(fetched, Document) else replace(fetched, acl=acl)
 
 
 def _is_harmless(fetched: Fetched) -> bool:

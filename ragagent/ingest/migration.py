@@ -203,6 +203,8 @@ class Migration:
         except ConnectorError as error:
             self._failures[document.uri] = Failure(uri=document.uri, reason=str(error), kind=type(error).__name__)
             return document, None
+        # Who may read it is not the source's to change here.
+        fresh = fresh.labelled(document.acl)
         if fresh == document:
             return document, None
         self._counts["reread"] += 1

@@ -1,4 +1,8 @@
-"""How each source was opened, so that a migration can read it again: kept beside the index, without secrets."""
+"""How each source was opened, so that a migration can read it again, and who may read what comes from it.
+
+Kept beside the index, without secrets. Where the file is lost nobody has said who may read: what is new of a source is
+the owner's then.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ragagent.access import acl_of
 from ragagent.connectors import open_connector, scheme_of
 from ragagent.connectors.addresses import names_secret, public
 from ragagent.protocols import Connector
@@ -30,13 +35,24 @@ class Origins:
         """The connector of an address. Raises what `open_connector` raises."""
         return open_connector(address, self._settings, options=options, cache=self._folder / CACHE_FOLDER)
 
-    def remember(self, connector: Connector, address: str | Path, options: Mapping[str, Any] | None) -> None:
-        """Keeps how the source was opened; a file or folder needs nothing but its name."""
-        if isinstance(address, Path) or scheme_of(address) == "file":
-            return
-        entry = {"address": public(address, keep_user=True), "options": _plain(options or {})}
+    def acl_of(self, source: str) -> tuple[str, ...] | None:
+        """Who may read what comes from a source, as it was said last; None where nobody has said."""
+        found = self._read().get(source, {}).get("acl")
+        return acl_of(found) if isinstance(found, list) else None
+
+    def remember(
+        self,
+        connector: Connector,
+        address: str | Path,
+        options: Mapping[str, Any] | None,
+        acl: tuple[str, ...] | None = None,
+    ) -> None:
+        """Keeps how the source was opened, and who may read it; a file or folder is opened by its name alone."""
+        entry: dict[str, Any] = {} if acl is None else {"acl": list(acl)}
+        if not isinstance(address, Path) and scheme_of(address) != "file":
+            entry |= {"address": public(address, keep_user=True), "options": _plain(options or {})}
         known = self._read()
-        if known.get(connector.source) == entry:
+        if known.get(connector.source, {}) == entry:
             return
         known[connector.source] = entry
         with tempfile.NamedTemporaryFile("w", dir=self._folder, prefix=".sources-", delete=False) as file:
@@ -45,8 +61,8 @@ class Origins:
 
     def reopen(self, source: str) -> Connector:
         """The connector of a source by its name, as it was opened last. Raises what `open_connector` raises."""
-        entry = self._read().get(source)
-        return self.open(source) if entry is None else self.open(entry["address"], entry["options"])
+        entry = self._read().get(source, {})
+        return self.open(entry["address"], entry["options"]) if "address" in entry else self.open(source)
 
     def _read(self) -> dict[str, Any]:
         try:

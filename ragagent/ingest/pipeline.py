@@ -21,7 +21,7 @@ from ragagent.ingest.plan import Plan, plan
 from ragagent.ingest.stages import Line
 from ragagent.ingest.tally import Tally
 from ragagent.models.cores import available_cores
-from ragagent.protocols import Connector, Embedder, Index, Progress, SourceItem
+from ragagent.protocols import Connector, Embedder, Index, Progress, Relabels, SourceItem
 from ragagent.settings import Settings
 from ragagent.trace import Trace
 from ragagent.types import Document, Failure, IngestReport, Note
@@ -35,6 +35,7 @@ _READ_CHARS = 8_000_000
 _AHEAD = 1
 """So many batches are embedded, or wait for that, while the one before them is written."""
 _REMOVED_AT_ONCE = 500
+_RELABELLED_AT_ONCE = 256
 
 Part = Loaded | Failure | Note
 
@@ -63,7 +64,7 @@ class Pipeline:
         self._pool = pool
         self._built_with = parts.writing(embedder, settings.chunking)
 
-    def forecast(self, connector: Connector, *, prune: bool = False) -> IngestPlan:
+    def forecast(self, connector: Connector, *, prune: bool = False, acl: tuple[str, ...] | None = None) -> IngestPlan:
         """What `ingest_connector` would do, and about how long it would take; nothing is changed.
 
         Reads a few of the items and embeds some chunks to know. Raises ConnectorError as `ingest_connector` does.
@@ -71,40 +72,44 @@ class Pipeline:
         from ragagent.ingest.forecast import forecast
 
         self._require_parts()
-        with self._plan(connector, Tally(self._progress)) as steps, self._reading() as pool:
+        with self._plan(connector, Tally(self._progress), acl) as steps, self._reading() as pool:
             gone = steps.gone(self._index) if prune else iter(())
             return forecast(
                 steps,
                 connector=connector,
                 gone=gone,
-                loader=Loader(self._settings.ingest, pool),
+                loader=Loader(self._settings.ingest, pool, acl=acl),
                 index=self._index,
                 embedder=self._embedder,
                 settings=self._settings,
                 workers=self._workers,
             )
 
-    def _plan(self, connector: Connector, tally: Tally) -> Plan:
+    def _plan(self, connector: Connector, tally: Tally, acl: tuple[str, ...] | None) -> Plan:
         with tally.working("plan"), self._trace.span("ingest.plan", source=connector.source) as event:
-            steps = plan(connector, self._index, tally.listed)
+            steps = plan(connector, self._index, tally.listed, acl)
             event.update(fresh=steps.fresh, unchanged=steps.unchanged)
         return steps
 
-    def ingest_connector(self, connector: Connector, *, prune: bool = False) -> IngestReport:
+    def ingest_connector(
+        self, connector: Connector, *, prune: bool = False, acl: tuple[str, ...] | None = None
+    ) -> IngestReport:
         """Brings in what is new or changed at a source; `prune` also removes what is gone from it.
+
+        `acl` is who may read it; None leaves that as it is, and with new documents to the source.
 
         Raises ConnectorError when the source is out of reach, Locked while another process writes, StorageFull, and
         FingerprintMismatch when the index is built with other parts than these, or is by the end of a migration.
         """
         self._require_parts()
         tally = Tally(self._progress)
-        with self._plan(connector, tally) as steps:
+        with self._plan(connector, tally, acl) as steps:
             tally.total = steps.fresh
-            tally.add(unchanged=steps.unchanged)
+            tally.add(unchanged=steps.unchanged, relabelled=self._relabelled(steps.relabelled, acl or ()))
             tally.keep(steps.failures)
             if steps.fresh:
                 with self._reading() as pool, Line() as line:
-                    loader = Loader(self._settings.ingest, pool, line.stopped)
+                    loader = Loader(self._settings.ingest, pool, line.stopped, acl)
                     self._bring(tally, line, self._read(tally, line, loader, connector, steps.items()))
             if prune:
                 tally.add(removed=self._remove(steps.gone(self._index)))
@@ -146,8 +151,23 @@ class Pipeline:
         if batch.documents or batch.stale:
             with self._trace.span("ingest.commit", documents=len(batch.documents), chunks=batch.chunks):
                 self._index.write(done.entries(), remove=batch.stale, built_with=self._built_with)
+        if batch.relabelled and isinstance(self._index, Relabels):
+            self._index.relabel({key: one.acl for key, one in batch.relabelled.items()})
         if batch.touched:
             self._index.touch(batch.touched)
+
+    def _relabelled(self, items: Sequence[str], acl: tuple[str, ...]) -> int:
+        """Gives unchanged items, by id, other readers, with all that is inside them; returns how many documents."""
+        if not isinstance(self._index, Relabels):
+            return 0
+        count = 0
+        for start in range(0, len(items), _RELABELLED_AT_ONCE):
+            known = self._index.known_of(items[start : start + _RELABELLED_AT_ONCE])
+            inside = [one.id for item in known.values() for one in self._index.known_inside(item.uri)]
+            changed = dict.fromkeys((*known, *inside), acl)
+            self._index.relabel(changed)
+            count += len(changed)
+        return count
 
     def _read(
         self, tally: Tally, line: Line, loader: Loader, connector: Connector, items: Iterable[SourceItem]

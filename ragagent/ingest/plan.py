@@ -10,7 +10,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Protocol
 
-from ragagent.protocols import Connector, KnownDocument, Narrowed, SourceItem
+from ragagent.protocols import Connector, KnownDocument, Narrowed, Relabels, SourceItem
 from ragagent.types import Failure, digest, root_uri
 
 _PAGE = 500
@@ -34,9 +34,12 @@ class Plan:
     knowing that it has been seen, and no more.
     """
 
-    def __init__(self, connector: Connector) -> None:
+    def __init__(self, connector: Connector, acl: tuple[str, ...] | None) -> None:
         self.unchanged = self.fresh = self.changed = self.fresh_bytes = 0
         self.failures: list[Failure] = []
+        self.relabelled: list[str] = []
+        """The ids of unchanged items that are to get other readers."""
+        self._acl = acl
         self._connector = connector
         self._seen: set[bytes] = set()
         self._file = tempfile.SpooledTemporaryFile(  # noqa: SIM115  # closed with the plan
@@ -90,12 +93,17 @@ class Plan:
             else:
                 items.append(item)
         known = index.known_of([digest(item.uri) for item in items])
+        relabels = isinstance(index, Relabels)
         for item in items:
-            self._compare(item, known.get(digest(item.uri)))
+            self._compare(item, known.get(digest(item.uri)), relabels)
 
-    def _compare(self, item: SourceItem, old: KnownDocument | None) -> None:
-        if old is not None and old.stamp == item.stamp != "":
+    def _compare(self, item: SourceItem, old: KnownDocument | None, relabels: bool) -> None:
+        others = old is not None and self._acl is not None and old.acl != self._acl
+        # An index that cannot change readers alone has to be given the whole document again.
+        if old is not None and old.stamp == item.stamp != "" and (relabels or not others):
             self.unchanged += 1
+            if others:
+                self.relabelled.append(old.id)
             return
         self.fresh += 1
         self.changed += old is not None
@@ -103,14 +111,21 @@ class Plan:
         self._file.write(json.dumps((item.uri, item.stamp, item.size_bytes)) + "\n")
 
 
-def plan(connector: Connector, index: Known, listed: Callable[[str], None] = lambda _: None) -> Plan:
+def plan(
+    connector: Connector,
+    index: Known,
+    listed: Callable[[str], None] = lambda _: None,
+    acl: tuple[str, ...] | None = None,
+) -> Plan:
     """Compares a source with what `index` knows, by stamps alone: nothing is read. An item without a stamp is fresh.
+
+    `acl` is who may read all of the source, None where that is not said: then what is there keeps its readers.
 
     `listed` is told the uri of each item as the source names it. The caller closes the plan. Raises ConnectorError when
     the source as a whole is out of reach.
     """
     with contextlib.ExitStack() as stack:
-        made = stack.enter_context(Plan(connector))
+        made = stack.enter_context(Plan(connector, acl))
         items = _told(connector.items(), listed)
         while page := list(islice(items, _PAGE)):
             made._look(index, page)

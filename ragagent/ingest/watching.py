@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ragagent.connectors.files import FilesConnector, file_uri
 from ragagent.connectors.watch import Watch
@@ -12,6 +12,8 @@ from ragagent.errors import ConnectorError, Locked
 from ragagent.ingest.pipeline import Pipeline
 from ragagent.protocols import Progress
 from ragagent.types import Failure, IngestReport
+
+Ingested = Callable[[FilesConnector, Sequence[str] | None], tuple[IngestReport, str]]
 
 _BACK_S = 0.5
 """How often a source that is gone is looked for."""
@@ -26,32 +28,37 @@ def watch(
     stop: threading.Event,
     ignore: str,
     progress: Progress | None = None,
+    acl_of: Callable[[str], tuple[str, ...] | None] = lambda _: None,
 ) -> Iterator[tuple[str, IngestReport]]:
     """The path and the report of each ingest: first one of each whole source, then one for each change at rest.
 
     Goes on until `stop` is set. What is deleted is removed, but never because a source is gone or empty. A source that
     goes away is reported once, and ingested as a whole when it is back. Where folders have to be walked although that
-    was not asked for, `progress` is told in the stage `watch`.
+    was not asked for, `progress` is told in the stage `watch`. `acl_of` says who may read a source, by its name.
     """
+
+    def ingested(connector: FilesConnector, places: Sequence[str] | None = None) -> tuple[IngestReport, str]:
+        return _ingested(pipeline, connector, places, acl_of(connector.source))
+
     while not stop.is_set():
         watched = Watch(connectors, settle_s=settle_s, polling=polling, ignore=ignore, stop=stop)
         try:
             if watched.polls and not polling and progress is not None:
                 progress.update("watch", 0, None, f"the system tells no changes here: walking every {2 * settle_s:g} s")
             for connector in connectors:
-                yield connector.path, _ingested(pipeline, connector)[0]
-            yield from _followed(pipeline, watched)
+                yield connector.path, ingested(connector)[0]
+            yield from _followed(ingested, watched)
         finally:
             watched.close()
         yield from _gone(connectors, stop)
 
 
-def _followed(pipeline: Pipeline, watched: Watch) -> Iterator[tuple[str, IngestReport]]:
+def _followed(ingested: Ingested, watched: Watch) -> Iterator[tuple[str, IngestReport]]:
     """Reports of changes until a source is lost, or the watching ends; the same trouble is told once."""
     trouble = ""
     for batch in watched.changes():
         for connector, places in batch:
-            report, failed = _ingested(pipeline, connector, places)
+            report, failed = ingested(connector, places)
             if failed:
                 watched.again(places)
             if not (failed and failed == trouble):
@@ -72,12 +79,12 @@ def _gone(connectors: Sequence[FilesConnector], stop: threading.Event) -> Iterat
 
 
 def _ingested(
-    pipeline: Pipeline, connector: FilesConnector, places: Sequence[str] | None = None
+    pipeline: Pipeline, connector: FilesConnector, places: Sequence[str] | None, acl: tuple[str, ...] | None
 ) -> tuple[IngestReport, str]:
     """The report of one ingest, and why it failed as a whole, or nothing."""
     try:
         chosen = connector if places is None else connector.narrowed(places)
-        return pipeline.ingest_connector(chosen, prune=True), ""
+        return pipeline.ingest_connector(chosen, prune=True, acl=acl), ""
     except (ConnectorError, Locked) as error:
         return _failure(connector, str(error), type(error).__name__), str(error)
 

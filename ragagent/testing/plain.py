@@ -149,7 +149,7 @@ class PlainIndex:
         with self._lock:
             after = dict(self._entries())
             for key in acls.keys() & after.keys():
-                document = replace(after[key].document, acl=tuple(acls[key]), revision="")
+                document = after[key].document.labelled(acls[key])
                 after[key] = replace(after[key], document=document)
             self._state = after
         return tuple(key for key in acls if key not in after)
@@ -231,11 +231,12 @@ class PlainIndex:
         mode: SearchMode,
         where: Where | None = None,
         embedder: str | None = None,
+        within: Where | None = None,
     ) -> list[list[Hit]]:
         """One question after another, of one state."""
         if len(queries) != len(vectors):
             raise ConfigError(f"{len(queries)} queries with {len(vectors)} vectors")
-        entries = self._entries()
+        entries = self._within(within)
         self._require_question(k, mode, embedder)
         return [self._hits(entries, *both, k, mode, where) for both in zip(queries, vectors, strict=True)]
 
@@ -248,12 +249,22 @@ class PlainIndex:
         mode: SearchMode,
         where: Where | None = None,
         embedder: str | None = None,
+        within: Where | None = None,
     ) -> list[Hit]:
         """Every chunk that passes is scored."""
         if callable(vector):
             self._require_question(k, mode, embedder)
             vector = None if mode == "sparse" else vector()
-        return self.search_many([query], [vector], k=k, mode=mode, where=where, embedder=embedder)[0]
+        return self.search_many([query], [vector], k=k, mode=mode, where=where, embedder=embedder, within=within)[0]
+
+    def count_within(self, within: Where) -> tuple[int, int]:
+        """How many documents and chunks pass."""
+        entries = self._within(within)
+        return len(entries), sum(len(one.chunks) for one in entries.values())
+
+    def _within(self, where: Where | None) -> Mapping[str, Entry]:
+        wanted = expression(where or {})
+        return {key: one for key, one in self._entries().items() if accepts(wanted, one.document, one.source)}
 
     def _require_question(self, k: int, mode: SearchMode, embedder: str | None) -> None:
         if k < 1 or mode not in get_args(SearchMode):
