@@ -11,6 +11,7 @@ from ragagent.app.knowledge import KnowledgeBase
 from ragagent.protocols import LLM, Tool
 from ragagent.settings import Settings
 from ragagent.types import AgentEvent, AgentResult, Answer, Decision, Hit, Passage
+from ragagent.where import Where, both
 
 if TYPE_CHECKING:
     from ragagent.agent.policy import Policy
@@ -31,22 +32,31 @@ class Agent:
         secrets: Mapping[str, str] | None = None,
         settings: Settings | None = None,
         llm: LLM | None = None,
+        where: Where | None = None,
+        filters: bool = False,
     ) -> None:
         """`tools` come in addition to search_documents, read_document, list_documents and calculate.
 
         `policy` says what calls may do (`ragagent.agent.policy`); by default a human is asked before one that changes
         something and that untrusted data may have had a hand in. `secrets` are values by name for the tools that
-        declare them.
+        declare them. Searches find only what `where` lets through; with `filters` the model may narrow them further
+        by filters of its own.
         """
         from ragagent.agent.runner import AgentRunner
         from ragagent.tools import builtin
+
+        def narrowed(query: str, k: int, narrower: str) -> list[Hit]:
+            return kb.search(query, k=k, where=narrower if where is None else both([where, narrower]))
 
         self._kb = kb
         self._settings = settings or kb.settings
         self._llm = llm or kb.llm
         own = (
             builtin.search_documents(
-                lambda query, k: kb.search(query, k=k), k=self._settings.retrieval.k, pack=self._packed
+                lambda query, k: kb.search(query, k=k, where=where),
+                k=self._settings.retrieval.k,
+                pack=self._packed,
+                filtered=narrowed if filters else None,
             ),
             builtin.read_document(kb.document),
             builtin.list_documents(kb.documents),

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ragagent.cli.ask import print_answer
-from ragagent.cli.context import DEFAULT_KB, Context, json_option, kb_option, model_option
+from ragagent.cli.context import DEFAULT_KB, Context, json_option, kb_option, model_option, where_option
 from ragagent.cli.output import console, echo_json
+from ragagent.cli.search import parse_filters
 from ragagent.errors import AgentError
 from ragagent.types import AgentEvent, AgentResult, Approval, Decision
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ragagent.agent.journal import Journal
     from ragagent.agent.policy import Policy
     from ragagent.app import Agent
+    from ragagent.where import Where
 
 _SHOWN_CHARACTERS = 300
 _WAITS = 3
@@ -59,6 +61,7 @@ def agent() -> None:
 
 @agent.command(hidden=True)
 @click.argument("task")
+@where_option
 @_rights_options
 @kb_option
 @model_option
@@ -67,6 +70,7 @@ def agent() -> None:
 def run(
     context: Context,
     task: str,
+    filters: tuple[str, ...],
     yes: bool,
     ask: bool,
     read_only: bool,
@@ -76,7 +80,7 @@ def run(
 ) -> None:
     """Work on TASK. A call that needs an approval is asked about; without a terminal the run waits, with code 3."""
     context.choose(kb=kb, model=model)
-    with _opened(context, _policy(ask, read_only)) as worker:
+    with _opened(context, _policy(ask, read_only), parse_filters(filters)) as worker:
         _follow(worker, worker.stream(task), yes, as_json)
 
 
@@ -103,6 +107,8 @@ def resume(
 ) -> None:
     """Go on with a run that was interrupted, or that waits for an approval."""
     context.choose(kb=kb, model=model)
+    # Of the runs of others nothing is kept.
+    context.require_owner("resuming a run")
     chosen = approve or deny
     decision = Decision(approval_id=chosen, approved=approve is not None, by="command line") if chosen else None
     with _opened(context, _policy(ask, read_only)) as worker:
@@ -184,16 +190,17 @@ def _policy(ask: bool, read_only: bool) -> Policy:
 class _opened:
     """The agent on the knowledge base of the context; closes both."""
 
-    def __init__(self, context: Context, policy: Policy) -> None:
+    def __init__(self, context: Context, policy: Policy, where: Where | None = None) -> None:
         self._context = context
         self._policy = policy
+        self._where = where
 
     def __enter__(self) -> Agent:
         from ragagent.app import Agent
 
         self._kb = self._context.open(llm=True)
         try:
-            self._agent = Agent(self._kb, policy=self._policy)
+            self._agent = Agent(self._kb, policy=self._policy, where=self._where)
         except BaseException:
             self._kb.close()
             raise

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from ragagent.errors import ToolError
+from ragagent.errors import ConfigError, ToolError
 from ragagent.text.columns import labelled
 from ragagent.types import Chunk, Document, Hit, Passage, Span, ToolSpec, digest
 
@@ -63,13 +63,21 @@ Pack: TypeAlias = Callable[[str, Sequence[Hit]], Sequence[Passage]]
 """The sentences of some hits that bear on a query, by passage."""
 
 
+Filtered: TypeAlias = Callable[[str, int, str], Sequence[Hit]]
+"""The so many best hits of a query among the documents that a filter lets through, as it is written."""
+
+
 def search_documents(
-    search: Callable[[str, int], Sequence[Hit]], *, k: int = 3, pack: Pack | None = None
+    search: Callable[[str, int], Sequence[Hit]],
+    *,
+    k: int = 3,
+    pack: Pack | None = None,
+    filtered: Filtered | None = None,
 ) -> DocumentTool:
     """A tool over `search(query, k)` that shows the k best passages with where they come from.
 
     With `pack` it shows what that makes of them: a small model finds the figure it needs among ten sentences more
-    often than among sixty, and reads them in a fraction of the time.
+    often than among sixty, and reads them in a fraction of the time. With `filtered` the model may write a filter.
     """
     query = {
         "type": "string",
@@ -77,15 +85,26 @@ def search_documents(
         "minLength": 1,
         "maxLength": _MAX_QUERY_CHARS,
     }
+    narrower = {
+        "type": "string",
+        "description": 'only documents for which this holds, such as type = "pdf" and date >= 2024-01-01',
+        "maxLength": _MAX_QUERY_CHARS,
+    }
     spec = ToolSpec(
         name="search_documents",
         description="Searches the documents and returns the passages that fit best. Facts and figures come from here.",
-        parameters=_object({"query": query}, required=("query",)),
+        parameters=_object({"query": query, **({"where": narrower} if filtered else {})}, required=("query",)),
         effects=("read",),
     )
 
     def find(arguments: Mapping[str, Any]) -> Found:
-        hits = tuple(search(arguments["query"], k))
+        try:
+            where = arguments.get("where")
+            hits = tuple(
+                filtered(arguments["query"], k, where) if filtered and where else search(arguments["query"], k)
+            )
+        except ConfigError as error:
+            raise ToolError(str(error)) from error
         if not hits:
             return Found(content="Nothing was found. Try other words.")
         shown = [_packed(passage) for passage in pack(arguments["query"], hits)] if pack else list(map(_shown, hits))
