@@ -4,8 +4,9 @@
 
 Random expressions that let through about a half, a hundredth and a ten-thousandth of the documents, each asked once:
 no two searches have the same filter. Before anything is timed, the documents that every expression lets through are
-held against plain Python over the metadata, the sparse hits against an unfiltered ranking with the others struck out,
-and the dense hits against exact scores; where few are let through they must be equal, else their recall is reported.
+held against plain Python over the metadata (given as it is and as it is written), the sparse hits against an
+unfiltered ranking with the others struck out, and the dense hits against exact scores; where few are let through they
+must be equal, else their recall is reported.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ragagent.eval.perf import measure
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.protocols import Entry
 from ragagent.types import Chunk, Document, Span, Vector
-from ragagent.where import And, Eq, Exists, Expression, In, Not, Or, Prefix, Range
+from ragagent.where import And, Eq, Exists, Expression, In, Not, Or, Prefix, Range, written
 
 SHARES = (0.5, 0.01, 0.0001)
 DIMENSION = 384
@@ -174,8 +175,9 @@ def checked(index: EmbeddedIndex, made: Library, wheres: Sequence[Expression], r
         # Every chunk with the word, in the order of score: what is not let through is struck out.
         ranking = index.search(text, None, k=len(made.texts), mode="sparse")
         expected = [hit.uri for hit in ranking if allowed[_number(hit.uri)]]
-        found = index.search(text, None, k=len(made.texts), mode="sparse", where=where)
-        assert [hit.uri for hit in found] == expected, where
+        for form in (where, written(where)):
+            found = index.search(text, None, k=len(made.texts), mode="sparse", where=form)
+            assert [hit.uri for hit in found] == expected, form
         hits = index.search("", vector, k=K, mode="dense", where=where)
         assert len(hits) == min(K, int(allowed.sum())), (len(hits), int(allowed.sum()), where)
         assert all(allowed[_number(hit.uri)] for hit in hits), where

@@ -56,6 +56,13 @@ def test_filters_are_timed_after_they_were_held_to_brute_force() -> None:
     assert found["timings"].keys() == {"1", "0.5", "0.01", "0.0001"}
 
 
+def test_sessions_are_timed_after_they_were_held_to_an_index_of_what_they_may_read() -> None:
+    found = _run("access", "--chunks", "1500", "--questions", "4", "--words", "40")
+    assert found["equal_to_an_index_of_the_visible"] == 4
+    assert found["word_frequencies_told"] == {"visible": 0.0, "all": 1.0}
+    assert {"owner", "half, visible", "hundredth, all", "first of a session"} <= found["timings"].keys()
+
+
 def test_readers_beside_a_writer_see_nothing_torn() -> None:
     found = _run("readers", "--readers", "3", "--seconds", "2", "--turn", "1", "--documents", "60")
     assert (found["torn"], found["errors"]) == (0, 0)
