@@ -94,11 +94,11 @@ class GuardedIndex:
 
     def similar_terms(self, words: Sequence[str]) -> Mapping[str, Sequence[str]]:
         """For words that nothing that may be read has, the nearest terms of it; none where it is not counted apart."""
-        index: Any = self._index
-        if self._statistics == "all" or not isinstance(index, SuggestsTerms):
+        if self._statistics == "all" or not isinstance(self._index, SuggestsTerms):
             return {}
+        narrows: Any = self._index
         with _discreet():
-            found: Mapping[str, Sequence[str]] = index.similar_terms(words, within=self._mask.where)
+            found: Mapping[str, Sequence[str]] = narrows.similar_terms(words, within=self._mask.where)
             return found
 
     def known(self, source: str | None = None) -> Mapping[str, KnownDocument]:

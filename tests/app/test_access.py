@@ -63,6 +63,11 @@ PRINCIPALS = (
 )
 
 
+def word(number: int, version: int = 0) -> str:
+    """A word of letters alone that is in no other document."""
+    return f"zq{chr(97 + number)}{chr(97 + version)}marmalade"
+
+
 def document(number: int, acl: tuple[str, ...], base: int, version: int = 0) -> Document:
     """One that says in every field a word that is in no other document; every third lies inside the one before."""
     secret = f"zq{number}v{version}"
@@ -72,7 +77,8 @@ def document(number: int, acl: tuple[str, ...], base: int, version: int = 0) -> 
     return Document(
         uri=uri,
         title=f"Paper {secret}",
-        text=f"{PARAGRAPHS[base]}\n\nOf {secret} alone it says this much, and so does nobody else.\n\n{FOOTER}",
+        text=f"{PARAGRAPHS[base]}\n\nOf {secret} and {word(number, version)} alone it says this, as nobody else does."
+        f"\n\n{FOOTER}",
         metadata={"author": f"{secret}author", "n": number, "type": "note" if number % 2 else "memo"},
         acl=acl,
     )
@@ -262,6 +268,11 @@ def ids(world: World) -> list[str]:
 
 CHECKED: dict[str, Use] = {
     "search": searches,
+    "explain": lambda kb, world: [
+        kb.explain(word(number).replace("lade", "lede"), understand=["spelling", "hops"], mode=mode)
+        for number in range(0, 9, 2)
+        for mode in ("hybrid", "sparse")
+    ],
     "ask": lambda kb, world: [kb.ask(QUESTIONS[0]), kb.ask(QUESTIONS[4], where="n >= 1")],
     "ask_stream": lambda kb, world: list(kb.ask_stream(QUESTIONS[1])),
     "document": lambda kb, world: [kb.document(key) for key in ids(world)],
@@ -581,7 +592,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tu
 
 def told_by(command: Callable[..., tuple[int, str]], name: str, arguments: list[str], *more: str) -> tuple[int, str]:
     code, printed = command(*name.replace("agent run", "agent").split(), *arguments, *more)
-    printed = re.sub(r"\"(seconds|\w+_seconds)\": [\d.e-]+|\d+\.\d s|\b[0-9a-f]{16}\b", "", printed)
+    printed = re.sub(r"\"(seconds|\w+_seconds)\": [\d.e-]+|\d+\.\d s|\d+ ms|\b[0-9a-f]{16}\b", "", printed)
     return code, re.sub(r"(chunks pass);.*", r"\1", re.sub(r"\b(all|some)\b", "kb", printed))
 
 
