@@ -43,7 +43,24 @@ def open_reranker(settings: Settings, kind: str, embedder: Callable[[], Embedder
         from ragagent.models.reranking_late import LateInteraction
 
         return LateInteraction(embedder)
+    if kind == "cross-encoder":
+        return _cross_encoder(settings)
     raise ConfigError(f"rerank = {kind!r}: must be one of {', '.join(get_args(Rerank))}")
+
+
+def _cross_encoder(settings: Settings) -> Reranker:
+    from ragagent.models.reranking_cross import CrossEncoder
+
+    name = settings.retrieval.rerank_model
+    if not name:
+        raise ConfigError("reranking by a cross-encoder needs its folder: set retrieval.rerank_model")
+    folder = Path(name).expanduser()
+    return CrossEncoder(
+        lambda: folder if folder.exists() else _store(settings).resolve(name),
+        name=folder.name,
+        backend=settings.embedding.backend,
+        threads=settings.embedding.threads,
+    )
 
 
 def built_with(embedder: Embedder | None, settings: Settings, *, new: bool) -> dict[str, str]:

@@ -22,6 +22,7 @@ Product = Callable[[Any, Floats, Floats, str], Any]
 _MASKED = -1e4
 _FAR = 1e30
 _CONVERTER = "openvino.tools.ovc"
+_KINDS = "embeddings.token_type_embeddings.weight"
 
 
 def engine() -> Any:
@@ -229,10 +230,14 @@ class Graph:
             constant(1, np.int64),
             output_type="i64",
         )
-        kinds = self._weight("embeddings.token_type_embeddings.weight")[0]
         words = op.gather(constant(self._weight("embeddings.word_embeddings.weight")), ids, zero)
+        kinds = self._weight(_KINDS)[0]
         places = op.gather(constant(self._weight("embeddings.position_embeddings.weight") + kinds), positions, zero)
-        return self._normalised(op.add(words, places), "embeddings.LayerNorm")
+        return self._normalised(self._of_kinds(op.add(words, places)), "embeddings.LayerNorm")
+
+    def _of_kinds(self, embedded: Any) -> Any:
+        """What tells the kinds of tokens apart, added; a single text has none but the first."""
+        return embedded
 
     def _layer(self, hidden: Any, bias: Any, prefix: str) -> Any:
         op = self._op
@@ -284,3 +289,29 @@ class Graph:
             return self._weights[name]
         except KeyError:
             raise UnknownEncoder(f"{self._spec.weights}: has no tensor {name}") from None
+
+
+class PairGraph(Graph):
+    """The graph of a cross-encoder: the same encoder over two texts in one, and a score out of its first token."""
+
+    def __init__(self, spec: EncoderSpec, weights: Weights) -> None:
+        super().__init__(spec, weights, Products())
+        self._kinds: Any = self._op.parameter([-1, -1], np.int64, name="token_type_ids")
+
+    def pair_model(self) -> Any:
+        """Inputs ids, mask and kinds of tokens, int64[b, n]; output float32[b, 1], the scores."""
+        ids, mask, _, hidden = self._encoded()
+        op, names = self._op, ("pooler.dense", "classifier")
+        if "classifier.out_proj.weight" in self._weights:
+            names = ("classifier.dense", "classifier.out_proj")
+        first = op.gather(hidden, constant(0, np.int64), constant(1, np.int64))
+        scores = self._linear(op.tanh(self._linear(first, names[0])), names[1])
+        return sys.modules["openvino"].Model([scores.output(0)], [ids, mask, self._kinds], "cross-encoder")
+
+    def _of_kinds(self, embedded: Any) -> Any:
+        table = self._weight(_KINDS)
+        if len(table) == 1:
+            # A model that knows one kind of token still has the input, which changes nothing.
+            nothing = self._op.multiply(self._op.convert(self._kinds, "f32"), constant(0.0))
+            return self._op.add(embedded, self._op.unsqueeze(nothing, _ints(2)))
+        return self._op.add(embedded, self._op.gather(constant(table - table[0]), self._kinds, constant(0, np.int64)))

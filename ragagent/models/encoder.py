@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ragagent.errors import ModelLoadError
 
+_PAIR_TOKENS = 512
 _TRANSFORMER, _POOLING, _NORMALIZE = "Transformer", "Pooling", "Normalize"
 _FAMILIES = {"bert": False, "roberta": True, "xlm-roberta": True, "camembert": True}
 _DECIDING = {".safetensors", ".bin", ".json", ".txt", ".model", ".py"}
@@ -76,6 +77,61 @@ def read_spec(folder: Path) -> EncoderSpec:
         query_prefix=prompts.get("query", ""),
         document_prefix=prompts.get("document", ""),
     )
+
+
+def read_pair_spec(folder: Path) -> EncoderSpec:
+    """The encoder of a cross-encoder in `folder`, as sentence-transformers and transformers save one.
+
+    Raises UnknownEncoder, with the reason, for a model that is something else than a BERT-family encoder with one
+    score for a pair, and ModelLoadError for a folder that holds no model or contradicts itself.
+    """
+    config = _table(folder / "config.json")
+    _check_architecture(folder, config)
+    named = config.get("architectures") or [""]
+    if not str(named[0]).endswith("ForSequenceClassification"):
+        raise UnknownEncoder(f"{folder}: its architecture is {named[0]}, not one for classifying sequences")
+    labels = len(config.get("id2label") or {0: ""})
+    if labels != 1:
+        raise UnknownEncoder(f"{folder}: gives {labels} scores for a pair, not one")
+    first = config.get("pad_token_id", 1) + 1 if _FAMILIES[config["model_type"]] else 0
+    return EncoderSpec(
+        folder=folder,
+        weights=_present(folder / "model.safetensors"),
+        tokenizer=_present(folder / "tokenizer.json"),
+        dimension=config["hidden_size"],
+        layers=config["num_hidden_layers"],
+        heads=config["num_attention_heads"],
+        epsilon=config["layer_norm_eps"],
+        activation=config["hidden_act"],
+        first_position=first,
+        pooling="cls",
+        max_tokens=_max_tokens(folder, config["max_position_embeddings"] - first),
+        pad_id=config.get("pad_token_id") or 0,
+        query_prefix="",
+        document_prefix="",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairLimits:
+    """How a cross-encoder's input is made: `kinds` says whether it is told which tokens are of the second text."""
+
+    max_tokens: int
+    pad_id: int
+    kinds: bool
+
+
+def read_pair_limits(folder: Path) -> PairLimits:
+    """The limits that the files beside a cross-encoder's weights state; the weights themselves may be elsewhere."""
+    config, tokenizer = _optional(folder / "config.json"), _optional(folder / "tokenizer_config.json")
+    padding, positions = config.get("pad_token_id"), config.get("max_position_embeddings")
+    pad_id = padding if isinstance(padding, int) else 0
+    first = pad_id + 1 if _FAMILIES.get(str(config.get("model_type"))) else 0
+    most = positions - first if isinstance(positions, int) and positions > first else _PAIR_TOKENS
+    named = tokenizer.get("model_input_names")
+    made_by = tokenizer.get("tokenizer_class") or "Bert"
+    kinds = "token_type_ids" in named if isinstance(named, list) else str(made_by).startswith("Bert")
+    return PairLimits(max_tokens=_max_tokens(folder, most), pad_id=pad_id, kinds=kinds)
 
 
 def content_digest(folder: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ragagent.errors import MissingExtra, ModelLoadError
 from ragagent.models.encoder import content_digest
@@ -57,6 +58,38 @@ class SentenceTransformerEmbedder:
         with self._turn:
             found = _plain(self._engine.encode_query([checked(text)], show_progress_bar=False))
         return found.reshape(self.dimension)
+
+    def close(self) -> None:
+        """Nothing is held beyond memory."""
+
+
+class SentenceTransformerPairs:
+    """Any cross-encoder of sentence-transformers, in float32 on the CPU, for one caller at a time."""
+
+    def __init__(self, folder: Path, *, threads: int) -> None:
+        try:
+            import sentence_transformers
+            import torch
+        except ImportError as error:
+            raise MissingExtra(f"the cross-encoder {folder}", "sentence-transformers") from error
+        torch.set_num_threads(threads)
+        try:
+            with _no_progress_bar():
+                self._engine = sentence_transformers.CrossEncoder(str(folder), device="cpu", local_files_only=True)
+        except Exception as error:  # Which errors are raised depends on the model's own code.
+            raise ModelLoadError(f"{folder}: sentence-transformers cannot load it: {error}") from error
+        # The last layer's own scores: a sigmoid after it would only press the best ones together.
+        self._as_it_is = torch.nn.Identity()
+        self._folder = folder
+
+    def scores(self, pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.float32]:
+        """float32[n], in the order of `pairs`. Raises ModelLoadError for a model with several scores a pair."""
+        clean = [(checked(first), checked(second)) for first, second in pairs]
+        found = self._engine.predict(clean, activation_fn=self._as_it_is, show_progress_bar=False)
+        scores = np.asarray(found, np.float32)
+        if scores.size != len(pairs):
+            raise ModelLoadError(f"{self._folder}: gives {scores.shape} scores for {len(pairs)} pairs, not one each")
+        return scores.reshape(len(pairs))
 
     def close(self) -> None:
         """Nothing is held beyond memory."""
