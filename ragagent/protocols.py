@@ -235,6 +235,18 @@ class Cancels(Protocol):
         ...
 
 
+@runtime_checkable
+class EstimatesText(Protocol):
+    """A language model that says how likely a text is."""
+
+    def log_likelihood(self, messages: Sequence[Message], text: str, *, timeout_s: float | None = None) -> float:
+        """The mean log-probability of the tokens of `text` as what the assistant says next; `text` is not empty.
+
+        Raises as `LLM.chat` does. Costs reading the messages and the text, but for what the request before began with.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """A document ready to be written: its chunks in order and one vector for each (float32[n, d]).
@@ -496,6 +508,7 @@ __all__ = [
     "Embedder",
     "EmbedsTokens",
     "Entry",
+    "EstimatesText",
     "Fetched",
     "Index",
     "IndexStatus",

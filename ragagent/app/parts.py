@@ -45,6 +45,10 @@ def open_reranker(settings: Settings, kind: str, embedder: Callable[[], Embedder
         return LateInteraction(embedder)
     if kind == "cross-encoder":
         return _cross_encoder(settings)
+    if kind == "llm":
+        from ragagent.retrieve.likelihood import QueryLikelihood
+
+        return QueryLikelihood(llm)
     raise ConfigError(f"rerank = {kind!r}: must be one of {', '.join(get_args(Rerank))}")
 
 

@@ -154,6 +154,19 @@ class LlamaModel:
             process, identifier = at_work
             process.send({"op": "cancel", "id": identifier})
 
+    def log_likelihood(self, messages: Sequence[Message], text: str, *, timeout_s: float | None = None) -> float:
+        """The mean log-probability of the tokens of `text` as what the assistant says next."""
+        if not messages or not text:
+            raise ConfigError("a likelihood needs at least one message and a text that is not empty")
+        self._check_length([*messages, Message(role="assistant", content=text)])
+        request = {"op": "score", "messages": [_plain(message) for message in messages], "text": text}
+        with self._my_turn():
+            return self._twice(lambda: self._scored(request, timeout_s))
+
+    def _scored(self, request: dict[str, Any], timeout_s: float | None) -> float:
+        message = {**request, "id": next(self._identifiers)}
+        return float(_ask(self._running(), message, self._patience(timeout_s))["log_likelihood"])
+
     def close(self) -> None:
         """Ends the model process; a later request is refused. May be called again."""
         with self._starting:
@@ -197,7 +210,7 @@ class LlamaModel:
         chosen = sampling or configured(self._settings)
         return {
             "op": "chat",
-            "messages": [{"role": message.role, "content": message.content} for message in messages],
+            "messages": [_plain(message) for message in messages],
             "tools": [_tool(tool) for tool in tools],
             "max_tokens": max_tokens,
             "sampling": dataclasses.asdict(chosen),
@@ -330,6 +343,10 @@ def _completion(text: str, message: dict[str, Any], seconds: float) -> Completio
         calls=1,
     )
     return Completion(text=text, finish=message["finish"], usage=usage, mean_logprob=message["mean_logprob"])
+
+
+def _plain(message: Message) -> dict[str, str]:
+    return {"role": message.role, "content": message.content}
 
 
 def _tool(tool: ToolSpec) -> dict[str, Any]:

@@ -120,6 +120,33 @@ class Engine:
             outcome.finish = "cancelled"
         yield outcome
 
+    def log_likelihood(self, prompt: list[int], text: str) -> float:
+        """The mean log-probability of the tokens of `text` after `prompt`. Raises Cancelled, or ModelError."""
+        tokens = self.vocabulary.tokenize(text)
+        if not tokens:
+            raise ModelError("a text without tokens has no likelihood")
+        self._check_room(len(prompt), len(tokens))
+        self._decode(prompt[self._reuse(prompt) : -1])
+        given = [prompt[-1], *tokens[:-1]]
+        found: list[float] = []
+        for start in range(0, len(tokens), self._batch_tokens):
+            wanted = tokens[start : start + self._batch_tokens]
+            self._decode_all(given[start : start + self._batch_tokens])
+            found += [log_probability(self._logits(at), token) for at, token in enumerate(wanted)]
+        return float(np.mean(found))
+
+    def _decode_all(self, tokens: Sequence[int]) -> None:
+        """As `_decode`, for one batch, with the logits of every token."""
+        batch = C.llama_batch_init(len(tokens), 0, 1)
+        try:
+            batch.n_tokens = len(tokens)
+            for at, token in enumerate(tokens):
+                batch.token[at], batch.pos[at] = token, len(self._cached) + at
+                batch.n_seq_id[at], batch.seq_id[at][0], batch.logits[at] = 1, 0, 1
+            self._run(batch, tokens)
+        finally:
+            C.llama_batch_free(batch)
+
     def _check_room(self, prompt_tokens: int, max_tokens: int) -> None:
         if prompt_tokens + max_tokens > self.context_tokens:
             raise ContextOverflow(
@@ -194,19 +221,23 @@ class Engine:
         for start in range(0, len(tokens), self._batch_tokens):
             batch = list(tokens[start : start + self._batch_tokens])
             array = (C.llama_token * len(batch))(*batch)
-            code = _ABORTED if self.cancel else C.llama_decode(self._context, C.llama_batch_get_one(array, len(batch)))
-            if code:
-                # How much of the batch was done before it stopped is unknown.
-                self._keep(len(self._cached))
-                if code == _ABORTED:
-                    raise Cancelled
-                raise ModelError(f"llama.cpp cannot go on (llama_decode returned {code}): {last_words()}")
-            self._cached += batch
-            self._progressed(len(batch))
+            self._run(C.llama_batch_get_one(array, len(batch)), batch)
 
-    def _logits(self) -> Any:
-        """float32[vocabulary] of the last token; valid until the next one is decoded."""
-        pointer = C.llama_get_logits_ith(self._context, -1)
+    def _run(self, prepared: Any, tokens: Sequence[int]) -> None:
+        """Decodes a batch of llama.cpp that holds `tokens`."""
+        code = _ABORTED if self.cancel else C.llama_decode(self._context, prepared)
+        if code:
+            # How much of the batch was done before it stopped is unknown.
+            self._keep(len(self._cached))
+            if code == _ABORTED:
+                raise Cancelled
+            raise ModelError(f"llama.cpp cannot go on (llama_decode returned {code}): {last_words()}")
+        self._cached += tokens
+        self._progressed(len(tokens))
+
+    def _logits(self, at: int = -1) -> Any:
+        """float32[vocabulary] of the token at that place of the last batch; valid until the next one is decoded."""
+        pointer = C.llama_get_logits_ith(self._context, at)
         return np.ctypeslib.as_array(pointer, shape=(self.vocabulary.size,))
 
     def _probe(self) -> bool:

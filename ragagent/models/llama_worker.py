@@ -81,7 +81,13 @@ class Worker:
                 self._engine.cancel.set()
 
     def _handle(self, message: dict[str, Any]) -> None:
-        answers = {"load": self._load, "chat": self._chat, "count": self._count, "build": self._build}
+        answers = {
+            "load": self._load,
+            "chat": self._chat,
+            "score": self._score,
+            "count": self._count,
+            "build": self._build,
+        }
         try:
             answers[message["op"]](message)
         except RagAgentError as error:
@@ -123,6 +129,13 @@ class Worker:
             with self._turn:
                 self._current = None
                 self._cancelled.discard(identifier)
+
+    def _score(self, message: dict[str, Any]) -> None:
+        self._engine.cancel.clear()
+        prompt = self._engine.prompt(message["messages"], [])
+        self._progressed(1)
+        found = self._engine.log_likelihood(prompt, message["text"])
+        self._send({"op": "score", "id": message["id"], "log_likelihood": found})
 
     def _generate(self, identifier: int, message: dict[str, Any]) -> None:
         grammar = Grammar(**message["grammar"]) if message["grammar"] else None

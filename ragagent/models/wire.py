@@ -1,8 +1,8 @@
 """The messages between an application and its model process: JSON objects, each preceded by its length.
 
-The application sends `load`, `chat`, `count` and `cancel`; the process answers with `ready`, `delta`, `done`,
-`count` and `failed`, and reports with `alive` how much work it has done so far. Every message but `alive` carries
-the `id` of its request.
+The application sends `load`, `chat`, `score`, `count` and `cancel`; the process answers with `ready`, `delta`, `done`,
+`score`, `count` and `failed`, and reports with `alive` how much work it has done so far. Every message but `alive`
+carries the `id` of its request.
 """
 
 from __future__ import annotations
