@@ -22,7 +22,9 @@ from ragagent.errors import ConfigError
 ENVIRONMENT_PREFIX = "RAGAGENT_"
 FILE_NAME = "ragagent.toml"
 Rerank = Literal["none", "late", "cross-encoder", "llm"]
-Understanding = Literal["spelling", "hops"]
+Understanding = Literal[
+    "spelling", "filters", "follow-up", "hops", "decompose", "variants", "hypothetical", "step-back"
+]
 
 
 def at_least(minimum: float) -> Any:
@@ -138,8 +140,11 @@ class RetrievalSettings:
     boilerplate find are left out (`ragagent.retrieve.distinct`); or whatever is found is shown."""
     understand: tuple[Understanding, ...] = ("spelling",)
     """What is done with a question before and beside the plain search (docs/retrieval.md says what each brings):
-    `spelling` adds the nearest known term for a word that no document has; `hops` searches once more with the names
-    in what was found."""
+    `spelling` adds the nearest known term for a word that no document has; `filters` reads dates, file types,
+    folders and authors from the question; `hops` searches once more with the names in what was found. The others
+    ask the language model: `follow-up` puts in what the question refers to in the conversation, `decompose` asks
+    for the first step and, knowing what that finds, for the next; `variants`, `hypothetical` and `step-back` are
+    other wordings, which are left out where the plain search is sure."""
     rerank: Rerank = "none"
     """What judges the best candidates once more (docs/retrieval.md): late interaction with the embedder's own token
     vectors, a cross-encoder (`rerank_model`), or the language model; or nothing does."""
@@ -151,6 +156,12 @@ class RetrievalSettings:
     """The time that judging may take; what is not reached within it keeps its place below the rest."""
     rerank_share: float = field(default=0.5, metadata=at_least(0))
     """What the judgement counts among the first three, from 0 to 1, beside the fused score; less further down."""
+    diversity: float = field(default=0.0, metadata=at_least(0))
+    """From 0 to below 1: how much likeness to a better hit counts against a hit (maximal marginal relevance)."""
+    recency_days: float = field(default=0.0, metadata=at_least(0))
+    """After so many days half of what being new is worth is lost; 0 leaves the date of documents out of account."""
+    recency_share: float = field(default=0.3, metadata=at_least(0))
+    """How much of a score being new is worth, from 0 to 1, where `recency_days` says that it counts."""
     title_weight: float = field(default=1.0, metadata=at_least(0))
     """What a word of the title or the headings counts beside a word of the text, in the sparse search."""
     bm25: Literal["lucene", "okapi", "plus", "l"] = "lucene"

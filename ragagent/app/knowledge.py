@@ -27,6 +27,7 @@ from ragagent.types import (
     Duplicates,
     Hit,
     IngestReport,
+    Message,
     Metadata,
     SearchMode,
 )
@@ -347,18 +348,29 @@ class KnowledgeBase:
         *,
         rerank: Rerank | None = None,
         understand: Sequence[Understanding] | None = None,
+        conversation: Sequence[Message] = (),
+        without: Sequence[str] = (),
     ) -> Explanation:
-        """As `search`, with each step that was taken.
+        """As `search`, with each step that was taken and the filters that were read from the question.
 
-        `rerank` and `understand` stand for the settings of these names this time.
+        `rerank` and `understand` stand for the settings of these names this time. `conversation` is what was said
+        before, for follow-up questions; `without` names read filters that are not to count.
         """
         _check_query(query, k, mode)
         settings = self.settings.retrieval
-        chosen = settings.understand if understand is None else tuple(understand)
+        asked = searching.Asked(
+            query=query,
+            k=k,
+            mode=mode,
+            where=where,
+            understand=settings.understand if understand is None else tuple(understand),
+            conversation=tuple(conversation),
+            without=frozenset(without),
+        )
         with self._trace.span("search", mode=mode, k=k) as event:
-            asked = searching.Asked(query=query, k=k, mode=mode, where=where, understand=chosen)
             judge = self._rerankers.judge(rerank, self.settings)
-            found = searching.explained(asked, self._index, self._embedders, settings, judge)
+            parts = searching.Parts(index=self._index, settings=settings, llm=lambda: self.llm, judge=judge)
+            found = searching.explained(asked, parts, self._embedders)
             event["hits"] = len(found.hits)
         return found
 

@@ -1,55 +1,65 @@
-"""A query becomes hits, one step after another: understand, search, fold, rerank."""
+"""A query becomes hits, one step after another: understand, search, fold, join, rerank, diversify."""
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from ragagent.app.embedders import Embedders
 from ragagent.app.rerankers import Judge
 from ragagent.errors import EmbedderChanged, FingerprintMismatch
-from ragagent.protocols import Embedder, Index, SuggestsTerms
-from ragagent.retrieve.explanation import Explanation, Taken
+from ragagent.protocols import LLM, Embedder, Index, SuggestsTerms
+from ragagent.retrieve.explanation import Explanation, ReadFilter, Taken
 from ragagent.settings import RetrievalSettings, Understanding
-from ragagent.types import Hit, SearchMode, Vector
-from ragagent.where import Where
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ragagent.retrieve.variants import Variant
+from ragagent.types import Hit, Message, SearchMode, Vector
+from ragagent.where import Where, both
 
 _SWAPS = 8
 """So many swaps may overtake one search; each is the end of a whole migration."""
+_PLAIN: tuple[Understanding, ...] = ("spelling", "filters", "follow-up")
+"""What is done before the search, and needs no more hits than are asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What a search is for, and how the question is understood."""
+    """What a search is for, and how the question is understood.
+
+    `conversation` is what was said before it, and `without` names the filters not to be read from it.
+    """
 
     query: str
     k: int
     mode: SearchMode
     where: Where | None = None
     understand: tuple[Understanding, ...] = ()
+    conversation: tuple[Message, ...] = ()
+    without: frozenset[str] = frozenset()
 
 
-def explained(
-    asked: Asked, index: Index, embedders: Embedders, settings: RetrievalSettings, judge: Judge | None = None
-) -> Explanation:
-    """The search with its hits, for a vector of the very edition that is searched, whatever is swapped meanwhile.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a search works with. `embedder` is None where nothing is searched for by its vector."""
 
-    `judge` reranks the best of them.
-    """
+    index: Index
+    settings: RetrievalSettings
+    llm: Callable[[], LLM]
+    embedder: Embedder | None = None
+    judge: Judge | None = None
+    today: Callable[[], datetime.date] = datetime.date.today
+
+
+def explained(asked: Asked, parts: Parts, embedders: Embedders) -> Explanation:
+    """The search with its hits, for a vector of the very edition that is searched, whatever is swapped meanwhile."""
     if asked.mode == "sparse":
-        return Steps(asked, index, settings, judge=judge).taken()
+        return Steps(asked, parts).taken()
     for attempt in range(_SWAPS):
         try:
-            return Steps(asked, index, settings, embedder=embedders.current(), judge=judge).taken()
+            return Steps(asked, dataclasses.replace(parts, embedder=embedders.current())).taken()
         except EmbedderChanged:
             if attempt == _SWAPS - 1:
                 raise
@@ -74,59 +84,90 @@ class _Log:
 
 
 class Steps:
-    """The steps of one search. `embedder` is None where nothing is searched for by its vector."""
+    """The steps of one search."""
 
-    def __init__(
-        self,
-        asked: Asked,
-        index: Index,
-        settings: RetrievalSettings,
-        *,
-        embedder: Embedder | None = None,
-        judge: Judge | None = None,
-    ) -> None:
+    def __init__(self, asked: Asked, parts: Parts) -> None:
         self._asked = asked
-        self._index = index
-        self._settings = settings
-        self._embedder = embedder
-        self._judge = judge
+        self._parts = parts
+        self._settings = parts.settings
+        self._where = asked.where
         self._log = _Log()
 
     def taken(self) -> Explanation:
         """All of them: the `k` best hits, best first, ranks 1..k, and how they came about."""
         begin = time.perf_counter()
-        question = self._understood(self._asked.query)
-        found = self._searched(question)
-        found = self._joined(question, found)
-        found = self._reranked(found)
+        meant = self._followed(self._asked.query)
+        filters = self._filtered(meant)
+        searched = self._mended(meant)
+        found = self._searched(searched)
+        if filters and not found:
+            filters, found = self._unfiltered(searched)
+        found = self._joined(searched, found)
+        found = self._reranked(meant, found)
+        found = self._recent(found)
+        found = self._diverse(found)
         return Explanation(
             query=self._asked.query,
-            searched=question,
+            searched=searched,
             steps=tuple(self._log.steps),
             hits=tuple(found[: self._asked.k]),
+            filters=filters,
             seconds=time.perf_counter() - begin,
         )
 
     @property
     def _depth(self) -> int:
         """How many hits the steps after the search look at."""
-        wider = self._judge is not None or self._asked.understand not in ((), ("spelling",))
-        return max(self._asked.k, self._settings.rerank_depth if wider else 0)
+        settings = self._settings
+        widens = self._parts.judge is not None or settings.diversity > 0 or settings.recency_days > 0
+        widens = widens or not set(self._asked.understand) <= set(_PLAIN)
+        return max(self._asked.k, settings.rerank_depth if widens else 0)
 
-    def _understood(self, question: str) -> str:
-        """The question as it is searched for."""
-        index = self._index
-        if "spelling" in self._asked.understand and isinstance(index, SuggestsTerms) and self._asked.mode != "dense":
-            from ragagent.retrieve import spelling
+    def _followed(self, question: str) -> str:
+        """The question with what it refers to in the conversation put in."""
+        if "follow-up" not in self._asked.understand or not self._asked.conversation:
+            return question
+        from ragagent.retrieve import wordings
 
-            with self._log.step("spelling") as said:
-                mended = spelling.mended(question, self._similar(index))
-                said += [f"no document has {word!r}; {term!r} is searched too" for word, term in mended.added.items()]
-            return mended.text
-        return question
+        with self._log.step("follow-up") as said:
+            meant = wordings.standalone(question, self._asked.conversation, self._parts.llm())
+            said.append(f"meant: {meant}" if meant != question else "stands alone")
+        return meant
 
-    def _similar(self, index: SuggestsTerms) -> Callable[[Sequence[str]], Mapping[str, Sequence[str]]]:
-        return index.similar_terms
+    def _filtered(self, question: str) -> tuple[ReadFilter, ...]:
+        """The filters that are read from the question, put to the one that was asked for."""
+        if "filters" not in self._asked.understand:
+            return ()
+        from ragagent.retrieve import asked_filters
+        from ragagent.where import written
+
+        with self._log.step("filters") as said:
+            read = asked_filters.read(question, self._asked.without)
+            shown = tuple(ReadFilter(name=one.name, words=one.words, where=written(one.where)) for one in read)
+            said += [f"{one.words!r} means {one.where} (take away: {one.name})" for one in shown]
+            wanted = [*([] if self._where is None else [self._where]), *(one.where for one in read)]
+            self._where = both(wanted) if read else self._where
+        return shown
+
+    def _unfiltered(self, question: str) -> tuple[tuple[ReadFilter, ...], list[Hit]]:
+        """What is found without the filters that were read, for with them nothing is."""
+        self._where = self._asked.where
+        with self._log.step("filters") as said:
+            said.append("nothing is left with them; taken away again")
+        return (), self._searched(question)
+
+    def _mended(self, question: str) -> str:
+        """The question with the nearest known terms for the words that no document has."""
+        index = self._parts.index
+        wanted = "spelling" in self._asked.understand and self._asked.mode != "dense"
+        if not wanted or not isinstance(index, SuggestsTerms):
+            return question
+        from ragagent.retrieve import spelling
+
+        with self._log.step("spelling") as said:
+            mended = spelling.mended(question, index.similar_terms)
+            said += [f"no document has {word!r}; {term!r} is searched too" for word, term in mended.added.items()]
+        return mended.text
 
     def _searched(self, question: str) -> list[Hit]:
         """What the plain search finds."""
@@ -139,79 +180,103 @@ class Steps:
 
     def _joined(self, question: str, found: list[Hit]) -> list[Hit]:
         """`found`, fused with what other wordings of the question find."""
-        variants: list[Variant] = []
-        if "hops" in self._asked.understand:
-            variants += self._hops(question, found)
-        if not variants:
+        chosen = self._asked.understand
+        if set(chosen) <= set(_PLAIN):
             return found
-        from ragagent.retrieve import variants as joining
+        from ragagent.app import wording
+        from ragagent.retrieve import variants
 
-        with self._log.step("variants") as said:
-            own = joining.Variant(kind="question", text=question)
-            rankings = [(own, found), *((one, self._folded(one.text, self._depth)) for one in variants)]
-            joined = joining.fused(rankings, self._settings.rrf_k)[: self._depth]
-            before = {hit.chunk.id for hit in found}
-            new = sum(hit.chunk.id not in before for hit in joined)
-            said += [f"{one.kind} (x {one.weight:g}): {one.text}" for one in variants]
-            said.append(f"{new} of {len(joined)} passages are new")
+        with self._log.step("wordings") as said:
+            others = wording.variants(question, found, chosen, self._parts.llm, self._folded)
+            said += [f"{one.kind} (x {one.weight:g}): {one.text}" for one in others]
+            spared = wording.spared(chosen, found)
+            said += [f"{', '.join(spared)} spared: both searches agree on the best passage"] if spared else []
+        if not others:
+            return found
+        with self._log.step("join") as said:
+            own = variants.Variant(kind="question", text=question)
+            rankings = [(own, found), *((one, self._folded(one.text, self._depth, one.mode)) for one in others)]
+            joined = variants.fused(rankings, self._settings.rrf_k)[: self._depth]
+            new = {hit.chunk.id for hit in joined} - {hit.chunk.id for hit in found}
+            said.append(f"{len(rankings)} rankings fused by rank; {len(new)} of {len(joined)} passages are new")
         return joined
 
-    def _hops(self, question: str, found: Sequence[Hit]) -> list[Variant]:
-        from ragagent.retrieve import hops
-        from ragagent.retrieve.variants import Variant
-
-        return [Variant(kind="hop", text=text, weight=hops.WEIGHT) for text in hops.second(question, found)]
-
-    def _reranked(self, found: list[Hit]) -> list[Hit]:
+    def _reranked(self, question: str, found: list[Hit]) -> list[Hit]:
         """`found` with the best of them judged once more, as far as the time goes."""
-        if self._judge is None or not found:
+        judge = self._parts.judge
+        if judge is None or not found:
             return found
         from ragagent.retrieve import rerank
 
-        settings, reranker = self._settings, self._judge.reranker
+        settings = self._settings
         budget = rerank.Budget(
             depth=settings.rerank_depth, seconds=settings.rerank_seconds, share=settings.rerank_share
         )
         with self._log.step("rerank") as said:
-            judged = rerank.reranked(self._asked.query, found, reranker, budget, self._judge.pace)
+            judged = rerank.reranked(question, found, judge.reranker, budget, judge.pace)
             count = sum(hit.stages[-1].rank is not None for hit in judged)
-            said.append(f"{reranker.name}, the best {count} of {min(len(found), budget.depth)} judged")
+            said.append(f"{judge.reranker.name}, the best {count} of {min(len(found), budget.depth)} judged")
             said.append(f"at most {budget.seconds:g} s")
         return judged
 
-    def _folded(self, query: str, count: int) -> list[Hit]:
+    def _recent(self, found: list[Hit]) -> list[Hit]:
+        """`found` with newer documents before older ones, as far as the settings want it."""
+        settings = self._settings
+        if not settings.recency_days or not found:
+            return found
+        from ragagent.retrieve import recency
+
+        wanted = recency.Recency(half_life_days=settings.recency_days, share=min(1.0, settings.recency_share))
+        with self._log.step("recency") as said:
+            said.append(f"half-life {wanted.half_life_days:g} days, worth {wanted.share:g} of a score")
+            return recency.recent(found, wanted, self._parts.today())
+
+    def _diverse(self, found: list[Hit]) -> list[Hit]:
+        """Of `found` those that differ from one another, as far as the settings want it."""
+        settings, embedder = self._settings, self._parts.embedder
+        if not settings.diversity or embedder is None or not found:
+            return found
+        from ragagent.models.reranking import passage
+        from ragagent.retrieve import diversity
+
+        with self._log.step("diversity") as said:
+            vectors = embedder.embed_documents([passage(hit) for hit in found])
+            said.append(f"{min(len(found), self._asked.k)} of {len(found)}, likeness counts {settings.diversity:g}")
+            return diversity.diverse(found, vectors, self._asked.k, min(1.0, settings.diversity))
+
+    def _folded(self, query: str, count: int, mode: SearchMode | None = None) -> list[Hit]:
         """What the index finds, without what says what others say already unless the settings want all."""
         vector = self._vector(query)
-        find = functools.partial(self._found, query, vector)
+        find = functools.partial(self._found, query, vector, mode or self._asked.mode)
         if self._settings.duplicates == "show":
             return find(count)
         from ragagent.retrieve import distinct
 
         library = distinct.Library(
-            by_words=self._by_words, chunks=self._index.chunks, cosines=self._cosines(vector) if vector else None
+            by_words=self._by_words, chunks=self._parts.index.chunks, cosines=self._cosines(vector) if vector else None
         )
         return distinct.found(query, count, find, library, self._settings.candidates)
 
-    def _found(self, query: str, vector: Callable[[], Vector] | None, count: int) -> list[Hit]:
-        asked, made_by = self._asked, self._embedder.fingerprint if self._embedder is not None else None
-        return self._index.search(query, vector, k=count, mode=asked.mode, where=asked.where, embedder=made_by)
+    def _found(self, query: str, vector: Callable[[], Vector] | None, mode: SearchMode, count: int) -> list[Hit]:
+        made_by = None if self._parts.embedder is None else self._parts.embedder.fingerprint
+        mode = "sparse" if vector is None else mode
+        return self._parts.index.search(query, vector, k=count, mode=mode, where=self._where, embedder=made_by)
 
     def _vector(self, query: str) -> Callable[[], Vector] | None:
         """Makes the query's vector while the index searches the terms, and once, however often the index is asked."""
-        if self._embedder is None:
-            return None
-        return functools.cache(functools.partial(self._embedder.embed_query, query))
+        embedder = self._parts.embedder
+        return None if embedder is None else functools.cache(functools.partial(embedder.embed_query, query))
 
     def _by_words(self, text: str, count: int) -> list[Hit]:
         try:
-            return self._index.search(text, None, k=count, mode="sparse")
+            return self._parts.index.search(text, None, k=count, mode="sparse")
         except FingerprintMismatch:
             # Terms of another version's analyser: until it is migrated this is searched by vectors alone.
             return []
 
     def _cosines(self, vector: Callable[[], Vector]) -> Callable[[Sequence[str]], list[float]]:
         def cosines(texts: Sequence[str]) -> list[float]:
-            assert self._embedder is not None
-            return list(map(float, self._embedder.embed_documents(texts) @ vector()))
+            assert self._parts.embedder is not None
+            return list(map(float, self._parts.embedder.embed_documents(texts) @ vector()))
 
         return cosines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 import click
 
@@ -11,7 +11,7 @@ from ragagent.cli.context import Context, embedder_option, json_option, kb_optio
 from ragagent.cli.output import console, echo_json
 from ragagent.retrieve.explanation import Explanation
 from ragagent.settings import Rerank, Understanding
-from ragagent.types import Hit, Scalar
+from ragagent.types import Hit, Scalar, SearchMode
 from ragagent.where import Eq, In, Where, both, from_json, parse
 
 _SHOWN_CHARACTERS = 400
@@ -33,6 +33,9 @@ _SHOWN_CHARACTERS = 400
     multiple=True,
     help="What is done with the question; retrieval.understand otherwise. Repeatable.",
 )
+@click.option(
+    "--without", multiple=True, metavar="NAME", help="A filter not to be read from the question, such as date."
+)
 @click.option("--explain", is_flag=True, help="Show each step, and each hit's ranks, scores and arithmetic.")
 @kb_option
 @embedder_option
@@ -46,6 +49,7 @@ def search(
     filters: tuple[str, ...],
     rerank: Rerank | None,
     understand: tuple[Understanding, ...],
+    without: tuple[str, ...],
     explain: bool,
     kb: Path | None,
     embedder: str | None,
@@ -60,12 +64,22 @@ def search(
     context.choose(kb=kb, embedder=embedder)
     where = parse_filters(filters)
     with context.open(embedder=mode != "sparse") as knowledge_base:
-        found = knowledge_base.explain(query, k, mode, where, rerank=rerank, understand=understand or None)  # type: ignore[arg-type]
+        found = knowledge_base.explain(
+            query,
+            k,
+            cast(SearchMode, mode),
+            where,
+            rerank=rerank,
+            understand=understand or None,
+            without=without,
+        )
     if as_json:
         echo_json(found if explain else found.hits)
         return
     if explain:
         _print_steps(found)
+    for one in found.filters:
+        click.echo(f"only where {one.where}, for {one.words!r}; --without {one.name} takes it away")
     if not found.hits:
         click.echo("nothing found")
     for hit in found.hits:

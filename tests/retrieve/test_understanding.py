@@ -135,7 +135,7 @@ def test_a_second_hop_is_searched_and_told(tmp_path: Path) -> None:
         kb.ingest(DOCUMENTS)
         found = kb.explain("who tested the vaccine", mode="sparse", understand=["hops"])
         assert [one.title for one in found.hits] == ["Trial", "Berg"]
-        assert "hop (x 0.3): who tested the vaccine Anna Berg Malta" in found.steps[-1].detail
+        assert "hop (x 0.3): who tested the vaccine Anna Berg Malta" in found.steps[-2].detail
         assert found.hits[1].stages[-1].detail == "0.3/(60+2) hop"
         assert "variants: rank 2" in found.text()
         assert [one.rank for one in found.hits] == [1, 2]
