@@ -23,6 +23,8 @@ Halves = npt.NDArray[np.float16]
 CACHE_BYTES = 64 * 1024 * 1024
 """About 700 passages of 120 tokens and 384 dimensions."""
 
+_QUESTION_BYTES = 4 * 1024 * 1024
+
 
 class LateInteraction:
     """MaxSim with the token vectors of an embedder, of which the last passages' are kept.
@@ -37,6 +39,7 @@ class LateInteraction:
         """`embedder` gives the one in force; it may change between two calls."""
         self._embedder = embedder
         self._cache = TokenCache(cache_bytes)
+        self._questions = TokenCache(_QUESTION_BYTES)
 
     def prepare(self) -> None:
         """Compiles the encoder. Raises ConfigError for an embedder that gives no vectors of tokens."""
@@ -45,12 +48,23 @@ class LateInteraction:
     def scores(self, query: str, hits: Sequence[Hit]) -> list[float]:
         """The mean greatest cosine for each of `hits`, in -1..1."""
         embedder = self._embedder()
-        (asked,) = _of_tokens(embedder).embed_tokens([query], query=True)
+        asked = self._asked(embedder, query)
         return [max_sim(asked, tokens) for tokens in self._tokens(embedder, [passage(hit) for hit in hits])]
 
     def close(self) -> None:
         """The embedder belongs to whoever gave it."""
         self._cache.clear()
+        self._questions.clear()
+
+    def _asked(self, embedder: Embedder, query: str) -> Vector:
+        """The token vectors of the question, which comes again with each block of a search."""
+        key = digest(embedder.fingerprint, query, "question")
+        kept = self._questions.get(key)
+        if kept is None:
+            (asked,) = _of_tokens(embedder).embed_tokens([query], query=True)
+            kept = asked.astype(np.float16)
+            self._questions.put(key, kept)
+        return kept.astype(np.float32)
 
     def _tokens(self, embedder: Embedder, texts: Sequence[str]) -> list[Halves]:
         """The token vectors of each text, those that are not kept made together."""

@@ -21,6 +21,8 @@ from ragagent.types import Hit, Stage
 STAGE = "rerank"
 _SHARES = ((3, 1.0), (10, 0.82))
 _SHARE_BELOW = 0.67
+_AIM = 0.95
+"""Of the budget: what is begun is to end by then, so that a little bad luck does not go over it."""
 _OVERHEAD_CHARS = 100
 """What a passage costs beside its characters, in characters."""
 
@@ -48,7 +50,7 @@ def reranked(
     fused scores. Where nothing is judged, nothing changes place.
     """
     begin = clock()
-    scores = _judged(query, hits[: budget.depth], reranker, pace, begin + budget.seconds, clock)
+    scores = _judged(query, hits[: budget.depth], reranker, pace, begin + _AIM * budget.seconds, clock)
     blends = _blended([hit.score for hit in hits[: len(scores)]], scores, budget.share)
     order = sorted(range(len(scores)), key=lambda at: (-blends[at].sum, at))
     places = _places(scores)

@@ -113,3 +113,19 @@ def test_the_memory_of_an_ingest_is_told_for_each_size() -> None:
     found = _run("ingest_memory", "--files", "5", "10")
     assert found["sizes"].keys() == {"5", "10"}
     assert all(one["peak_mb"] > 10 and one["reading_peak_mb"] > 10 for one in found["sizes"].values())
+
+
+def test_the_budget_of_reranking_is_measured_with_how_much_it_reaches(tmp_path: Path) -> None:
+    documents = [{"id": str(at), "title": "", "text": text} for at, text in enumerate(generated.texts(30, 40))]
+    files = {
+        "documents.jsonl": documents,
+        "queries.jsonl": [{"id": "q", "text": documents[0]["text"][:60]}],
+        "qrels.jsonl": [{"qid": "q", "docid": "0", "score": 1}],
+    }
+    for name, rows in files.items():
+        (tmp_path / name).write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    budgets = ["--budgets", "0.001", "60000"]
+    found = _run("rerank", "--set", str(tmp_path), "--hash-embedder", "--depth", "10", *budgets)
+    assert found["budgets"]["0.001 ms"]["cut_short"] == 1
+    assert found["budgets"]["60000 ms"]["reached"] == 10
+    assert found["budgets"]["60000 ms"]["over"] is None
