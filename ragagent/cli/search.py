@@ -9,7 +9,7 @@ import click
 
 from ragagent.cli.context import Context, embedder_option, json_option, kb_option, where_option
 from ragagent.cli.output import console, echo_json
-from ragagent.retrieve.explanation import Explanation
+from ragagent.retrieve.explanation import Explanation, why
 from ragagent.settings import Rerank, Understanding
 from ragagent.types import Hit, Scalar, SearchMode
 from ragagent.where import Eq, In, Where, both, from_json, parse
@@ -120,6 +120,7 @@ def _print(hit: Hit, *, explain: bool) -> None:
     if hit.also and not explain:
         out.print(f"   also in {', '.join(hit.also)}", style="dim")
     if explain:
+        out.print(f"   why: {why(hit)}", style="cyan")
         for line in hit.explain().splitlines()[1:]:
             out.print(f"   {line.strip()}", style="cyan")
     out.print()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ragagent.app import KnowledgeBase
 from ragagent.retrieve import confidence, hops, spelling, variants
+from ragagent.retrieve.explanation import why
 from ragagent.retrieve.variants import Variant
 from ragagent.testing.embedding import HashEmbedder
 from ragagent.types import Chunk, Document, Hit, Span, Stage
@@ -147,3 +148,32 @@ def test_without_understanding_the_hits_are_those_of_the_index(tmp_path: Path) -
         plain = kb.explain("copper in Visby", understand=())
         assert [step.name for step in plain.steps] == ["search"]
         assert plain.hits == tuple(replace(one, rank=rank) for rank, one in enumerate(kb.search("copper in Visby"), 1))
+
+
+@pytest.mark.parametrize(
+    ("stage", "told"),
+    [
+        (Stage(name="dense", rank=2, score=0.4898, detail="cosine; exact"), "2nd by meaning (cosine 0.49)"),
+        (Stage(name="dense", rank=None, score=None, detail="not among the best 100"), "not found by meaning"),
+        (
+            Stage(name="sparse", rank=11, score=2.2, detail="base 1.091 (idf 1.5, tf 3) + rent 1.2 (idf 1, tf 2)"),
+            "11th by words (rent, base)",
+        ),
+        (Stage(name="sparse", rank=3, score=2.2), "3rd by words"),
+        (Stage(name="fusion", rank=1, score=0.03, detail="1/(60+2)"), "together 1st"),
+        (Stage(name="rerank", rank=22, score=0.5, detail="late interaction; sum"), "judged 22nd by late interaction"),
+        (Stage(name="rerank", rank=None, score=None, detail="late; not within 1 s"), "not judged (not within 1 s)"),
+        (
+            Stage(name="recency", rank=1, score=1, detail="2024-01-01, 9 days old: 1 x"),
+            "by age (2024-01-01, 9 days old) 1st",
+        ),
+        (Stage(name="filter", rank=None, score=None, detail="passed 3"), ""),
+    ],
+)
+def test_each_stage_of_a_hit_is_told_in_words(stage: Stage, told: str) -> None:
+    assert why(hit("a", stages=(stage,))) == (f"{told}; rank 1" if told else "rank 1")
+
+
+@given(detail=st.text(max_size=80), name=st.sampled_from(["dense", "sparse", "rerank", "recency", "other"]))
+def test_whatever_a_stage_says_can_be_told(detail: str, name: str) -> None:
+    assert why(hit("a", stages=(Stage(name=name, rank=1, score=1.0, detail=detail),))).endswith("rank 1")
