@@ -109,8 +109,13 @@ def wished(spec: ToolSpec, task: str) -> bool:
     """Whether the task names everything that the tool's name says it does, and does not speak of what not to do."""
     if "execute" in spec.effects or "money" in spec.effects or _NOT.search(task):
         return False
-    actions = {_stem(word.lower()) for word in _WORD.findall(spec.name) if word.lower() in _ACTIONS}
-    return bool(actions) and actions <= {_stem(word.lower()) for word in _ANY_WORD.findall(task)}
+    named = actions(spec.name)
+    return bool(named) and named <= {_stem(word.lower()) for word in _ANY_WORD.findall(task)}
+
+
+def actions(name: str) -> set[str]:
+    """What the name of a tool says that it does, beside reading: the stems of its words that are such actions."""
+    return {_stem(word.lower()) for word in _WORD.findall(name) if word.lower() in _ACTIONS}
 
 
 def _stem(word: str) -> str:
