@@ -33,7 +33,7 @@ from ragagent.where import Where
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceItem:
-    """One thing a connector found. `stamp` is a cheap mark that changes when the content may have changed.
+    """One thing a connector found. `stamp` is a cheap mark that changes when the content, or its acl, may have changed.
 
     Where a source gives no such mark it is empty, and the item is fetched at each ingest.
     """

@@ -1,6 +1,7 @@
 """What an index may offer beside `ragagent.protocols.Index`, each with the rules that it has to keep then.
 
     search_many   ragagent.protocols.SearchesMany
+    narrow        ragagent.protocols.Narrows
     retag         ragagent.protocols.Retags
     relabel       ragagent.protocols.Relabels
     snapshots     ragagent.protocols.KeepsSnapshots
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ragagent.errors import ConfigError
-from ragagent.protocols import Index, KeepsSnapshots, Relabels, Retags, SearchesMany
+from ragagent.protocols import Index, KeepsSnapshots, Narrows, Relabels, Retags, SearchesMany
 from ragagent.testing.entries import DIMENSION, Factory, entry, vector_of
 from ragagent.types import Hit, SearchMode
 
@@ -82,6 +83,35 @@ def many_questions_are_answered_as_each_alone(factory: Factory) -> None:
             continue
         raise AssertionError(f"a question with {len(wrong)} vectors was answered")
     index.close()
+
+
+def what_is_narrowed_is_an_index_of_its_own(factory: Factory) -> None:
+    """`within` leaves what an index gives that holds nothing else: hits, scores, stages, counts; also with a filter."""
+    index: Any = factory(DIMENSION)
+    index.write(_library())
+    for within, numbers in (("n < 5", range(5)), ({"n": [3, 7]}, (3, 7)), ("n = 99", ()), ("true", range(12))):
+        alone: Any = factory(DIMENSION)
+        alone.write([one for number, one in enumerate(_library()) if number in numbers])
+        for text in ("word3 common", "other7"):
+            for mode in _MODES:
+                for where in (None, "n >= 3"):
+                    asked: dict[str, Any] = {"k": 50, "mode": mode, "where": where}
+                    found = index.search(text, vector_of(text), **asked, within=within)
+                    assert _ranked(found) == _ranked(alone.search(text, vector_of(text), **asked)), (within, asked)
+        status = alone.status()
+        assert index.count_within(within) == (status.documents, status.chunks)
+        alone.close()
+    index.write(remove=[_library()[3].document.id])
+    assert index.count_within("n < 5") == (4, 8)
+    assert not any(hit.uri == "n:3" for hit in index.search("common", None, k=50, mode="sparse", within="n < 5"))
+    index.close()
+
+
+def _ranked(hits: list[Hit]) -> list[Any]:
+    stages = [[(one.name, one.rank, one.score) for one in hit.stages] for hit in hits]
+    return [
+        (hit.rank, hit.chunk, hit.score, hit.uri, hit.title, stage) for hit, stage in zip(hits, stages, strict=True)
+    ]
 
 
 def new_tags_are_filtered_by_and_nothing_else_changes(factory: Factory) -> None:
@@ -174,6 +204,7 @@ def names_of_snapshots_are_held_to_be_names(factory: Factory) -> None:
 
 CAPABILITIES: dict[str, Capability] = {
     "search_many": Capability(SearchesMany, (many_questions_are_answered_as_each_alone,)),
+    "narrow": Capability(Narrows, (what_is_narrowed_is_an_index_of_its_own,)),
     "retag": Capability(Retags, (new_tags_are_filtered_by_and_nothing_else_changes,)),
     "relabel": Capability(Relabels, (new_readers_count_at_once_and_nothing_else_changes,)),
     "snapshots": Capability(KeepsSnapshots, (a_snapshot_is_what_was_there, names_of_snapshots_are_held_to_be_names)),

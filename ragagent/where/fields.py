@@ -52,7 +52,8 @@ _TYPES: Mapping[str, tuple[str, ...]] = {
     "text/x-rst": ("rst",),
     "text/x-tex": ("tex", "latex"),
 }
-_ISO = re.compile(r"\d{4}(?:-\d\d(?:-\d\d(?!\d))?)?", re.ASCII)
+_ISO = re.compile(r"\d{4}(?:-\d\d(?:-\d\d)?)?(?!\d)", re.ASCII)
+_CAMERA = re.compile(r"(\d{4}):(\d\d):(\d\d)(?!\d)", re.ASCII)
 _MOST_FOLDERS = 16
 _MOST_CHARACTERS = 1000
 
@@ -118,12 +119,10 @@ def _date(metadata: Mapping[str, Any]) -> Any:
 
 
 def _day(said: str) -> str | None:
-    found = _ISO.match(said)
-    if found is not None:
+    if (camera := _CAMERA.match(said)) is not None:
+        return "-".join(camera.groups())
+    if (found := _ISO.match(said)) is not None:
         return found[0]
-    # As cameras write it.
-    if re.match(r"\d{4}:\d\d:\d\d", said, re.ASCII):
-        return said[:10].replace(":", "-")
     try:
         return email.utils.parsedate_to_datetime(said[:100]).date().isoformat()
     except (TypeError, ValueError, IndexError, OverflowError):
