@@ -669,3 +669,35 @@ def test_a_session_over_an_index_that_cannot_count_apart_says_what_to_set(tmp_pa
     index: Any = Bare()
     with pytest.raises(ConfigError, match=r"retrieval\.statistics"):
         KnowledgeBase(index, path=tmp_path, settings=Settings(), embedder=HashEmbedder(), principal=Principal())
+
+
+def test_readers_are_said_by_commands_and_by_the_settings_file(tmp_path: Path, command: Any) -> None:
+    def acls(*looks: str) -> dict[str, list[str]]:
+        code, printed = command("documents", "list", "--json", "--kb", "kb", *looks)
+        assert code == 0, printed
+        return {Path(one["uri"]).name: one["acl"] for one in json.loads(printed)}
+
+    (tmp_path / "box").mkdir()
+    (tmp_path / "box" / "b.txt").write_text("Another note.")
+    (tmp_path / "ragagent.toml").write_text('[sources.box]\naddress = "box"\nacl = ["group:law", "user:ann"]\n')
+    assert command("ingest", "notes.txt", "--kb", "kb", "--acl", "user:bob")[0] == 0
+    assert command("ingest", "source:box", "--kb", "kb")[0] == 0
+    assert acls() == {"notes.txt": ["user:bob"], "b.txt": ["group:law", "user:ann"]}
+    assert acls("--as", "user:ann").keys() == {"b.txt"}
+    assert acls("--group", "law", "--as", "user:bob").keys() == {"notes.txt", "b.txt"}
+    code, printed = command("ingest", "source:box", "--kb", "kb", "--acl", "public")
+    assert "1 of the unchanged have other readers now" in printed
+    assert command("ingest", "notes.txt", "--kb", "kb", "--acl", "")[0] == 0
+    assert acls() == {"notes.txt": [], "b.txt": ["public"]}
+    assert acls("--as", "user:bob") == {"b.txt": ["public"]}
+    assert acls("--as", "user:bob") == acls("--as", "public")
+    code, printed = command("documents", "label", "notes.txt", "--kb", "kb", "--acl", "group:law", "--acl", "user:ann")
+    assert (code, "read by group:law, user:ann" in printed) == (0, True)
+    assert acls("--group", "law").keys() == {"notes.txt", "b.txt"}
+    assert command("ingest", "notes.txt", "--kb", "kb", "-o", "acl=group:tax, user:eve")[0] == 0
+    assert acls()["notes.txt"] == ["group:tax", "user:eve"]
+    for wrong in (["documents", "label", "notes.txt"], ["ingest", "notes.txt", "--acl", "law"]):
+        assert command(*wrong, "--kb", "kb")[0] == 2
+    (tmp_path / "ragagent.toml").write_text('[access]\nunlabelled = "public"\n')
+    command("documents", "label", "notes.txt", "--kb", "kb", "--acl", "")
+    assert acls("--as", "public").keys() == {"notes.txt", "b.txt"}

@@ -248,3 +248,42 @@ def test_settings_of_scores_hold_for_what_may_be_read(tmp_path) -> None:
             seen = GuardedIndex(index, Mask(principal=LAW)) if name == "all" else index
             found.append(seen.search("common word1 secret3", None, k=50, mode="sparse"))
     assert found[0] == found[1]
+
+
+class Moving(PlainIndex):
+    """An index that somebody else changes just before it is read."""
+
+    def __init__(self) -> None:
+        super().__init__(DIMENSION)
+        self.changes: list[Entry] = []
+
+    def _move(self) -> None:
+        if self.changes:
+            self.write([self.changes.pop(0)])
+
+    def document(self, document_id: str) -> Any:
+        self._move()
+        return super().document(document_id)
+
+    def chunks(self, document_id: str) -> Any:
+        self._move()
+        found = super().chunks(document_id)
+        self._move()
+        return found
+
+
+@pytest.mark.parametrize("later", [(), ("old", "public"), ("old", "user:eve", "new", "public")])
+def test_what_changes_between_the_look_at_its_acl_and_at_its_text_is_not_shown(later: tuple[str, ...]) -> None:
+    """Readers and text change in one commit, and perhaps back again in the next."""
+    index = Moving()
+    index.write([labelled("d", "an open text", "public")])
+    guarded = GuardedIndex(index, Mask(principal=LAW))
+    changes = [labelled("d", "a secret text", "user:eve")]
+    changes += [labelled("d", f"an {name} text", acl) for name, acl in zip(later[::2], later[1::2], strict=True)]
+    for read in (guarded.chunks, guarded.document):
+        index.changes = list(changes)
+        shown: Any = read(digest("d"))
+        texts = [one.text for one in shown] if isinstance(shown, list) else [shown.text] if shown else []
+        assert not any("secret" in text for text in texts)
+        index.changes = []
+        index.write([labelled("d", "an open text", "public")])
