@@ -609,6 +609,8 @@ def _check_query(query: str, k: int, mode: str) -> None:
 
 
 def _nothing_found(kb: KnowledgeBase) -> str:
+    if not kb.status().documents and kb.principal is not None:
+        return f"there is no document that {kb.principal} may read"
     if not kb.status().documents:
         return "the knowledge base is empty; ingest documents first"
     return "nothing in the documents matches the question"

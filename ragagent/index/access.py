@@ -93,12 +93,12 @@ class GuardedIndex:
         return stage if stage.name == "fusion" else replace(stage, detail="")
 
     def similar_terms(self, words: Sequence[str]) -> Mapping[str, Sequence[str]]:
-        """For words that nothing that may be read has, the nearest terms of it; none where it is not counted apart."""
-        if self._statistics == "all" or not isinstance(self._index, SuggestsTerms):
+        """For words that nothing that may be read has, the nearest terms of it; none where these are not kept apart."""
+        index: Any = self._index
+        if not (isinstance(self._index, SuggestsTerms) and isinstance(self._index, Narrows)):
             return {}
-        narrows: Any = self._index
         with _discreet():
-            found: Mapping[str, Sequence[str]] = narrows.similar_terms(words, within=self._mask.where)
+            found: Mapping[str, Sequence[str]] = index.similar_terms(words, within=self._mask.where)
             return found
 
     def known(self, source: str | None = None) -> Mapping[str, KnownDocument]:

@@ -107,6 +107,14 @@ class Histories(RuleBasedStateMachine):
         document = replace(old.document, metadata={"kind": kind}, revision="")
         self.expected[uri] = replace(old, document=document)
 
+    @precondition(lambda self: self.expected)
+    @rule(data=st.data(), acl=st.sampled_from([(), ("public",), ("group:law", "user:ann")]))
+    def relabel(self, data: st.DataObject, acl: tuple[str, ...]) -> None:
+        uri = data.draw(st.sampled_from(sorted(self.expected)))
+        old = self.expected[uri]
+        self.index.relabel({old.document.id: acl})
+        self.expected[uri] = replace(old, document=old.document.labelled(acl))
+
     @precondition(lambda self: len(self.snapshots) < 3)
     @rule()
     def snapshot(self) -> None:

@@ -591,6 +591,28 @@ def test_new_metadata_while_documents_are_read_again_leaves_the_index_sound(
         assert all("One line more." in one.text for one in kb.documents())
 
 
+def test_other_readers_stay_whatever_records_a_migration_or_a_rollback_puts_in_place(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path / "kb") as kb:
+        kb.ingest(folder, acl=["public"])
+        for file in folder.iterdir():
+            file.write_text(file.read_text() + "\nOne line more.\n")
+        monkeypatch.setattr(readers, "FINGERPRINT", "readers-of-tomorrow")
+        with pytest.raises(Stopped):
+            kb.migrate(progress=StopAfter(4))
+        keys = sorted(kb.known())
+        wanted = dict.fromkeys(keys, ("public",)) | dict.fromkeys(keys[:3], ("group:law",))
+        kb.relabel({key: ["group:law"] for key in keys[:3]})
+        assert kb.migrate().reread == 5
+        assert {key: one.acl for key, one in kb.known().items()} == wanted
+        assert all("One line more." in one.text for one in kb.documents())
+        kb.relabel({key: ["user:ann"] for key in keys[2:4]})
+        kb.rollback()
+        assert {key: one.acl for key, one in kb.known().items()} == wanted | dict.fromkeys(keys[2:4], ("user:ann",))
+        assert kb.check() == ()
+
+
 def test_compacting_drops_the_edition_that_was_kept(kb: KnowledgeBase, tmp_path: Path) -> None:
     kb.migrate(embedder=HashEmbedder(512))
     kb.migrate(embedder=HashEmbedder(8))
