@@ -228,10 +228,10 @@ class LLM(Protocol):
 
 @runtime_checkable
 class Cancels(Protocol):
-    """A language model whose request can be stopped from another thread."""
+    """A language model or a tool whose work can be stopped from another thread."""
 
     def cancel(self) -> None:
-        """Ends the request that is under way, if there is one; it comes back with what was written by then."""
+        """Ends what is under way, if anything is: a model's request comes back with what was written by then."""
         ...
 
 

@@ -49,7 +49,7 @@ OWNERS = {
     "torch": {"ragagent.models.sentence_transformer", "ragagent.eval.perf"},
     "sentence_transformers": {"ragagent.models.sentence_transformer", "ragagent.eval.perf"},
     "langgraph": {"ragagent.agent.graph"},
-    "mcp": {"ragagent.serve.mcp"},
+    "mcp": {"ragagent.serve.mcp", "ragagent.tools.mcp"},
     "pypdfium2": {f"ragagent.connectors.readers.pdf{part}" for part in ("", "_text", "_page")},
     "docx": {"ragagent.connectors.readers.docx", "ragagent.testing.samples"},
     "pptx": {"ragagent.connectors.readers.pptx", "ragagent.testing.samples"},

@@ -116,7 +116,7 @@ class Turn:
     def _asked(self, state: AgentState, grammar: Grammar) -> Completion:
         limit = self.parts.settings.max_seconds
         left = None if limit is None or state.forced else limit - state.elapsed_s
-        with self._stopping(left):
+        with self._stopping(self.parts.llm, left):
             completion = self.parts.llm.chat(
                 steps.messages(state, self.parts.system),
                 max_tokens=self.parts.settings.max_tokens_per_step,
@@ -128,10 +128,9 @@ class Turn:
         return completion
 
     @contextlib.contextmanager
-    def _stopping(self, left_s: float | None) -> Iterator[None]:
-        """Stops the model within, once the run is cancelled or its time is over."""
-        llm = self.parts.llm
-        if not isinstance(llm, Cancels):
+    def _stopping(self, work: object, left_s: float | None) -> Iterator[None]:
+        """Stops the model or tool at work within, once the run is cancelled or its time is over."""
+        if not isinstance(work, Cancels):
             yield
             return
         done = threading.Event()
@@ -140,7 +139,7 @@ class Turn:
         def watch() -> None:
             while not done.wait(_WATCH_S):
                 if self.cancelled.is_set() or (until is not None and time.monotonic() > until):
-                    llm.cancel()
+                    work.cancel()
                     return
 
         watcher = threading.Thread(target=watch, name="ragagent-cancel", daemon=True)
@@ -213,9 +212,11 @@ class Turn:
     def _called(self, state: AgentState, call: ToolCall) -> Outcome:
         tool, spec = self.parts.tools[call.name], self._spec(call)
         limit = self._observation_tokens(state)
-        outcome = calling.run(
-            tool, call, count_tokens=self.parts.llm.count_tokens, max_tokens=limit, hidden=self.parts.secrets.hidden
-        )
+        seconds = self.parts.settings.max_seconds
+        with self._stopping(tool, None if seconds is None else seconds - self._elapsed(state)):
+            outcome = calling.run(
+                tool, call, count_tokens=self.parts.llm.count_tokens, max_tokens=limit, hidden=self.parts.secrets.hidden
+            )
         given = argument_label(origins(call, spec, state.task, state.steps))
         label = of_result(spec, call, given, outcome.documents)
         return replace(outcome, observation=replace(outcome.observation, label=label))

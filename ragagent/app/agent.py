@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,20 @@ from ragagent.where import Where, both
 
 if TYPE_CHECKING:
     from ragagent.agent.policy import Policy
+    from ragagent.tools.mcp_tools import Servers
 
 RUNS_FILE = "agent.db"
 """The file of checkpoints, approvals and the log of runs, in the folder of the knowledge base."""
+ALLOWED_FILE = "mcp-allowed.json"
+"""The file of the foreign tools that are allowed, in the folder of the knowledge base."""
+
+
+def opened_servers(folder: Path, file: Path, environ: Mapping[str, str] | None = None) -> Servers:
+    """The servers of an `mcp.json`, with what the knowledge base in `folder` allows of them. Connects none yet."""
+    from ragagent.tools.mcp_config import Allowances, read_servers
+    from ragagent.tools.mcp_tools import Servers
+
+    return Servers(read_servers(file, environ), Allowances(folder / ALLOWED_FILE))
 
 
 class Agent:
@@ -28,6 +40,7 @@ class Agent:
         kb: KnowledgeBase,
         tools: Sequence[Tool] = (),
         *,
+        mcp: Servers | Path | None = None,
         policy: Policy | None = None,
         secrets: Mapping[str, str] | None = None,
         settings: Settings | None = None,
@@ -37,10 +50,11 @@ class Agent:
     ) -> None:
         """`tools` come in addition to search_documents, read_document, list_documents and calculate.
 
-        `policy` says what calls may do (`ragagent.agent.policy`); by default a human is asked before one that changes
-        something and that untrusted data may have had a hand in. `secrets` are values by name for the tools that
-        declare them. Searches find only what `where` lets through; with `filters` the model may narrow them further
-        by filters of its own.
+        `mcp` adds the tools of foreign servers that the user has allowed (`agent.servers.allow`): an `mcp.json`, or
+        servers that stay the caller's to close. `policy` says what calls may do (`ragagent.agent.policy`); by default a
+        human is asked before one that changes something and that untrusted data may have had a hand in. `secrets` are
+        values by name for the tools that declare them. Searches find only what `where` lets through; with `filters`
+        the model may narrow them further by filters of its own.
         """
         from ragagent.agent.runner import AgentRunner
         from ragagent.tools import builtin
@@ -62,9 +76,12 @@ class Agent:
             builtin.list_documents(kb.documents),
             builtin.calculate(),
         )
+        self._own_servers = isinstance(mcp, Path)
+        self.servers = opened_servers(kb.path, mcp) if isinstance(mcp, Path) else mcp
+        foreign, self.problems = self.servers.tools() if self.servers is not None else ([], [])
         self._runner = AgentRunner(
             self._llm,
-            [*own, *tools],
+            [*own, *tools, *foreign],
             settings=self._settings.agent,
             cite=self._cite,
             # What a principal has read is not kept where another one, or the same one later, could resume it.
@@ -94,8 +111,10 @@ class Agent:
         self._runner.cancel(run_id)
 
     def close(self) -> None:
-        """Closes the checkpoints; the knowledge base and its models stay open."""
+        """Closes the checkpoints, and the servers of an `mcp.json`; the knowledge base and its models stay open."""
         self._runner.close()
+        if self.servers is not None and self._own_servers:
+            self.servers.close()
 
     def __enter__(self) -> Agent:
         return self

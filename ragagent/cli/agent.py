@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,13 +16,14 @@ from ragagent.cli.ask import print_answer
 from ragagent.cli.context import DEFAULT_KB, Context, json_option, kb_option, model_option, where_option
 from ragagent.cli.output import console, echo_json
 from ragagent.cli.search import parse_filters
-from ragagent.errors import AgentError
+from ragagent.errors import AgentError, ConfigError
 from ragagent.types import AgentEvent, AgentResult, Approval, Decision
 
 if TYPE_CHECKING:
     from ragagent.agent.journal import Journal
     from ragagent.agent.policy import Policy
     from ragagent.app import Agent
+    from ragagent.tools.mcp_tools import Servers
     from ragagent.where import Where
 
 _SHOWN_CHARACTERS = 300
@@ -41,6 +43,11 @@ class _TaskOrCommand(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return self.commands.get(cmd_name, run)
+
+
+def _mcp_option(*, required: bool = False) -> Callable[[_Function], _Function]:
+    file = click.Path(exists=True, dir_okay=False, path_type=Path)
+    return click.option("--mcp", type=file, required=required, help="An mcp.json of servers whose tools may be used.")
 
 
 def _rights_options(function: _Function) -> _Function:
@@ -63,6 +70,7 @@ def agent() -> None:
 @click.argument("task")
 @where_option
 @_rights_options
+@_mcp_option()
 @kb_option
 @model_option
 @json_option
@@ -74,13 +82,14 @@ def run(
     yes: bool,
     ask: bool,
     read_only: bool,
+    mcp: Path | None,
     kb: Path | None,
     model: str | None,
     as_json: bool,
 ) -> None:
     """Work on TASK. A call that needs an approval is asked about; without a terminal the run waits, with code 3."""
     context.choose(kb=kb, model=model)
-    with _opened(context, _policy(ask, read_only), parse_filters(filters)) as worker:
+    with _opened(context, _policy(ask, read_only), mcp, parse_filters(filters)) as worker:
         _follow(worker, worker.stream(task), yes, as_json)
 
 
@@ -89,6 +98,7 @@ def run(
 @click.option("--approve", metavar="ID", help="Approve the call that the run waits for; ID as it was shown.")
 @click.option("--deny", metavar="ID", help="Deny it.")
 @_rights_options
+@_mcp_option()
 @kb_option
 @model_option
 @json_option
@@ -101,6 +111,7 @@ def resume(
     yes: bool,
     ask: bool,
     read_only: bool,
+    mcp: Path | None,
     kb: Path | None,
     model: str | None,
     as_json: bool,
@@ -111,7 +122,7 @@ def resume(
     context.require_owner("resuming a run")
     chosen = approve or deny
     decision = Decision(approval_id=chosen, approved=approve is not None, by="command line") if chosen else None
-    with _opened(context, _policy(ask, read_only)) as worker:
+    with _opened(context, _policy(ask, read_only), mcp) as worker:
         _follow(worker, worker.resume_stream(run_id, decision), yes, as_json)
 
 
@@ -181,6 +192,71 @@ def replay(context: Context, run_id: str, kb: Path | None, as_json: bool) -> Non
     _fail(problem)
 
 
+@agent.command()
+@_mcp_option(required=True)
+@kb_option
+@json_option
+@click.pass_obj
+def tools(context: Context, mcp: Path, kb: Path | None, as_json: bool) -> None:
+    """List the tools that the servers of an mcp.json offer, and which of them are allowed. Starts the servers."""
+    context.choose(kb=kb)
+    servers = _servers(context, mcp)
+    try:
+        offers = [offer for name in servers.names for offer in servers.offers(name)]
+    finally:
+        servers.close()
+    if as_json:
+        echo_json(offers)
+        return
+    for offer in offers:
+        effects = f" ({', '.join(offer.effects)})" if offer.state == "allowed" else ""
+        click.echo(_printable(f"{offer.state:<8} {offer.server} {offer.tool.name}{effects}: {offer.tool.description}"))
+
+
+@agent.command()
+@click.argument("server")
+@click.argument("names", nargs=-1, required=True, metavar="TOOL...")
+@click.option("--effects", metavar="LIST", help="What they do, with commas between. Default: everything.")
+@_mcp_option(required=True)
+@kb_option
+@click.pass_obj
+def allow(
+    context: Context, server: str, names: tuple[str, ...], effects: str | None, mcp: Path, kb: Path | None
+) -> None:
+    """Allow tools of a server, as they are described now; a changed description has to be allowed anew."""
+    from ragagent.types import EFFECTS
+
+    context.choose(kb=kb)
+    chosen = [effect for effect in EFFECTS if effect in (effects or "").split(",")]
+    if effects is not None and len(chosen) != len(effects.split(",")):
+        raise ConfigError(f"--effects {effects}: it takes of {', '.join(EFFECTS)}")
+    servers = _servers(context, mcp)
+    try:
+        servers.allow(server, names, None if effects is None else chosen)
+    finally:
+        servers.close()
+    click.echo(f"allowed {', '.join(names)} of {server}")
+
+
+@agent.command()
+@click.argument("server")
+@click.argument("names", nargs=-1, required=True, metavar="TOOL...")
+@_mcp_option(required=True)
+@kb_option
+@click.pass_obj
+def forbid(context: Context, server: str, names: tuple[str, ...], mcp: Path, kb: Path | None) -> None:
+    """Take tools of a server out again."""
+    context.choose(kb=kb)
+    _servers(context, mcp).forbid(server, names)
+
+
+def _servers(context: Context, mcp: Path) -> Servers:
+    from ragagent.app.agent import opened_servers
+
+    context.require_owner("using the tools of servers")
+    return opened_servers(context.kb or DEFAULT_KB, mcp, os.environ)
+
+
 def _policy(ask: bool, read_only: bool) -> Policy:
     from ragagent.agent.policy import Policy
 
@@ -190,24 +266,32 @@ def _policy(ask: bool, read_only: bool) -> Policy:
 class _opened:
     """The agent on the knowledge base of the context; closes both."""
 
-    def __init__(self, context: Context, policy: Policy, where: Where | None = None) -> None:
+    def __init__(self, context: Context, policy: Policy, mcp: Path | None, where: Where | None = None) -> None:
         self._context = context
         self._policy = policy
         self._where = where
+        self._servers = _servers(context, mcp) if mcp is not None else None
 
     def __enter__(self) -> Agent:
         from ragagent.app import Agent
 
         self._kb = self._context.open(llm=True)
         try:
-            self._agent = Agent(self._kb, policy=self._policy, where=self._where)
+            self._agent = Agent(self._kb, policy=self._policy, mcp=self._servers, where=self._where)
         except BaseException:
-            self._kb.close()
+            self._close()
             raise
+        for problem in self._agent.problems:
+            click.echo(_printable(problem), err=True)
         return self._agent
 
     def __exit__(self, *error: object) -> None:
         self._agent.close()
+        self._close()
+
+    def _close(self) -> None:
+        if self._servers is not None:
+            self._servers.close()
         self._kb.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         return [say("look", where="here"), say("send_message", text="84"), say("final_answer", answer="done")][made]
 
     class Opened:
-        def __init__(self, context: Any, policy: Policy, where: Any = None) -> None:
+        def __init__(self, context: Any, policy: Policy, mcp: Any, where: Any = None) -> None:
             file = tmp_path / ".ragagent" / "agent.db"
             self.runner = AgentRunner(
                 ScriptedLLM(reply), [look, send_message], cite=cite, policy=policy, checkpoints=file
@@ -150,3 +151,19 @@ def test_a_run_that_is_not_there_is_named(run: Run) -> None:
         code, _, err = run("agent", name, "nothing")
         assert code == 1
         assert "no run 'nothing'" in err
+
+
+def test_tools_of_servers_are_listed_allowed_and_forbidden(run: Run, tmp_path: Path) -> None:
+    peer = Path(__file__).parent.parent / "tools" / "mcp_peer.py"
+    servers = {"peer": {"command": sys.executable, "args": [str(peer), "stdio"]}}
+    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
+    code, out, _ = run("agent", "tools", "--mcp", "mcp.json")
+    assert code == 0
+    assert "off      peer add: Adds two numbers." in out
+    assert run("agent", "allow", "peer", "add", "fail", "--effects", "read", "--mcp", "mcp.json")[0] == 0
+    assert run("agent", "forbid", "peer", "fail", "--mcp", "mcp.json")[0] == 0
+    found = json.loads(run("agent", "tools", "--mcp", "mcp.json", "--json")[1])
+    assert {one["tool"]["name"] for one in found if one["state"] == "allowed"} == {"add"}
+    code, _, err = run("agent", "allow", "peer", "add", "--effects", "fly", "--mcp", "mcp.json")
+    assert code == 2
+    assert "fly" in err

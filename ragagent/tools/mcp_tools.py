@@ -1,0 +1,165 @@
+"""Tools of foreign servers, as far as the user has allowed them.
+
+A server is a stranger. Its tools are off until the user has allowed them one by one; what was allowed is pinned by a
+hash of all that the server says of the tool, so that a changed one has to be allowed anew, also when it changes between
+two calls. What a server says of its tools (that they only read, say) is a claim: a tool is taken to do everything
+unless the user says otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ragagent.errors import ConfigError, ToolError
+from ragagent.text import hidden
+from ragagent.tools.mcp import Connection, Described, Progress
+from ragagent.tools.mcp_config import Allowances, Allowed, Server, description_hash
+from ragagent.tools.schema import plain
+from ragagent.types import EFFECTS, Effect, ToolSpec
+
+_MAX_DESCRIPTION_CHARS = 1000
+_OTHER = re.compile(r"[^A-Za-z0-9_]+")
+
+State = Literal["off", "allowed", "changed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """A tool that a server offers, and whether it may be used: `changed` is one that was, before it was changed."""
+
+    server: str
+    tool: Described
+    hash: str
+    state: State
+    effects: tuple[Effect, ...]
+
+
+class ForeignTool:
+    """One allowed tool of a server."""
+
+    def __init__(self, connection: Connection, described: Described, allowed: Allowed) -> None:
+        """Raises ConfigError when its arguments cannot be described to a model."""
+        self._connection = connection
+        self._name = described.name
+        self._hash = allowed.hash
+        self._checked = connection.ready()
+        self.spec = ToolSpec(
+            name=f"{_OTHER.sub('_', connection.server.name)}__{_OTHER.sub('_', described.name)}",
+            description=hidden.without(" ".join(described.description.split()))[:_MAX_DESCRIPTION_CHARS],
+            parameters=_closed(plain(described.schema)),
+            effects=allowed.effects,
+        )
+
+    def call(self, arguments: Mapping[str, Any]) -> str:
+        """What the server gives. Raises ToolError when its description is not the allowed one any more."""
+        number = self._connection.ready()
+        if number != self._checked:
+            self._check(self._connection.tools())
+            self._checked = number
+        return self._connection.call(self._name, arguments, on=number)
+
+    def cancel(self) -> None:
+        """Stops the calls of the server that are under way."""
+        self._connection.cancel()
+
+    def _check(self, tools: Iterable[Described]) -> None:
+        now = next((hash_of(one) for one in tools if one.name == self._name), None)
+        if now != self._hash:
+            raise ToolError(f"{self.spec.name} is not what was allowed any more; allow it anew, or leave it out")
+
+
+class Servers:
+    """Servers by name, and what of them is allowed. Each is connected when it is first needed."""
+
+    def __init__(
+        self,
+        servers: Mapping[str, Server],
+        allowances: Allowances,
+        *,
+        timeout_s: float = 60.0,
+        progress: Progress | None = None,
+    ) -> None:
+        self._connections = {
+            name: Connection(server, timeout_s=timeout_s, progress=progress) for name, server in servers.items()
+        }
+        self._allowances = allowances
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The servers, in the order they were given."""
+        return tuple(self._connections)
+
+    def connection(self, server: str) -> Connection:
+        """The connection to a server. Raises ConfigError for a name that is not there."""
+        if server not in self._connections:
+            raise ConfigError(f"there is no server {server!r}; there are: {', '.join(self._connections) or 'none'}")
+        return self._connections[server]
+
+    def offers(self, server: str) -> list[Offer]:
+        """What a server offers, in its own order."""
+        allowed = self._allowances.of(server)
+        return [_offer(server, one, allowed.get(one.name)) for one in self.connection(server).tools()]
+
+    def allow(self, server: str, names: Sequence[str], effects: Sequence[Effect] | None = None) -> list[Offer]:
+        """Allows tools as they are described now, with these effects, or else as tools that may do everything."""
+        offers = {offer.tool.name: offer for offer in self.offers(server)}
+        if missing := [name for name in names if name not in offers]:
+            raise ConfigError(f"{server!r} offers no tool {missing[0]!r}; it offers: {', '.join(offers)}")
+        chosen = EFFECTS if effects is None else tuple(effect for effect in EFFECTS if effect in effects)
+        self._allowances.allow(server, {name: Allowed(hash=offers[name].hash, effects=chosen) for name in names})
+        return self.offers(server)
+
+    def forbid(self, server: str, names: Sequence[str]) -> None:
+        """Takes tools of a server out again."""
+        self._allowances.forbid(server, names)
+
+    def tools(self) -> tuple[list[ForeignTool], list[str]]:
+        """The allowed tools of all servers, and in words what could not be had.
+
+        Servers of which nothing is allowed are not even started.
+        """
+        found: list[ForeignTool] = []
+        problems: list[str] = []
+        for name, connection in self._connections.items():
+            allowed = self._allowances.of(name)
+            if not allowed:
+                continue
+            try:
+                offers = self.offers(name)
+            except ToolError as error:
+                problems.append(str(error))
+                continue
+            for offer in offers:
+                if offer.state == "changed":
+                    problems.append(f"{name}: {offer.tool.name} was changed since it was allowed; allow it anew")
+                elif offer.state == "allowed":
+                    try:
+                        found.append(ForeignTool(connection, offer.tool, allowed[offer.tool.name]))
+                    except ConfigError as error:
+                        problems.append(f"{name}: {offer.tool.name}: {error}")
+        return found, problems
+
+    def close(self) -> None:
+        """Ends all connections."""
+        for connection in self._connections.values():
+            connection.close()
+
+
+def hash_of(tool: Described) -> str:
+    """What pins a tool: a digest of all that its server says of it."""
+    said = {"name": tool.name, "description": tool.description, "schema": tool.schema, "claims": tool.annotations}
+    return description_hash(said)
+
+
+def _offer(server: str, tool: Described, allowed: Allowed | None) -> Offer:
+    now = hash_of(tool)
+    state: State = "off" if allowed is None else "allowed" if allowed.hash == now else "changed"
+    return Offer(server=server, tool=tool, hash=now, state=state, effects=allowed.effects if allowed else EFFECTS)
+
+
+def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of an object that takes what it names and nothing else, unless it says that it does."""
+    return {"type": "object", "properties": {}, "additionalProperties": False, **schema}
