@@ -32,6 +32,8 @@ from ragagent.errors import ConfigError
 from ragagent.types import Scalar
 from ragagent.where.expressions import (
     DEEPEST,
+    MOST_PARTS,
+    MOST_VALUES,
     And,
     Eq,
     Exists,
@@ -93,10 +95,9 @@ def parse(text: str) -> Expression:
     """
     if len(text) > MOST_CHARACTERS:
         raise ConfigError(f"this filter has {len(text)} characters; at most {MOST_CHARACTERS} are read")
-    tokens = list(_tokens(text))
-    if len(tokens) == 1:
+    if not text.strip():
         return And(())
-    return bounded(_Parser(text, tokens).whole())
+    return bounded(_Parser(text).whole())
 
 
 def _tokens(text: str) -> Iterator[_Token]:
@@ -123,13 +124,13 @@ def _wrong(text: str, at: int, message: str) -> NoReturn:
 
 
 class _Parser:
-    """Recursive descent, one method a rule of the grammar. For one text."""
+    """Recursive descent, one method a rule of the grammar. For one text, of which no more is read than is needed."""
 
-    def __init__(self, text: str, tokens: list[_Token]) -> None:
+    def __init__(self, text: str) -> None:
         self._text = text
-        self._tokens = tokens
-        self._at = 0
-        self._depth = 0
+        self._tokens = _tokens(text)
+        self._ahead: list[_Token] = []
+        self._depth = self._conditions = self._values = 0
 
     def whole(self) -> Expression:
         found = self._joined("or", self._conjunction, Or)
@@ -137,21 +138,28 @@ class _Parser:
             self._expected("and, or, or the end")
         return found
 
+    def _following(self, count: int) -> list[_Token]:
+        """The next tokens, fewer at the end, which stays the last one."""
+        while len(self._ahead) < count and (token := next(self._tokens, None)) is not None:
+            self._ahead.append(token)
+        return self._ahead[:count]
+
     @property
     def _token(self) -> _Token:
-        return self._tokens[self._at]
+        return self._following(1)[0]
 
     def _next(self) -> _Token:
         token = self._token
-        self._at += token.kind != "end"
+        if token.kind != "end":
+            del self._ahead[0]
         return token
 
     def _take(self, *keywords: str) -> bool:
         """Whether the next words are these; they are taken then."""
-        following = self._tokens[self._at : self._at + len(keywords)]
+        following = self._following(len(keywords))
         if [token.text.lower() for token in following if token.kind == "word"] != list(keywords):
             return False
-        self._at += len(keywords)
+        del self._ahead[: len(keywords)]
         return True
 
     def _expected(self, what: str, token: _Token | None = None) -> NoReturn:
@@ -194,6 +202,9 @@ class _Parser:
 
     def _condition(self) -> Expression:
         token = self._token
+        self._conditions += 1
+        if self._conditions > MOST_PARTS:
+            _wrong(self._text, token.at, f"more than {MOST_PARTS} conditions")
         if token.kind in {"number", "text"}:
             return self._chain()
         if token.keyword or token.kind not in {"word", "key"}:
@@ -278,6 +289,9 @@ class _Parser:
             self._next()
             return
         while True:
+            self._values += 1
+            if self._values > MOST_VALUES:
+                _wrong(self._text, self._token.at, f"more than {MOST_VALUES} values")
             yield self._value()
             mark = self._next()
             if mark.text == closing:

@@ -10,6 +10,7 @@ from ragagent.errors import ToolError
 from ragagent.tools.calling import invalid
 from ragagent.tools.documents import list_documents, read_document, search_documents, short_id
 from ragagent.types import Chunk, Document, Hit, Passage, Span
+from ragagent.where import Eq, parse
 
 DOCUMENTS = [
     Document(uri=f"file:///{n:02}.txt", title=f"Paper {n}", text=f"Words of paper {n}. " * 9) for n in range(45)
@@ -63,6 +64,22 @@ def test_a_search_can_show_only_what_bears_on_the_query() -> None:
     found = search_documents(search, k=2, pack=pack).find({"query": "Paper 1"})
     assert found.content == f"[1] Paper 1 (document {short_id(DOCUMENTS[1].id)}, page 3, from 9)\npaper 1."
     assert [hit.title for hit in found.hits] == ["Paper 1", "Paper 10"], "all of them can be cited"
+
+
+def test_a_search_takes_a_filter_where_it_is_offered_and_says_what_is_wrong_with_it() -> None:
+    def filtered(query: str, k: int, where: str) -> list[Hit]:
+        wanted = parse(where)
+        assert wanted == Eq("title", "Paper 10")
+        return [hit for hit in search(query, 100) if hit.title == wanted.value][:k]
+
+    assert "where" not in search_documents(search).spec.parameters["properties"]
+    tool = search_documents(search, k=2, filtered=filtered)
+    assert tool.spec.parameters["required"] == ["query"]
+    found = tool.find({"query": "Paper 1", "where": "title = 'Paper 10'"})
+    assert [hit.title for hit in found.hits] == ["Paper 10"]
+    assert tool.find({"query": "Paper 1"}) == tool.find({"query": "Paper 1", "where": ""})
+    with pytest.raises(ToolError, match="wrong at character 8: expected a value"):
+        tool.find({"query": "Paper 1", "where": "title ="})
 
 
 def test_a_search_without_hits_says_so() -> None:

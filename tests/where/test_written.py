@@ -208,8 +208,10 @@ def test_a_filter_is_bounded_in_length_depth_and_parts() -> None:
         ("(" * 100_000, "levels of parentheses"),
         ("not " * 100_000 + "a = 1", "levels of parentheses"),
         ("not " * (DEEPEST + 1) + "a = 1", f"{DEEPEST} levels"),
-        (" or ".join(["a = 1"] * (MOST_PARTS + 1)), f"{MOST_PARTS} parts"),
-        (f"a in ({','.join(['1'] * 100_001)})", "100000 values"),
+        (" or ".join(["a = 1"] * MOST_PARTS), f"{MOST_PARTS} parts"),
+        ("a = 1 or " * 100_000, f"more than {MOST_PARTS} conditions"),
+        (f"a in ({','.join(['1'] * 100_001)})", "more than 100000 values"),
+        ("a in (1) or " * 2 + f"a in ({','.join(['1'] * 99_999)})", "more than 100000 values"),
         ("a = " + "9" * 5000, "more than 4200 digits"),
     ):
         with pytest.raises(ConfigError, match=message):
