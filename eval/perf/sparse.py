@@ -162,7 +162,7 @@ def _ours(parts: list[Part], settings: RetrievalSettings) -> dict[str, Search]:
         ways = {OURS: partial(acceleration.compiled, loops.search), **ways}
 
     def by(way: acceleration.Search) -> Search:
-        return lambda terms: _scores(sparse.Scorer(parts, terms, settings).best(10, masks, way))
+        return lambda terms: _scores(sparse.Scorer(parts, [(term,) for term in terms], settings).best(10, masks, way))
 
     return {name: by(way) for name, way in ways.items()}
 

@@ -21,8 +21,8 @@ from ragagent.text.analyser import Analyser
 from ragagent.types import Hit, SearchMode, Stage, Vector
 from ragagent.where import Where
 
-MOST_TERMS = 2048
-"""So many terms of a question count; a whole document given as a question would take seconds otherwise."""
+MOST_WORDS = 2048
+"""So many words of a question count; a whole document given as a question would take seconds otherwise."""
 
 
 _BESIDE = 20_000
@@ -120,8 +120,8 @@ def _by_vectors(
 
 
 def _scorer(view: View, query: Query, analyser: Analyser, settings: RetrievalSettings) -> sparse.Scorer:
-    terms = [] if query.mode == "dense" else analyser.query_terms(query.text)[:MOST_TERMS]
-    return sparse.Scorer(view.parts, terms, settings)
+    words = [] if query.mode == "dense" else analyser.query_words(query.text)[:MOST_WORDS]
+    return sparse.Scorer(view.parts, words, settings)
 
 
 def _results(

@@ -1,14 +1,16 @@
 """BM25 over the live chunks alone: every number in a score is counted among what is there when the question comes.
 
 A word of the title or the headings counts `title_weight` words, in tf and in length alike. `bm25` has the formulas.
+A word of the question that may stand for several terms (its stems in several languages) is as frequent as all of them
+together, so that none gets the weight of a rarity for being in a language that is rare here.
 """
 
 from __future__ import annotations
 
 import math
 import weakref
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -30,21 +32,22 @@ Mask = npt.NDArray[np.bool_]
 class Scorer:
     """The scores of one question over one snapshot."""
 
-    def __init__(self, parts: Sequence[Part], terms: Sequence[str], settings: RetrievalSettings) -> None:
+    def __init__(self, parts: Sequence[Part], words: Sequence[tuple[str, ...]], settings: RetrievalSettings) -> None:
+        """`words` are those of the question, each with the terms that it may stand for."""
         self._parts = parts
         chunks = sum(part.count for part in parts)
         total = sum(part.terms[1] + settings.title_weight * part.terms[0] for part in parts)
         self._formula = Formula.of(settings, chunks, total / chunks if total else 1.0)
         # In sorted order, so that sums of floats come out the same whatever the order of the question.
-        asked = sorted(Counter(terms).items())
-        lists = [PartLists.of(part, [text.encode() for text, _ in asked]) for part in parts]
+        asked = sorted(set(chain.from_iterable(words)))
+        lists = [PartLists.of(part, [text.encode() for text in asked]) for part in parts]
         head = settings.title_weight > 0
         frequencies = [sum(one.frequency(term, head=head) for one in lists) for term in range(len(asked))]
         present = [term for term, frequency in enumerate(frequencies) if frequency]
         self._lists = [one.only(present) for one in lists]
-        self._terms = [asked[term][0] for term in present]
-        self._idfs = [self._idf(frequencies[term]) for term in present]
-        self._weights = np.array([asked[term][1] * idf for term, idf in zip(present, self._idfs, strict=True)])
+        self._terms = [asked[term] for term in present]
+        idfs = self._idfs_of(words, {asked[term]: frequencies[term] for term in present})
+        self._weights = np.array([math.fsum(idfs[term]) for term in self._terms])
 
     def best(self, count: int, masks: Sequence[Mask | None], search: Search = acceleration.best) -> Ranking:
         """The `count` best of the live chunks that have a term of the question, within `masks` (None: all).
@@ -78,9 +81,22 @@ class Scorer:
         for row, term, share, frequency, length in zip(*(one.tolist() for one in columns), strict=True):
             yield (
                 row,
-                f"{self._terms[term]} {share:.4g} (idf {self._idfs[term]:.4g}, tf {frequency:g}, "
+                f"{self._terms[term]} {share:.4g} (idf {self._weights[term]:.4g}, tf {frequency:g}, "
                 f"length {length:g}/{self._formula.average:.4g})",
             )
+
+    def _idfs_of(
+        self, words: Sequence[tuple[str, ...]], frequencies: Mapping[str, int]
+    ) -> Mapping[str, Sequence[float]]:
+        """For each term that is there its idf in each of the words that may stand for it."""
+        found: dict[str, list[float]] = {term: [] for term in frequencies}
+        for word in sorted(words):
+            there = [term for term in dict.fromkeys(word) if term in frequencies]
+            together = sum(frequencies[term] for term in there)
+            idf = self._idf(min(together, self._formula.chunks)) if there else 0.0
+            for term in there:
+                found[term].append(idf)
+        return found
 
     def _idf(self, frequency: int) -> float:
         idf = self._formula.idf(frequency)

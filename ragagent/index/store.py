@@ -25,6 +25,7 @@ from ragagent.index.archive import Version
 from ragagent.index.database import remember, translated
 from ragagent.protocols import Entry
 from ragagent.text.analyser import Analyser
+from ragagent.text.language import detect
 from ragagent.types import Chunk, Document, Metadata, Vector, digest
 
 Counts = npt.NDArray[np.uint16]
@@ -240,9 +241,13 @@ def touch(connection: sqlite3.Connection, stamps: Mapping[str, str]) -> None:
 
 
 def analysed(analyser: Analyser, title: str, headings: Sequence[str], text: str) -> tuple[list[str], Counts]:
-    """The distinct terms of a chunk and their counts, uint16[n, 2]: in title and headings, and in the text."""
-    head = Counter(analyser.index_terms("\n".join([title, *headings])))
-    body = Counter(analyser.index_terms(text))
+    """The distinct terms of a chunk and their counts, uint16[n, 2]: in title and headings, and in the text.
+
+    All of it is taken to be in the language of the text, so that the terms depend on the chunk alone.
+    """
+    language = detect(text)
+    head = Counter(analyser.index_terms("\n".join([title, *headings]), language))
+    body = Counter(analyser.index_terms(text, language))
     shared = [body.pop(term, 0) for term in head]
     counts = np.zeros((len(head) + len(body), 2), np.int64)
     counts[: len(head), 0] = list(head.values())

@@ -102,7 +102,7 @@ def terms(text: str) -> list[str]:
 
 def question_terms(question: str) -> list[str]:
     """The terms of a question, each once, stop words left out."""
-    return list(dict.fromkeys(_analyser().query_terms(question)))
+    return list(dict.fromkeys(_analyser().query_terms(question, "")))
 
 
 def joined(spans: Iterable[Span], text: str) -> tuple[Span, ...]:

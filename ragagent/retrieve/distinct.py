@@ -198,7 +198,7 @@ def _without_boilerplate(query: str, hits: Sequence[Hit], library: Library, cosi
     common = frozenset(line for group in _suspects(hits) if _is_boilerplate(group, library) for line in group)
     if not common:
         return list(hits)
-    asked = set(_analyser().query_terms(query))
+    asked = set(_analyser().query_terms(query, ""))
     return [hit for hit in hits if _has_its_own(hit, asked, common) or _means_it(hit, common, cosines)]
 
 

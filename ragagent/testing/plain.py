@@ -19,6 +19,7 @@ import numpy as np
 from ragagent.errors import ConfigError, EmbedderChanged, FingerprintMismatch, IndexStateError
 from ragagent.protocols import Entry, IndexStatus, KnownDocument
 from ragagent.text.analyser import Analyser
+from ragagent.text.language import detect
 from ragagent.types import Chunk, Document, Hit, Metadata, SearchMode, Stage, Vector, inner_uri
 from ragagent.where import And, Eq, Exists, Expression, In, Not, Or, Prefix, Range, Where, expression, fields
 
@@ -310,17 +311,21 @@ class PlainIndex:
     def _sparse(self, entries: Mapping[str, Entry], query: str) -> _Scores:
         """BM25 in Lucene's form; title, headings and text of a chunk are one text."""
         counts = {
-            chunk.id: Counter(self._analyser.index_terms("\n".join([one.document.title, *chunk.headings, chunk.text])))
+            chunk.id: Counter(
+                self._analyser.index_terms(
+                    "\n".join([one.document.title, *chunk.headings, chunk.text]), detect(chunk.text)
+                )
+            )
             for one in entries.values()
             for chunk in one.chunks
         }
         average = sum(sum(one.values()) for one in counts.values()) / max(len(counts), 1)
         scores: _Scores = {}
-        for term in self._analyser.query_terms(query):
-            having = sum(term in one for one in counts.values())
+        for word in self._analyser.query_words(query):
+            having = min(len(counts), sum(term in one for term in set(word) for one in counts.values()))
             idf = math.log(1 + (len(counts) - having + 0.5) / (having + 0.5))
             # In the order of ids: sums of floats depend on nothing else then.
-            for key in sorted(key for key, one in counts.items() if term in one):
+            for key, term in sorted((key, term) for key, one in counts.items() for term in set(word) & one.keys()):
                 norm = _K1 * (1 - _B + _B * sum(counts[key].values()) / average)
                 scores[key] = scores.get(key, 0.0) + idf * counts[key][term] / (counts[key][term] + norm)
         return scores

@@ -1,20 +1,25 @@
 """Text to the terms of the sparse search: one analyser for what is indexed and what is asked, for every script.
 
 Words are split at whatever is neither letter, mark nor digit, case-folded, freed of accents where the script is Latin,
-and stemmed where they are plain English letters. Scripts written without spaces (and Korean, whose endings stick to
-the word) become character bigrams. Identifiers, part numbers and dates are kept whole and in parts; a number is kept
-whole, and once more without its thousands separators.
+and stemmed: in the language of the text where that is known (`stemming`), as English otherwise where they are plain
+English letters. Scripts written without spaces (and Korean, whose endings stick to the word) become character bigrams.
+Identifiers, part numbers and dates are kept whole and in parts; a number is kept whole, and once more without its
+thousands separators.
 """
 
 from __future__ import annotations
 
 import re
-import threading
 import unicodedata
 from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import TypeAlias
 
-FINGERPRINT = "terms-1 nfkc casefold fold-latin snowball-english bigrams"
+from ragagent.text import language as languages
+from ragagent.text.stemming import Stemmers, bare, script
+from ragagent.text.stemming import languages as stemmed_languages
+
+FINGERPRINT = "terms-2 nfkc casefold fold-latin snowball-by-language bigrams"
 """Changes whenever the same text could give other terms."""
 
 MAX_TERM_CHARS = 64
@@ -22,6 +27,9 @@ MAX_TERM_CHARS = 64
 
 _CACHED_WORDS = 200_000
 _CACHED_CHARS = 40
+_MANY_WORDS = 32
+"""A question of more words is asked for in one language: each word would be looked up twenty times otherwise."""
+_SURE = 2  # frequent words of a language: one alone may be a name, as in "Die Hard"
 _NORMALISED_CHARS = 4096  # Normalising takes quadratic time where combining marks pile up.
 
 _JOINERS = "'.,-_/:@&+#"
@@ -48,6 +56,12 @@ STOP_WORDS = frozenset(
     """.split()  # noqa: SIM905
 )
 """English words that a question can do without. They are indexed all the same, for a question made of nothing else."""
+
+
+Word: TypeAlias = tuple[str, ...]
+"""The terms that may stand for one word."""
+Stems = Callable[[str], Word]
+"""What a plain word is indexed by, or asked for."""
 
 
 class _Characters(dict[int, str | None]):
@@ -78,14 +92,14 @@ def _mapped(character: str) -> str | None:
 _CHARACTERS = _Characters()
 
 
-class _Cache(dict[str, tuple[str, ...]]):
+class _Cache(dict[str, tuple[Word, ...]]):
     """The terms of words, filled in as words come up; looked up without a step of Python for each."""
 
-    def __init__(self, analysed: Callable[[str], tuple[str, ...]]) -> None:
+    def __init__(self, analysed: Callable[[str], tuple[Word, ...]]) -> None:
         super().__init__()
         self._analysed = analysed
 
-    def __missing__(self, word: str) -> tuple[str, ...]:
+    def __missing__(self, word: str) -> tuple[Word, ...]:
         terms = self._analysed(word)
         if len(word) <= _CACHED_CHARS:
             if len(self) >= _CACHED_WORDS:
@@ -103,72 +117,107 @@ class Analyser:
     fingerprint = FINGERPRINT
 
     def __init__(self) -> None:
-        import Stemmer
+        self._stemmers = Stemmers()
+        self._indexed: dict[str, _Cache] = {}
+        self._asked = self._cache(self._each_stem)
 
-        self._stemmer = Stemmer.Stemmer("english", 0)
-        self._lock = threading.Lock()
-        self._cache = _Cache(self._analysed)
+    def index_terms(self, text: str, language: str = "") -> list[str]:
+        """The terms of a `text` of that language in order, repetitions included; "" where it is not known."""
+        words = self._words_in(language)
+        return [term for written in _words(text) for (term,) in words[written]]
 
-    def index_terms(self, text: str) -> list[str]:
-        """The terms of `text` in order, repetitions included."""
-        return list(chain.from_iterable(map(self._cache.__getitem__, _words(text))))
+    def query_terms(self, text: str, language: str = "") -> list[str]:
+        """Those of a question that texts of that language are indexed by, without stop words as in `query_words`."""
+        return [term for (term,) in self._telling(text, self._words_in(language))]
 
-    def query_terms(self, text: str) -> list[str]:
-        """As `index_terms`, without English stop words wherever a word is left without them."""
-        words = _words(text)
-        telling = [word for word in words if word.strip(_JOINERS).casefold() not in STOP_WORDS]
-        terms = self.index_terms(" ".join(telling))
-        return terms or self.index_terms(text)
+    def query_words(self, text: str) -> list[Word]:
+        """What a question asks for, in order: for each of its words the terms that texts have for it.
 
-    def _analysed(self, word: str) -> tuple[str, ...]:
-        return tuple(term for term in self._terms(word) if term)
+        These are the word's stems in every language that it may be of. The stop words of English and of the
+        question's own language are left out wherever a word is left without them.
+        """
+        many = text.count(" ") >= _MANY_WORDS
+        # A long text is sure to be taken for the language it is in.
+        return self._telling(text, self._words_in(languages.detect(text)) if many else self._asked)
 
-    def _terms(self, word: str) -> Iterator[str]:
-        """The terms of one run of word characters and joiners."""
-        start = 0
-        for run in _SEGMENTED.finditer(word):
-            yield from self._spaced(word[start : run.start()])
-            yield from _bigrams(run.group())
-            start = run.end()
-        yield from self._spaced(word[start:])
+    def _telling(self, text: str, cache: _Cache) -> list[Word]:
+        written = _words(text)
+        telling = list(chain.from_iterable(map(cache.__getitem__, _telling(written, languages.detect(text)))))
+        return telling or list(chain.from_iterable(map(cache.__getitem__, written)))
 
-    def _spaced(self, word: str) -> Iterator[str]:
-        word = word.lstrip(_JOINERS).rstrip("'.,-_/:@&")
-        core = word.rstrip("+#")
-        if not core:
-            return
-        if _NUMBER.fullmatch(core):
-            yield from _number(core)
-        elif core.isalnum() and _plain(core):
-            yield self._stemmed(core)
-            if core != word:
-                yield _folded(word)
-        elif _CONTRACTION.fullmatch(core):
-            yield self._stemmed(core)
-        else:
-            yield from self._joined(word)
+    def _words_in(self, language: str) -> _Cache:
+        """The words of texts of that language, each with the one term that it is indexed by."""
+        cache = self._indexed.get(language)
+        if cache is None:
+            cache = self._indexed[language] = self._cache(lambda word: (self._stem(word, language),))
+        return cache
 
-    def _joined(self, word: str) -> Iterator[str]:
-        """An identifier, part number or date: the whole, then its parts. Of a mere compound word, the parts."""
-        # The whole of "copper-free" is no help beside its parts: 0.003 to 0.005 nDCG@10 lost on SciFact and Cranfield.
-        parts = _PARTS.findall(word)
-        if parts == [word] or (len(word) <= MAX_TERM_CHARS and not _COMPOUND.fullmatch(word)):
-            yield _folded(word)
-        for part in parts:
-            if part != word and not part.isdecimal():
-                yield self._stemmed(part)
-            elif part != word:
-                yield part[:MAX_TERM_CHARS]
-            if not _plain(part):
-                yield from (self._stemmed(hump) for hump in _HUMPS.findall(part) if len(hump) > 1)
+    def _cache(self, stems: Stems) -> _Cache:
+        return _Cache(lambda word: tuple(one for one in _terms(word, stems) if any(one)))
 
-    def _stemmed(self, word: str) -> str:
+    def _stem(self, word: str, language: str) -> str:
+        return self._stemmers.marked(word, language, MAX_TERM_CHARS) or self._unmarked(word)
+
+    def _each_stem(self, word: str) -> Word:
+        marked = (self._stemmers.marked(word, one, MAX_TERM_CHARS) for one in stemmed_languages(script(word)))
+        return tuple(filter(None, (self._unmarked(word), *marked)))
+
+    def _unmarked(self, word: str) -> str:
         folded = _folded(word)
         if not folded.isascii() or not folded[:1].isalpha():
             return folded
-        # The stemmer keeps state between calls and is not safe to share.
-        with self._lock:
-            return str(self._stemmer.stemWord(folded))
+        return self._stemmers.english(folded)
+
+
+def _telling(words: list[str], language: str) -> list[str]:
+    """`words` without stop words: those of English, and those of `language` where at least two of them are there."""
+    folded = [word.strip(_JOINERS).casefold() for word in words]
+    own = languages.frequent_words(language) if language != "en" else frozenset()
+    if sum(word in own for word in folded) < _SURE:
+        own = frozenset()
+    return [word for word, fold in zip(words, folded, strict=True) if fold not in STOP_WORDS and fold not in own]
+
+
+def _terms(word: str, stems: Stems) -> Iterator[Word]:
+    """The terms of one run of word characters and joiners."""
+    start = 0
+    for run in _SEGMENTED.finditer(word):
+        yield from _spaced(word[start : run.start()], stems)
+        yield from ((pair,) for pair in _bigrams(run.group()))
+        start = run.end()
+    yield from _spaced(word[start:], stems)
+
+
+def _spaced(word: str, stems: Stems) -> Iterator[Word]:
+    word = word.lstrip(_JOINERS).rstrip("'.,-_/:@&")
+    core = word.rstrip("+#")
+    if not core:
+        return
+    if _NUMBER.fullmatch(core):
+        yield from ((form,) for form in _number(core))
+    elif core.isalnum() and _plain(core):
+        yield stems(core)
+        if core != word:
+            yield (_folded(word),)
+    elif _CONTRACTION.fullmatch(core):
+        yield stems(core)
+    else:
+        yield from _joined(word, stems)
+
+
+def _joined(word: str, stems: Stems) -> Iterator[Word]:
+    """An identifier, part number or date: the whole, then its parts. Of a mere compound word, the parts."""
+    # The whole of "copper-free" is no help beside its parts: 0.003 to 0.005 nDCG@10 lost on SciFact and Cranfield.
+    parts = _PARTS.findall(word)
+    if parts == [word] or (len(word) <= MAX_TERM_CHARS and not _COMPOUND.fullmatch(word)):
+        yield (_folded(word),)
+    for part in parts:
+        if part != word and not part.isdecimal():
+            yield stems(part)
+        elif part != word:
+            yield (part[:MAX_TERM_CHARS],)
+        if not _plain(part):
+            yield from (stems(hump) for hump in _HUMPS.findall(part) if len(hump) > 1)
 
 
 def _words(text: str) -> list[str]:
@@ -198,14 +247,7 @@ def _plain(word: str) -> bool:
 
 def _folded(word: str) -> str:
     """Case-folded and cut; Latin letters without their accents, other scripts with their marks."""
-    folded = word[:MAX_TERM_CHARS].casefold()[:MAX_TERM_CHARS]
-    if folded.isascii():
-        return folded
-    decomposed = unicodedata.normalize("NFD", folded)
-    if any("\u024f" < character < "\u0300" or "\u036f" < character < "\u1e00" for character in decomposed):
-        return folded
-    bare = "".join(character for character in decomposed if not unicodedata.combining(character))
-    return unicodedata.normalize("NFC", bare)
+    return bare(word[:MAX_TERM_CHARS].casefold()[:MAX_TERM_CHARS])
 
 
 def _number(text: str) -> Iterator[str]:

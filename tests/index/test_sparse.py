@@ -50,6 +50,11 @@ def filled(folder: Path, texts: list[list[str]], retrieval: RetrievalSettings) -
     return index
 
 
+def words(terms: list[str]) -> list[tuple[str, ...]]:
+    """Each term as a word that stands for nothing else."""
+    return [(term,) for term in terms]
+
+
 @pytest.mark.parametrize(("k1", "b"), [(1.5, 0.75), (0.9, 0.4), (1.2, 0.0)])
 @pytest.mark.parametrize("count", [3, 120])
 def test_the_okapi_form_is_rank_bm25_to_nine_digits(tmp_path: Path, k1: float, b: float, count: int) -> None:
@@ -235,7 +240,7 @@ def test_every_way_of_searching_gives_the_best_by_the_formula(
     ]
     masks = [None if mask is None else np.array(mask, np.bool_) for mask in masks]
     retrieval = RetrievalSettings(bm25=form, title_weight=title_weight, b=b)
-    scorer = sparse.Scorer(parts, asked, retrieval)
+    scorer = sparse.Scorer(parts, words(asked), retrieval)
     everything = scorer.best(10_000, masks)
     expected = plain(parts, asked, retrieval, masks)
     assert set(everything.rows.tolist()) == set(expected)
@@ -258,17 +263,43 @@ def test_every_way_of_searching_gives_the_best_by_the_formula(
 
 
 @settings(deadline=None, max_examples=50)
+@given(parts=collections(), form=st.sampled_from(bm25.FORMS), data=st.data())
+def test_terms_that_stand_for_one_word_are_as_rare_as_all_of_them_together(
+    parts, form: str, data: st.DataObject
+) -> None:
+    """Two stems that no chunk has both of score as one term would that stands wherever either does."""
+    asked = data.draw(st.lists(st.lists(st.sampled_from("abcdefé"), min_size=1, max_size=3), min_size=1, max_size=3))
+    retrieval = RetrievalSettings(bm25=form)
+    scorer = sparse.Scorer(parts, [tuple(word) for word in asked], retrieval)
+    chunks = sum(part.count for part in parts)
+    counted = {term: len(plain(parts, [term], retrieval, [None] * len(parts))) for term in "abcdefé"}
+    expected: dict[int, float] = {}
+    for word in asked:
+        together = min(chunks, sum(counted[term] for term in set(word)))
+        for term in set(word):
+            alone = plain(parts, [term], retrieval, [None] * len(parts))
+            if counted[term]:
+                own, shared = scorer._idf(counted[term]), scorer._idf(together)
+                for row, score in alone.items():
+                    expected[row] = expected.get(row, 0.0) + (score / own * shared if own else 0.0)
+    found = scorer.best(10_000, [None] * len(parts))
+    assert {row: pytest.approx(score, abs=1e-9) for row, score in expected.items()} == dict(
+        zip(found.rows.tolist(), found.scores.tolist(), strict=True)
+    )
+
+
+@settings(deadline=None, max_examples=50)
 @given(parts=collections(), form=st.sampled_from(bm25.FORMS), title_weight=st.sampled_from([0.0, 1.0]))
 def test_scores_do_not_depend_on_how_chunks_lie_in_parts(parts, form: str, title_weight: float) -> None:
     retrieval = RetrievalSettings(bm25=form, title_weight=title_weight)
     asked = list("abcdefé")
-    worn = sparse.Scorer(parts, asked, retrieval).best(100, [None] * len(parts))
+    worn = sparse.Scorer(parts, words(asked), retrieval).best(100, [None] * len(parts))
     fresh = whole(merged(parts, DIMENSION))
-    new = sparse.Scorer([fresh], asked, retrieval).best(100, [None])
+    new = sparse.Scorer([fresh], words(asked), retrieval).best(100, [None])
     assert worn.rows.tolist() == new.rows.tolist()
     assert worn.scores.tolist() == new.scores.tolist()
     rows = worn.rows.tolist()
-    arithmetic = [sparse.Scorer(one, asked, retrieval).explain(rows) for one in (parts, [fresh])]
+    arithmetic = [sparse.Scorer(one, words(asked), retrieval).explain(rows) for one in (parts, [fresh])]
     assert arithmetic[0] == arithmetic[1]
 
 
@@ -300,7 +331,7 @@ def test_the_compiled_loop_agrees_over_several_buckets() -> None:
     )
     parts = [whole(block).without(rows[rng.random(size) < 0.01])]
     for asked in (["t00", "t05", "t11"], [f"t{n:02}" for n in range(12)]):
-        scorer = sparse.Scorer(parts, asked, RetrievalSettings())
+        scorer = sparse.Scorer(parts, words(asked), RetrievalSettings())
         for mask in (None, rng.random(size) < 0.5, rng.random(size) < 0.001):
             slow, fast = scorer.best(10, [mask], scan.best), scorer.best(10, [mask], COMPILED)
             everything = scorer.best(size, [mask], scan.best)

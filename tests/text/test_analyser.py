@@ -13,6 +13,28 @@ from hypothesis import strategies as st
 from ragagent.text.analyser import MAX_TERM_CHARS, STOP_WORDS, Analyser
 
 ANALYSER = Analyser()
+LANGUAGE = st.sampled_from(["", "en", "de", "fr", "vi", "tr", "ru", "ar", "fa", "hi", "el", "zh", "ko", "xx"])
+WORD = (
+    st.sampled_from(
+        [
+            "the",
+            "Häuser",
+            "runs",
+            "l'eau",
+            "città",
+            "İstanbul",
+            "niños",
+            "trường",
+            "кошками",
+            "كتابها",
+            "कमरे",
+            "数据",
+            "ﬁne",
+        ]
+    )
+    | st.sampled_from(["πόλεις", "AB-1234", "getName", "3,5", "O'Neil's"])
+    | st.text("abcdeäßçñịкошمعक", min_size=1, max_size=12)
+)
 TEXT = st.text(max_size=200) | st.text("aB1_.,-/@'+#é数ก한ि \u0301\u00ad", max_size=60)
 
 
@@ -30,10 +52,26 @@ def test_the_same_text_gives_the_same_terms_with_and_without_the_cache(text: str
     assert Analyser().index_terms(text) == ANALYSER.index_terms(text) == ANALYSER.index_terms(text)
 
 
-@given(TEXT)
-def test_a_question_asks_for_nothing_that_its_own_text_would_not_be_indexed_by(text: str) -> None:
-    assert set(ANALYSER.query_terms(text)) <= set(ANALYSER.index_terms(text))
-    assert bool(ANALYSER.query_terms(text)) == bool(ANALYSER.index_terms(text))
+@given(TEXT, LANGUAGE)
+def test_a_question_asks_for_nothing_that_its_own_text_would_not_be_indexed_by(text: str, language: str) -> None:
+    assert set(ANALYSER.query_terms(text, language)) <= set(ANALYSER.index_terms(text, language))
+    assert bool(ANALYSER.query_terms(text, language)) == bool(ANALYSER.index_terms(text, language))
+
+
+@given(st.lists(WORD, min_size=1, max_size=25).map(" ".join), LANGUAGE)
+def test_whatever_a_text_was_taken_for_each_of_its_words_is_found_by_the_same_word(text: str, language: str) -> None:
+    asked = ANALYSER.query_words(text)
+    written = ANALYSER.index_terms(text, language)
+    assert set(ANALYSER.query_terms(text, language)) <= {term for word in asked for term in word}
+    for word in asked:
+        assert len(set(word) & set(written)) >= 1
+        assert len(word) == 1 or "|" not in word[0]
+        assert all("|" in term for term in word[1:])
+
+
+@given(st.text(max_size=40))
+def test_no_text_holds_the_mark_of_a_language(text: str) -> None:
+    assert not any("|" in term for term in ANALYSER.index_terms(text))
 
 
 @given(TEXT)
@@ -107,6 +145,42 @@ def test_examples(text: str, terms: list[str]) -> None:
 )
 def test_what_is_written_is_found_by_what_is_asked(written: str, asked: str) -> None:
     assert set(ANALYSER.query_terms(asked)) <= set(ANALYSER.index_terms(written))
+    assert all(set(word) & set(ANALYSER.index_terms(written)) for word in ANALYSER.query_words(asked))
+
+
+@pytest.mark.parametrize(
+    ("language", "written", "asked"),
+    [
+        ("de", "Die Kirchen der Städte", "Kirche in der Stadt"),
+        ("fr", "Les gouvernements européens", "gouvernement européenne"),
+        ("es", "las canciones", "canción"),
+        ("it", "le città italiane", "citta italiana"),
+        ("tr", "kitaplarından", "kitaplar"),
+        ("ru", "о красивых городах", "красивый город"),
+        ("ar", "المدارس", "مدارس"),
+        ("hi", "कमरों", "कमरे"),
+        ("el", "οι μεγάλες πόλεις", "μεγάλη πόλη"),
+        ("vi", "trường học", "Trường"),
+    ],
+)
+def test_forms_of_a_word_are_found_in_its_language(language: str, written: str, asked: str) -> None:
+    indexed = set(ANALYSER.index_terms(written, language))
+    missed = [word for word in ANALYSER.query_words(asked) if not indexed & set(word)]
+    assert not missed
+
+
+def test_words_that_differ_in_their_accents_alone_differ_where_accents_tell() -> None:
+    indexed = set(ANALYSER.index_terms("trường", "vi"))
+    assert [set(word) & indexed for word in ANALYSER.query_words("truong")] == [set()]
+
+
+def test_the_stop_words_of_a_language_are_left_out_where_it_is_sure() -> None:
+    assert [word[0] for word in ANALYSER.query_words("Wie viele Kirchen gibt es in der Stadt?")] == [
+        "kirchen",
+        "gibt",
+        "stadt",
+    ]
+    assert [word[0] for word in ANALYSER.query_words("Die Hard")] == ["die", "hard"]
 
 
 def test_stop_words_are_left_out_of_a_question_that_has_others() -> None:
