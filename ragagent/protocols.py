@@ -179,6 +179,16 @@ class Reranker(Protocol):
 
 
 @runtime_checkable
+class KnowsLanguages(Protocol):
+    """An embedder that is not for texts of every language."""
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """The ISO 639-1 codes of those it is for; empty where that is not known, or all."""
+        ...
+
+
+@runtime_checkable
 class LLM(Protocol):
     """A language model. Safe to call from several threads: requests take turns."""
 
@@ -340,6 +350,7 @@ class Index(Protocol):
         mode: SearchMode,
         where: Where | None = None,
         embedder: str | None = None,
+        dense_weight: float | None = None,
     ) -> list[Hit]:
         """The k best chunks by the analysed `query` and the query `vector` (None is right for `sparse` only).
 
@@ -417,6 +428,7 @@ class Narrows(Protocol):
         mode: SearchMode,
         where: Where | None = None,
         embedder: str | None = None,
+        dense_weight: float | None = None,
         within: Where | None = None,
     ) -> list[Hit]:
         """As `Index.search`, among the documents for which `within` holds."""
@@ -514,6 +526,7 @@ __all__ = [
     "IndexStatus",
     "KeepsSnapshots",
     "KnownDocument",
+    "KnowsLanguages",
     "Metadata",
     "Narrowed",
     "Narrows",

@@ -134,6 +134,12 @@ class RetrievalSettings:
     k: int = field(default=10, metadata=at_least(1))
     candidates: int = field(default=100, metadata=at_least(1))
     """How many chunks each of the two searches hands to fusion."""
+    fusion: Literal["scores", "ranks"] = "scores"
+    """How the two searches are made one: by the scores of both, or by reciprocal ranks (`ragagent.index.fusion`)."""
+    dense_weight: float = field(default=0.55, metadata=at_least(0))
+    """What the vectors count in a fusion by scores, 0..1; the words count the rest."""
+    foreign_dense_weight: float = field(default=0.2, metadata=at_least(0))
+    """The same for a question in a language that the embedding model is not made for."""
     rrf_k: int = field(default=60, metadata=at_least(1))
     duplicates: Literal["fold", "show"] = "fold"
     """Whether passages of copies and versions are folded into one that names the others, and those that only lines of

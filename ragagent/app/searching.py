@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from ragagent.app.embedders import Embedders
 from ragagent.app.rerankers import Judge
 from ragagent.errors import EmbedderChanged, FingerprintMismatch
-from ragagent.protocols import LLM, Embedder, Index, SuggestsTerms
+from ragagent.protocols import LLM, Embedder, Index, KnowsLanguages, SuggestsTerms
 from ragagent.retrieve.explanation import Explanation, ReadFilter, Taken
 from ragagent.settings import RetrievalSettings, Understanding
+from ragagent.text.language import of_question
 from ragagent.types import Hit, Message, SearchMode, Vector
 from ragagent.where import Where, both
 
@@ -258,9 +259,23 @@ class Steps:
         return distinct.found(query, count, find, library, self._settings.candidates)
 
     def _found(self, query: str, vector: Callable[[], Vector] | None, mode: SearchMode, count: int) -> list[Hit]:
-        made_by = None if self._parts.embedder is None else self._parts.embedder.fingerprint
-        mode = "sparse" if vector is None else mode
-        return self._parts.index.search(query, vector, k=count, mode=mode, where=self._where, embedder=made_by)
+        embedder = self._parts.embedder
+        return self._parts.index.search(
+            query,
+            vector,
+            k=count,
+            mode="sparse" if vector is None else mode,
+            where=self._where,
+            embedder=None if embedder is None else embedder.fingerprint,
+            dense_weight=self._dense_weight(query),
+        )
+
+    def _dense_weight(self, query: str) -> float:
+        """What the vectors count: little for a question in a language that the embedder is not for."""
+        embedder, settings = self._parts.embedder, self._settings
+        known: list[str] = list(embedder.languages) if isinstance(embedder, KnowsLanguages) else []
+        foreign = known and of_question(query) not in ["", *known]
+        return settings.foreign_dense_weight if foreign else settings.dense_weight
 
     def _vector(self, query: str) -> Callable[[], Vector] | None:
         """Makes the query's vector while the index searches the terms, and once, however often the index is asked."""

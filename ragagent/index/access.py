@@ -48,9 +48,11 @@ class GuardedIndex:
         mode: SearchMode,
         where: Where | None = None,
         embedder: str | None = None,
+        dense_weight: float | None = None,
     ) -> list[Hit]:
         """The k best chunks of what may be read."""
         chosen: dict[str, Any] = {"k": k, "mode": mode, "embedder": embedder, **self._limits(where)}
+        chosen["dense_weight"] = dense_weight
         with _discreet():
             return [self._shown(hit) for hit in self._index.search(query, vector, **chosen)]
 

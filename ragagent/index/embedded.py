@@ -244,14 +244,14 @@ class EmbeddedIndex:
         where: Where | None = None,
         embedder: str | None = None,
         within: Where | None = None,
+        dense_weight: float | None = None,
     ) -> list[Hit]:
         """The k best chunks, fewer when fewer match; see `ragagent.protocols.Index.search` and `Narrows`.
 
         Sparse search is exact over the live chunks, dense search over the stored vectors of up to 20,000; above see
-        `ragagent.index.dense`. Hybrid search fuses the
-        best `retrieval.candidates` of each by reciprocal rank; a `vector` that is to be made is made meanwhile. What
-        is searched is one edition whole; EmbedderChanged is raised when `embedder` is not what its vectors were made
-        by.
+        `ragagent.index.dense`. Hybrid search fuses the best `retrieval.candidates` of each as `ragagent.index.fusion`
+        says; a `vector` that is to be made is made meanwhile. What is searched is one edition whole; EmbedderChanged is
+        raised when `embedder` is not what its vectors were made by.
         """
         search.require(k, mode)
         try:
@@ -259,7 +259,15 @@ class EmbeddedIndex:
                 self._require_edition(connection, view, mode, embedder)
                 view = self._narrowings.of(connection, view, within)
                 checked = search.checked(vector, mode, view.dimension)
-                wanted = search.Query(text=query, vector=checked, k=k, mode=mode, where=where, columns=self._columns)
+                wanted = search.Query(
+                    text=query,
+                    vector=checked,
+                    k=k,
+                    mode=mode,
+                    where=where,
+                    columns=self._columns,
+                    dense_weight=dense_weight,
+                )
                 return search.hits(connection, view, wanted, self._analyser, self._retrieval)
         except search.NotEmbedded as error:
             failed = error.reason

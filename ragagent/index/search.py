@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 
 from ragagent.errors import ConfigError
-from ragagent.index import dense, filters, fusion, records, sparse, workers
+from ragagent.index import dense, filters, fusion, quoted, ranking, records, sparse, workers
 from ragagent.index.filters import Mask
 from ragagent.index.loading import LOADING
 from ragagent.index.ranking import Ranking
@@ -29,6 +29,10 @@ _BESIDE = 20_000
 """In a smaller collection both searches are done one after the other sooner than a second thread is awake."""
 
 
+_QUOTED = 300
+"""So many of the best by words are read to see whether they hold what a question puts between quotation marks."""
+
+
 class NotEmbedded(Exception):
     """The function that was to give the vector of a query raised `reason`.
 
@@ -42,7 +46,10 @@ class NotEmbedded(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """What is searched for; `vector` gives float32[d], and is None in sparse mode."""
+    """What is searched for; `vector` gives float32[d], and is None in sparse mode.
+
+    `dense_weight` is what the vector counts where scores are fused, None for what the settings say.
+    """
 
     text: str
     vector: Callable[[], Vector] | None
@@ -50,16 +57,17 @@ class Query:
     mode: SearchMode
     where: Where | None
     columns: filters.Columns
+    dense_weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Results:
-    """What each search found, the ranking that counts, and what the filter let through, in words."""
+    """What each search found for a query, by its vector and by its terms; None for one that was not asked for."""
 
-    final: Ranking
+    vector: Vector | None
     dense: dense.Found | None
+    scorer: sparse.Scorer
     sparse: Ranking | None
-    filter: str
 
 
 _ByTerms = tuple[sparse.Scorer, Ranking | None]
@@ -96,27 +104,32 @@ def hits_many(
         scorers = [_scorer(view, query, analyser, settings) for query in queries]
         if first.mode == "dense":
             return [(scorer, None) for scorer in scorers]
+        asked = [(scorer, _deep(query, count)) for scorer, query in zip(scorers, queries, strict=True)]
         # A single question has a worker to itself already, and a task must not wait for another.
-        found = workers.each(lambda scorer: scorer.best(count, masks), scorers, parallel=len(scorers) > 1)
+        found = workers.each(lambda one: one[0].best(one[1], masks), asked, parallel=len(scorers) > 1)
         return list(zip(scorers, found, strict=True))
 
     # The terms need no vector: they are searched while it is made, and beside the vectors.
     beside = len(queries) == 1 and first.mode == "hybrid" and view.chunks > _BESIDE
     terms = workers.begun(by_terms, parallel=beside)
-    vectors = [query.vector() for query in queries if query.vector is not None]
+    vectors = [None if query.vector is None else query.vector() for query in queries]
+    stored = Stored(connection, view.dimension)
     with workers.turn():
-        by_vector = _by_vectors(connection, view, vectors, count, masks) if vectors else [None] * len(queries)
+        by_vector = _by_vectors(view, vectors, count, masks, stored)
         passed = "" if accepted is None else filters.explained(accepted, view.parts, masks)
-        return [
-            _hits(connection, _results(query, near, alike, passed, settings), query.mode, scorer, settings)
-            for query, (scorer, alike), near in zip(queries, terms(), by_vector, strict=True)
-        ]
+        found = []
+        for query, vector, near, (scorer, alike) in zip(queries, vectors, by_vector, terms(), strict=True):
+            results = _Results(vector=vector, dense=near, scorer=scorer, sparse=alike)
+            fused = _fused(query, results, view, stored, settings)
+            found.append(_hits(connection, results, fused, query.mode, passed))
+        return found
 
 
 def _by_vectors(
-    connection: sqlite3.Connection, view: View, vectors: Sequence[Vector], count: int, masks: Sequence[Mask | None]
+    view: View, vectors: Sequence[Vector | None], count: int, masks: Sequence[Mask | None], stored: Stored
 ) -> Sequence[dense.Found | None]:
-    return dense.search_many(view.parts, np.stack(vectors), count, masks, Stored(connection, view.dimension))
+    given = [vector for vector in vectors if vector is not None]
+    return dense.search_many(view.parts, np.stack(given), count, masks, stored) if given else [None] * len(vectors)
 
 
 def _scorer(view: View, query: Query, analyser: Analyser, settings: RetrievalSettings) -> sparse.Scorer:
@@ -124,46 +137,64 @@ def _scorer(view: View, query: Query, analyser: Analyser, settings: RetrievalSet
     return sparse.Scorer(view.parts, words, settings)
 
 
-def _results(
-    query: Query, by_vector: dense.Found | None, by_terms: Ranking | None, passed: str, settings: RetrievalSettings
-) -> _Results:
-    given = [*([] if by_vector is None else [by_vector.ranking]), *([] if by_terms is None else [by_terms])]
-    final = given[0] if len(given) == 1 else fusion.fused(given, settings.rrf_k, query.k)
-    return _Results(final=final, dense=by_vector, sparse=by_terms, filter=passed)
+def _deep(query: Query, count: int) -> int:
+    """How many chunks the terms are to find: more where words in quotation marks are then looked for in them."""
+    return max(count, _QUOTED) if query.mode == "hybrid" and quoted.phrases(query.text) else count
+
+
+def _fused(query: Query, results: _Results, view: View, stored: Stored, settings: RetrievalSettings) -> fusion.Fused:
+    near, alike, vector = results.dense, results.sparse, results.vector
+    if near is None or alike is None or vector is None:
+        alone = alike if near is None else near.ranking
+        return fusion.Fused(ranking=alone or ranking.EMPTY, details=())
+    if settings.fusion == "ranks":
+        return fusion.by_ranks([near.ranking, alike], settings.rrf_k, query.k)
+    singled = fusion.singled_out(alike, results.scorer.coverage)
+    if asked := quoted.phrases(query.text):
+        singled = np.union1d(singled, _holding(stored.connection, alike.rows, asked))
+    return fusion.by_scores(
+        fusion.Side(found=near.ranking, score=lambda rows: dense.scores(view.parts, vector, rows, stored)),
+        fusion.Side(found=alike, score=results.scorer.scores),
+        settings.dense_weight if query.dense_weight is None else query.dense_weight,
+        singled,
+        query.k,
+    )
+
+
+def _holding(connection: sqlite3.Connection, rows: fusion.Rows, phrases: Sequence[str]) -> fusion.Rows:
+    """Those of `rows` whose passages hold all of the phrases."""
+    texts = ((one.row, quoted.plain(one.chunk.text)) for one in records.found(connection, rows.tolist()))
+    return np.array([row for row, text in texts if all(phrase in text for phrase in phrases)], np.int64)
 
 
 def _hits(
-    connection: sqlite3.Connection,
-    results: _Results,
-    mode: SearchMode,
-    scorer: sparse.Scorer,
-    settings: RetrievalSettings,
+    connection: sqlite3.Connection, results: _Results, fused: fusion.Fused, mode: SearchMode, passed: str
 ) -> list[Hit]:
-    rows = results.final.rows.tolist()
-    why = {} if results.sparse is None else scorer.explain(rows)
+    rows = fused.ranking.rows.tolist()
+    why = {} if results.sparse is None else results.scorer.explain(rows)
     found = records.found(connection, rows)
-    return [_hit(rank, one, results, mode, why.get(one.row, ""), settings) for rank, one in enumerate(found, 1)]
+    return [_hit(rank, one, results, fused, mode, why.get(one.row, ""), passed) for rank, one in enumerate(found, 1)]
 
 
 def _hit(
     rank: int,
     found: records.Found,
     results: _Results,
+    fused: fusion.Fused,
     mode: SearchMode,
     why: str,
-    settings: RetrievalSettings,
+    passed: str,
 ) -> Hit:
-    score = float(results.final.scores[rank - 1])
+    score = float(fused.ranking.scores[rank - 1])
     stages = []
     if results.dense is not None:
         stages.append(_stage("dense", results.dense.ranking, found.row, f"cosine; {results.dense.plan}"))
     if results.sparse is not None:
         stages.append(_stage("sparse", results.sparse, found.row, why))
     if mode == "hybrid":
-        detail = fusion.arithmetic([stage.rank for stage in stages], settings.rrf_k)
-        stages.append(Stage(name="fusion", rank=rank, score=score, detail=detail))
-    if results.filter:
-        stages.append(Stage(name="filter", rank=None, score=None, detail=results.filter))
+        stages.append(Stage(name="fusion", rank=rank, score=score, detail=fused.details[rank - 1]))
+    if passed:
+        stages.append(Stage(name="filter", rank=None, score=None, detail=passed))
     return Hit(
         chunk=found.chunk,
         rank=rank,

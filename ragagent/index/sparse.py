@@ -27,6 +27,8 @@ from ragagent.index.scan import Question
 from ragagent.settings import RetrievalSettings
 
 Mask = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 
 class Scorer:
@@ -46,8 +48,10 @@ class Scorer:
         present = [term for term, frequency in enumerate(frequencies) if frequency]
         self._lists = [one.only(present) for one in lists]
         self._terms = [asked[term] for term in present]
-        idfs = self._idfs_of(words, {asked[term]: frequencies[term] for term in present})
+        counted = {asked[term]: frequencies[term] for term in present}
+        idfs = self._idfs_of(words, counted)
         self._weights = np.array([math.fsum(idfs[term]) for term in self._terms])
+        self._words, self._counted = words, counted
 
     def best(self, count: int, masks: Sequence[Mask | None], search: Search = acceleration.best) -> Ranking:
         """The `count` best of the live chunks that have a term of the question, within `masks` (None: all).
@@ -59,17 +63,39 @@ class Scorer:
         within = [_live(part, mask) for part, mask in zip(self._parts, masks, strict=True)]
         return search(Question(self._formula, self._weights, count), self._lists, within)
 
+    def scores(self, rows: Rows) -> Floats:
+        """float64[n]: the scores of those live chunks, 0 for one without a term of the question; for few of them."""
+        total = np.zeros(len(rows))
+        for numbers, terms, shares in self._postings(rows):
+            total += np.bincount(numbers, weights=self._weights[terms] * shares, minlength=len(rows))
+        return total
+
+    def coverage(self, rows: Rows) -> Floats:
+        """float64[n]: how much of the question those chunks of a ranking have, 0..1, each word by its idf."""
+        total = np.zeros(len(rows))
+        for numbers, terms, _ in self._postings(rows):
+            total += np.bincount(numbers, weights=self._weights[terms], minlength=len(rows))
+        whole = self._of_all_words()
+        return np.minimum(total / whole, 1.0) if whole > 0 else total
+
+    def _postings(self, rows: Rows) -> Iterator[tuple[Rows, Rows, Floats]]:
+        """For each part, of all that those chunks have of the question: numbers in `rows`, terms, and shares."""
+        order = np.argsort(rows)
+        for lists in self._lists:
+            places, inside = _places(lists, rows[order])
+            if len(places):
+                numbers, terms, frequencies = lists.each_found(places, self._formula)
+                lengths = lists.part.block.lengths[places[numbers]]
+                yield order[inside][numbers], terms, self._formula.shares(frequencies, lengths)
+
     def explain(self, rows: Sequence[int]) -> dict[int, str]:
         """The arithmetic of the score of each of those chunks, by row; "" for one without a term of the question."""
         pieces: dict[int, list[str]] = {row: [] for row in rows}
         wanted = np.array(sorted(pieces), np.int64)
         for lists in self._lists:
-            held = lists.part.block.rows
-            if len(held):
-                places = np.searchsorted(held, wanted)
-                places = places[held[np.minimum(places, len(held) - 1)] == wanted]
-                for row, piece in self._explained(lists, places) if len(places) else ():
-                    pieces[row].append(piece)
+            places, _ = _places(lists, wanted)
+            for row, piece in self._explained(lists, places) if len(places) else ():
+                pieces[row].append(piece)
         return {row: " + ".join(found) for row, found in pieces.items()}
 
     def _explained(self, lists: PartLists, places: npt.NDArray[np.int64]) -> Iterator[tuple[int, str]]:
@@ -98,9 +124,24 @@ class Scorer:
                 found[term].append(idf)
         return found
 
+    def _of_all_words(self) -> float:
+        """The sum of the idfs of all words. One that no chunk has counts as the rarest: what lacks it lacks much."""
+        together = (sum(self._counted.get(term, 0) for term in set(word)) for word in self._words)
+        return math.fsum(self._idf(min(max(1, one), self._formula.chunks)) for one in together)
+
     def _idf(self, frequency: int) -> float:
         idf = self._formula.idf(frequency)
         return idf if idf >= 0 else bm25.OKAPI_FLOOR * _average_idf(self._parts, self._formula)
+
+
+def _places(lists: PartLists, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """The places in a part of those of `rows` (ascending) that it holds, and for each of `rows` whether it does."""
+    held = lists.part.block.rows
+    if not len(held):
+        return np.zeros(0, np.int64), np.zeros(len(rows), np.bool_)
+    places = np.searchsorted(held, rows)
+    inside = held[np.minimum(places, len(held) - 1)] == rows
+    return places[inside], inside
 
 
 def _live(part: Part, mask: Mask | None) -> Mask | None:

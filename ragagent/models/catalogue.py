@@ -86,7 +86,8 @@ class Model:
     """One entry. A chat model is GGUF files (the first is the one to open), an embedding model is a folder.
 
     An embedding model without `files` is whatever its hub repository lists. `dimension` is that of the vectors,
-    None for a chat model. `sources` are tried in order.
+    None for a chat model. `languages` are the codes of those an embedding model is made for, empty for all of them or
+    where that is not known. `sources` are tried in order.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Model:
     licence: str = ""
     context_tokens: int | None = None
     dimension: int | None = None
+    languages: tuple[str, ...] = ()
     template: str = ""
     size_bytes: int | None = None
     files: tuple[ModelFile, ...] = ()
@@ -218,6 +220,12 @@ class _Table:
             raise self.wrong(f"{key} = {value!r} must be a whole number from 1 to {maximum}")
         return value
 
+    def codes(self, key: str) -> tuple[str, ...]:
+        value = self._table.pop(key, [])
+        if not isinstance(value, list) or not all(isinstance(one, str) and _plain(one, "-", 12) for one in value):
+            raise self.wrong(f'{key} = {value!r} must be a list of language codes, as ["en", "de"]')
+        return tuple(value)
+
     def tables(self, key: str) -> list[_Table]:
         entries = self._table.pop(key, [])
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -247,6 +255,7 @@ def _model(table: _Table) -> Model:
         licence=table.text("licence", ""),
         context_tokens=table.number("context_tokens"),
         dimension=table.number("dimension"),
+        languages=table.codes("languages"),
         template=table.text("template", ""),
         size_bytes=table.number("size_bytes") or known_size,
         files=files,

@@ -13,6 +13,7 @@ import numpy as np
 from ragagent.errors import ConfigError, MissingExtra, ModelError, ModelLoadError
 from ragagent.models.bert_graph import vocabulary
 from ragagent.models.calibration import Plan, plan
+from ragagent.models.card import card_languages
 from ragagent.models.cores import available_cores
 from ragagent.models.encoder import EncoderSpec, UnknownEncoder, content_digest, read_spec
 from ragagent.models.openvino_bert import OpenVinoEncoder, best_precision, has_int8
@@ -47,34 +48,44 @@ def open_embedder(
     """
     chosen = settings or EmbeddingSettings()
     name = str(name_or_path or chosen.model or DEFAULT_EMBEDDER)
-    folder = _folder(name, store)
+    folder, languages = _found(name, store)
     threads = chosen.threads or available_cores()
     if chosen.backend == "sentence-transformers":
-        return SentenceTransformerEmbedder(folder, name=name, threads=threads, batch_size=chosen.batch_size)
+        return SentenceTransformerEmbedder(
+            folder, name=name, threads=threads, batch_size=chosen.batch_size, languages=languages
+        )
     try:
-        return EncoderEmbedder(read_spec(folder), name=name, threads=threads, batch_size=chosen.batch_size)
+        return EncoderEmbedder(
+            read_spec(folder), name=name, threads=threads, batch_size=chosen.batch_size, languages=languages
+        )
     except UnknownEncoder as reason:
         if chosen.backend == "openvino":
             raise
-        return _by_sentence_transformers(folder, name, threads, chosen.batch_size, reason)
+        return _by_sentence_transformers(folder, name, threads, chosen.batch_size, languages, reason)
 
 
-def _folder(name: str, store: ModelStore | None) -> Path:
+def _found(name: str, store: ModelStore | None) -> tuple[Path, frozenset[str]]:
+    """The folder of the model, and the languages that it is for."""
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return folder
+        return folder, card_languages(folder)
     if folder.is_file():
         raise ConfigError(f"{name}: an embedding model is a folder, and this is a file")
     from ragagent.models.store import ModelStore
 
-    return (store or ModelStore()).resolve(name)
+    chosen = store or ModelStore()
+    folder = chosen.resolve(name)
+    listed = frozenset(chosen.catalogue.get(name).languages) if name in chosen.catalogue else frozenset()
+    return folder, listed or card_languages(folder)
 
 
 def _by_sentence_transformers(
-    folder: Path, name: str, threads: int, batch_size: int, reason: UnknownEncoder
+    folder: Path, name: str, threads: int, batch_size: int, languages: frozenset[str], reason: UnknownEncoder
 ) -> SentenceTransformerEmbedder:
     try:
-        return SentenceTransformerEmbedder(folder, name=name, threads=threads, batch_size=batch_size)
+        return SentenceTransformerEmbedder(
+            folder, name=name, threads=threads, batch_size=batch_size, languages=languages
+        )
     except MissingExtra as error:
         feature = f"the embedding model {name} (the built-in path cannot run it: {reason})"
         raise MissingExtra(feature, "sentence-transformers") from error
@@ -96,8 +107,17 @@ class EncoderEmbedder:
     processor has the instructions; its cosine to the text's vector as a document is above 0.995.
     """
 
-    def __init__(self, spec: EncoderSpec, *, name: str, threads: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        *,
+        name: str,
+        threads: int,
+        batch_size: int,
+        languages: frozenset[str] = frozenset(),
+    ) -> None:
         self.name = name
+        self.languages = languages
         self.dimension = spec.dimension
         self.max_tokens = spec.max_tokens
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="tokenizer")

@@ -23,7 +23,9 @@ class SentenceTransformerEmbedder:
     Vectors are normalised whether the model does it or not. Calls from several threads take turns.
     """
 
-    def __init__(self, folder: Path, *, name: str, threads: int, batch_size: int) -> None:
+    def __init__(
+        self, folder: Path, *, name: str, threads: int, batch_size: int, languages: frozenset[str] = frozenset()
+    ) -> None:
         try:
             import sentence_transformers
             import torch
@@ -38,6 +40,7 @@ class SentenceTransformerEmbedder:
         except Exception as error:  # Which errors are raised depends on the model's own code.
             raise ModelLoadError(f"{folder}: sentence-transformers cannot load it: {error}") from error
         self.name = name
+        self.languages = languages
         self.fingerprint = f"{content_digest(folder)} sentence-transformers f32"
         self.tokenizer = FastTokenizer(self._engine.tokenizer.backend_tokenizer.to_str(), origin=str(folder))
         self.dimension = int(self._engine.get_embedding_dimension() or 0)

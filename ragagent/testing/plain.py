@@ -251,6 +251,7 @@ class PlainIndex:
         where: Where | None = None,
         embedder: str | None = None,
         within: Where | None = None,
+        dense_weight: float | None = None,
     ) -> list[Hit]:
         """Every chunk that passes is scored."""
         if callable(vector):

@@ -29,7 +29,6 @@ _CACHED_WORDS = 200_000
 _CACHED_CHARS = 40
 _MANY_WORDS = 32
 """A question of more words is asked for in one language: each word would be looked up twenty times otherwise."""
-_SURE = 2  # frequent words of a language: one alone may be a name, as in "Die Hard"
 _NORMALISED_CHARS = 4096  # Normalising takes quadratic time where combining marks pile up.
 
 _JOINERS = "'.,-_/:@&+#"
@@ -142,7 +141,7 @@ class Analyser:
 
     def _telling(self, text: str, cache: _Cache) -> list[Word]:
         written = _words(text)
-        telling = list(chain.from_iterable(map(cache.__getitem__, _telling(written, languages.detect(text)))))
+        telling = list(chain.from_iterable(map(cache.__getitem__, _telling(written, languages.of_question(text)))))
         return telling or list(chain.from_iterable(map(cache.__getitem__, written)))
 
     def _words_in(self, language: str) -> _Cache:
@@ -170,11 +169,9 @@ class Analyser:
 
 
 def _telling(words: list[str], language: str) -> list[str]:
-    """`words` without stop words: those of English, and those of `language` where at least two of them are there."""
-    folded = [word.strip(_JOINERS).casefold() for word in words]
+    """`words` without the stop words of English and those of `language`."""
     own = languages.frequent_words(language) if language != "en" else frozenset()
-    if sum(word in own for word in folded) < _SURE:
-        own = frozenset()
+    folded = [word.strip(_JOINERS).casefold() for word in words]
     return [word for word, fold in zip(words, folded, strict=True) if fold not in STOP_WORDS and fold not in own]
 
 
@@ -195,7 +192,8 @@ def _spaced(word: str, stems: Stems) -> Iterator[Word]:
         return
     if _NUMBER.fullmatch(core):
         yield from ((form,) for form in _number(core))
-    elif core.isalnum() and _plain(core):
+    elif (core.isalnum() and _plain(core)) or (not core.isascii() and script(core)):
+        # Vowel signs are marks and no letters, so a word of Hindi is not alphanumeric.
         yield stems(core)
         if core != word:
             yield (_folded(word),)

@@ -39,6 +39,7 @@ _LETTERS_OF: Mapping[str, Mapping[str, str]] = {
     "devanagari": {},
 }
 """Letters that a language has and most of its neighbours have not: a word with one counts a third."""
+_SURE = 2
 _FALLBACK = {"arabic": "ar", "devanagari": "hi"}
 
 _SCRIPTS: tuple[tuple[str, str], ...] = (
@@ -176,6 +177,18 @@ def detect(text: str) -> str:
     if script in {"han", "kana"}:
         return "zh" if script == "han" else "ja"
     return _by_words(sample, script) if script in _WORDS else script
+
+
+def of_question(text: str) -> str:
+    """As `detect`, of a text as short as a question: "" too where fewer than two words tell among Latin languages.
+
+    One word alone may be a name, as in "Die Hard"; another script tells more.
+    """
+    language = detect(text)
+    if language not in _WORDS["latin"]:
+        return language
+    words = _FREQUENT[language]
+    return language if sum(word.casefold() in words for word in _LETTERS.findall(text)) >= _SURE else ""
 
 
 def frequent_words(language: str) -> frozenset[str]:
