@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from ragagent.app import KnowledgeBase
 from ragagent.errors import ConfigError
 from ragagent.eval import datasets, metrics
 from ragagent.eval.about import About, about
@@ -96,11 +95,14 @@ def drawn(queries: Sequence[Query], limit: int | None, seed: int) -> list[Query]
     return [queries[index] for index in sorted(order)]
 
 
-def ranked_documents(kb: KnowledgeBase, query: str, mode: SearchMode, k: int, name: Callable[[Hit], str]) -> list[str]:
-    """The `k` best documents, each once, by their best chunk; fewer only when the search finds no more."""
+def ranked_documents(find: Callable[[int], Sequence[Hit]], k: int, name: Callable[[Hit], str]) -> list[str]:
+    """The `k` best documents, each once, by their best chunk; fewer only when the search finds no more.
+
+    `find` gives so many of the best chunks.
+    """
     wanted = k * CHUNKS_PER_DOCUMENT
     while True:
-        hits = kb.search(query, k=wanted, mode=mode)
+        hits = find(wanted)
         names = list(dict.fromkeys(name(hit) for hit in hits))
         if len(names) >= k or len(hits) < wanted or wanted >= MAX_CHUNKS:
             return names[:k]
@@ -147,7 +149,11 @@ def _searched(
 
 def _record(corpus: Corpus, query: Query, gains: Mapping[str, int], mode: SearchMode, k: int) -> QueryRecord:
     begin = time.perf_counter()
-    ranking = ranked_documents(corpus.kb, query.text, mode, k, lambda hit: corpus.set_id(hit.document_id, hit.uri))
+    ranking = ranked_documents(
+        lambda count: corpus.kb.search(query.text, k=count, mode=mode),
+        k,
+        lambda hit: corpus.set_id(hit.document_id, hit.uri),
+    )
     seconds = time.perf_counter() - begin
     return QueryRecord(
         id=query.id, row=mode, ranking=tuple(ranking), scores=score(ranking, gains, k), seconds=round(seconds, 6)

@@ -314,7 +314,7 @@ class EmbeddedIndex:
         """
         with self._views.snapshot() as (connection, view):
             view = self._narrowings.of(connection, view, within)
-            return spelling.suggested(view.parts, words, self._analyser.query_terms)
+            return spelling.suggested(view.parts, words, self._analyser.query_words)
 
     def document(self, document_id: str) -> Document | None:
         """The document of that id, text included; None when there is none."""

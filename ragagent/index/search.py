@@ -149,9 +149,10 @@ def _fused(query: Query, results: _Results, view: View, stored: Stored, settings
         return fusion.Fused(ranking=alone or ranking.EMPTY, details=())
     if settings.fusion == "ranks":
         return fusion.by_ranks([near.ranking, alike], settings.rrf_k, query.k)
-    singled = fusion.singled_out(alike, results.scorer.coverage)
-    if asked := quoted.phrases(query.text):
-        singled = np.union1d(singled, _holding(stored.connection, alike.rows, asked))
+    asked = quoted.phrases(query.text)
+    singled = _holding(stored.connection, alike.rows, asked) if asked else alike.rows[:0]
+    if not len(singled):
+        singled = fusion.singled_out(alike, results.scorer.coverage)
     return fusion.by_scores(
         fusion.Side(found=near.ranking, score=lambda rows: dense.scores(view.parts, vector, rows, stored)),
         fusion.Side(found=alike, score=results.scorer.scores),

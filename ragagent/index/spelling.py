@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from ragagent.index.block import Part
 from ragagent.index.dictionary import Terms
 from ragagent.index.lists import PartLists
+from ragagent.text.analyser import Word
 
 LEAST_CHARS = 5
 """Among shorter terms too many are near to one another."""
@@ -21,16 +23,26 @@ _MOST_NEAR = 8
 
 
 def suggested(
-    parts: Sequence[Part], words: Sequence[str], analysed: Callable[[str], Sequence[str]]
+    parts: Sequence[Part], words: Sequence[str], analysed: Callable[[str], Sequence[Word]]
 ) -> dict[str, tuple[str, ...]]:
-    """For each word of a single term that no live chunk has, the terms that are near to it, unless there are none."""
-    terms = {word: found[0] for word in words if len(found := analysed(word)) == 1 and allowed(found[0])}
-    there = known(parts, list(terms.values()))
-    unknown = [word for word, known_ in zip(terms, there, strict=True) if not known_]
-    similar = {word: [term for term, _, _ in near(parts, terms[word])] for word in unknown}
+    """For each word that no live chunk has in any language, the terms that are near to it, unless there are none.
+
+    Only terms that are not marked with a language are near to anything, so words of English, and of what has no
+    stemmer. A word that stands for several terms at once, as an identifier does, has none near it.
+    """
+    asked = {word: found[0] for word in words if len(found := analysed(word)) == 1 and allowed(found[0][0])}
+    every = list(chain.from_iterable(asked.values()))
+    there = {term for term, one in zip(every, known(parts, every), strict=True) if one}
+    unknown = [word for word, terms in asked.items() if there.isdisjoint(terms)]
+    similar = {word: [term for term, _, _ in near(parts, asked[word][0])] for word in unknown}
     # What is searched for is analysed once more, and has to come out as it is.
-    kept = {word: tuple(one for one in found if list(analysed(one)) == [one]) for word, found in similar.items()}
+    kept = {word: tuple(one for one in found if _only(analysed(one)) == one) for word, found in similar.items()}
     return {word: found for word, found in kept.items() if found}
+
+
+def _only(words: Sequence[Word]) -> str:
+    """The first term of a single word, "" of several."""
+    return words[0][0] if len(words) == 1 else ""
 
 
 def allowed(term: str) -> int:

@@ -76,7 +76,9 @@ def test_a_document_ranks_where_its_best_chunk_does(tmp_path: Path) -> None:
     with KnowledgeBase.open(tmp_path / "kb", settings=settings, embedder=HashEmbedder()) as kb:
         kb.ingest([Document(id="long", text=long), Document(id="short", text="a fox was seen")])
         chunks = kb.search("brown fox", k=6, mode="sparse")
-        found = retrieval.ranked_documents(kb, "brown fox", "sparse", 2, lambda hit: hit.document_id)
+        found = retrieval.ranked_documents(
+            lambda count: kb.search("brown fox", k=count, mode="sparse"), 2, lambda hit: hit.document_id
+        )
     assert {hit.document_id for hit in chunks} == {"long"}
     assert found == ["long", "short"]
 
