@@ -92,7 +92,7 @@ class GuardedIndex:
             return replace(stage, detail=stage.detail.partition("; ")[0]) if stage.name == "filter" else stage
         if stage.name == "filter":
             return None
-        return stage if stage.name == "fusion" else replace(stage, detail="")
+        return replace(stage, detail="")
 
     def similar_terms(self, words: Sequence[str]) -> Mapping[str, Sequence[str]]:
         """For words that nothing that may be read has, the nearest terms of it; none where these are not kept apart."""

@@ -33,6 +33,10 @@ _QUOTED = 300
 """So many of the best by words are read to see whether they hold what a question puts between quotation marks."""
 
 
+_IDENTIFIED = 30
+"""So many of the best by words are read for the identifiers of a question, which are rare and so are found early."""
+
+
 class NotEmbedded(Exception):
     """The function that was to give the vector of a query raised `reason`.
 
@@ -149,10 +153,7 @@ def _fused(query: Query, results: _Results, view: View, stored: Stored, settings
         return fusion.Fused(ranking=alone or ranking.EMPTY, details=())
     if settings.fusion == "ranks":
         return fusion.by_ranks([near.ranking, alike], settings.rrf_k, query.k)
-    asked = quoted.phrases(query.text)
-    singled = _holding(stored.connection, alike.rows, asked) if asked else alike.rows[:0]
-    if not len(singled):
-        singled = fusion.singled_out(alike, results.scorer.coverage)
+    singled = _singled(stored.connection, query.text, alike, results.scorer)
     return fusion.by_scores(
         fusion.Side(found=near.ranking, score=lambda rows: dense.scores(view.parts, vector, rows, stored)),
         fusion.Side(found=alike, score=results.scorer.scores),
@@ -160,6 +161,19 @@ def _fused(query: Query, results: _Results, view: View, stored: Stored, settings
         singled,
         query.k,
     )
+
+
+def _singled(connection: sqlite3.Connection, text: str, alike: Ranking, scorer: sparse.Scorer) -> fusion.Rows:
+    """The chunks that the words of a question single out among all that have some of them; usually none."""
+    if phrases := quoted.phrases(text):
+        found = _holding(connection, alike.rows, phrases)
+        if len(found):
+            return found
+    if identifiers := quoted.identifiers(text):
+        found = _holding(connection, alike.rows[:_IDENTIFIED], identifiers)
+        if 0 < len(found) <= fusion.ALIKE_ONLY:
+            return found
+    return fusion.singled_out(alike, scorer.coverage)
 
 
 def _holding(connection: sqlite3.Connection, rows: fusion.Rows, phrases: Sequence[str]) -> fusion.Rows:

@@ -91,6 +91,16 @@ def test_what_is_singled_out_comes_before_all_else(
     assert set(found[: len(singled)]) == singled
 
 
+@given(SCORES, SCORES, st.data())
+def test_up_to_three_that_are_singled_out_are_ranked_by_words_alone(
+    near: dict[int, float], alike: dict[int, float], data: st.DataObject
+) -> None:
+    singled = data.draw(st.sets(st.sampled_from(sorted(alike)), max_size=3)) if alike else set()
+    found = fusion.by_scores(side(near), side(alike), 0.5, np.array(sorted(singled), np.int64), 100).ranking
+    words = [alike[row] for row in found.rows.tolist()[: len(singled)]]
+    assert words == sorted(words, reverse=True)
+
+
 def test_by_ranks_is_the_sum_of_reciprocal_ranks() -> None:
     fused = fusion.by_ranks([ranked({1: 9.0, 2: 8.0}), ranked({2: 5.0, 3: 4.0})], 60, 10)
     assert fused.ranking.rows.tolist() == [2, 1, 3]
@@ -103,7 +113,7 @@ def test_by_ranks_is_the_sum_of_reciprocal_ranks() -> None:
     [
         ([10.0, 4.0, 3.0], 1.0, 1),  # far ahead of the next
         ([10.0, 9.0, 4.0], 1.0, 2),
-        ([10 * 0.6**n for n in range(12)], 1.0, 0),  # nowhere is the next one less than half as good
+        ([10 * 0.7**n for n in range(12)], 1.0, 0),  # nowhere is the next one much less
         ([10.0, 4.0, 3.0], 0.4, 0),  # far ahead by a word that is little of the question
         ([3.0], 1.0, 1),  # no other chunk has any of its words
         ([3.0 - n / 100 for n in range(11)], 1.0, 0),
@@ -171,7 +181,30 @@ def test_the_arithmetic_that_is_shown_adds_up(tmp_path: Path, mode) -> None:
             assert total == pytest.approx(hit.score, abs=2e-3)
 
 
-@given(st.text(max_size=200))
-def test_any_text_can_be_looked_through_for_phrases(text: str) -> None:
-    for phrase in quoted.phrases(text):
+@given(st.text(max_size=200) | st.text('ab1-_./ "', max_size=60))
+def test_any_text_can_be_looked_through_and_holds_what_is_found_in_it(text: str) -> None:
+    for phrase in (*quoted.phrases(text), *quoted.identifiers(text)):
         assert phrase in quoted.plain(text)
+
+
+@pytest.mark.parametrize(
+    ("question", "identifiers"),
+    [
+        ("where is report_fkp_8718.pdf", ("report_fkp_8718.pdf",)),
+        ("QX-7741-B or QXR7741?", ("QX-7741-B", "QXR7741")),
+        ("what happened on 2024-01-15 and in 1998", ("2024-01-15",)),
+        ("error 0x80070005", ("0x80070005",)),
+        ("os.path.join of well-known people, v2", ()),
+    ],
+)
+def test_identifiers_are_digits_with_letters_or_joiners(question: str, identifiers: tuple[str, ...]) -> None:
+    assert quoted.identifiers(question) == tuple(map(quoted.plain, identifiers))
+
+
+def test_an_identifier_that_differs_in_one_character_comes_after(tmp_path: Path) -> None:
+    with EmbeddedIndex.open(tmp_path, fingerprint={}, dimension=DIMENSION) as index:
+        index.write([entry("n:right", ["some words about report_abc_4711.final.pdf that nobody reads often"])])
+        index.write([entry("n:like", ["report_abc_4712.final.pdf"]), entry("n:far", ["nothing of the sort"])])
+        question = "who wrote report_abc_4711.final.pdf"
+        found = index.search(question, vector_of("report_abc_4712.final.pdf"), k=2, mode="hybrid", dense_weight=0.9)
+        assert [hit.uri for hit in found] == ["n:right", "n:like"]

@@ -263,7 +263,7 @@ def test_every_way_of_searching_gives_the_best_by_the_formula(
 
 
 @settings(deadline=None, max_examples=50)
-@given(parts=collections(), form=st.sampled_from(bm25.FORMS), data=st.data())
+@given(parts=collections(), form=st.sampled_from(["lucene", "plus", "l"]), data=st.data())
 def test_terms_that_stand_for_one_word_are_as_rare_as_all_of_them_together(
     parts, form: str, data: st.DataObject
 ) -> None:
