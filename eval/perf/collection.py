@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ragagent.protocols import Entry
+from ragagent.text.language import telling_words
 from ragagent.types import Chunk, Document, Span, Vector, digest
 
 WORDS = (80, 160)
@@ -191,9 +192,12 @@ class Collection:
 def invented() -> Iterator[str]:
     """Made-up words, shorter ones first, in a fixed order without end."""
     syllables = [consonant + vowel for consonant in _CONSONANTS for vowel in _VOWELS]
+    telling = telling_words()
     for length in itertools.count(1):
         for parts in itertools.product(syllables, repeat=length):
-            yield "".join(parts)
+            # With "de" and "no" in them some texts would be taken for Spanish, and their words stemmed.
+            if (word := "".join(parts)) not in telling:
+                yield word
 
 
 def chunk_id(document_id: str, text: str) -> str:

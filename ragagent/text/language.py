@@ -196,6 +196,11 @@ def frequent_words(language: str) -> frozenset[str]:
     return _FREQUENT.get(language, frozenset())
 
 
+def telling_words() -> frozenset[str]:
+    """The words by which any language is told."""
+    return frozenset().union(*_FREQUENT.values())
+
+
 def of_blocks(text: str, blocks: Sequence[Block] = ()) -> tuple[str, ...]:
     """The languages of a document, the one of most of its text first; a language of under a tenth is left out.
 

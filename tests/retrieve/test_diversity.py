@@ -119,11 +119,11 @@ def test_a_date_is_read_in_iso_form(metadata: Metadata, date: datetime.date | No
 
 
 def test_a_knowledge_base_shows_differing_and_newer_hits_where_the_settings_want_it(tmp_path: Path) -> None:
-    texts = ["the lease ends in March", "the lease ends in March or April", "a cat on the lease"]
+    texts = ["the lease ends in March", "the lease ends in March or April", "a cat on the lease", "a dog"]
     documents = [
         Document(text=text, uri=f"n:{at}", metadata={"date": f"20{10 + at}-01-01"}) for at, text in enumerate(texts)
     ]
-    chosen = RetrievalSettings(duplicates="show", diversity=0.6)
+    chosen = RetrievalSettings(duplicates="show", diversity=0.8)
     with KnowledgeBase.open(tmp_path / "kb", settings=Settings(retrieval=chosen), embedder=HashEmbedder()) as kb:
         kb.ingest(documents)
         found = kb.explain("when the lease ends in March", k=2)
@@ -132,5 +132,5 @@ def test_a_knowledge_base_shows_differing_and_newer_hits_where_the_settings_want
     newer = RetrievalSettings(recency_days=100, recency_share=1)
     with KnowledgeBase.open(tmp_path / "kb", settings=Settings(retrieval=newer), embedder=HashEmbedder()) as kb:
         found = kb.explain("when the lease ends in March")
-    assert [hit.uri for hit in found.hits] == ["n:2", "n:1", "n:0"]
+    assert [hit.uri for hit in found.hits][:3] == ["n:2", "n:1", "n:0"]
     assert "days old" in found.hits[0].stages[-1].detail
