@@ -193,6 +193,8 @@ class AnswerSettings:
     passages: int = field(default=3, metadata=at_least(1))
     sentences: int = field(default=5, metadata=at_least(1))
     """Sentences kept of each answer's passages, the best ones by term overlap with the question."""
+    neighbours: int = field(default=0, metadata=at_least(0))
+    """How many chunks before and after a hit are read with it, within its section and `chunking.parent_tokens`."""
     evidence_tokens: int = field(default=1500, metadata=at_least(32))
     max_tokens: int = field(default=256, metadata=at_least(8))
     min_confidence: float = field(default=0.3, metadata=at_least(0))

@@ -395,7 +395,11 @@ class KnowledgeBase:
             yield AnswerEvent(kind="answer", answer=compose.refuse(question, _nothing_found(self)))
             return
         hits = expand.expanded(
-            hits, chunks=self._index.chunks, document=self._index.document, settings=self.settings.chunking
+            hits,
+            chunks=self._index.chunks,
+            document=self._index.document,
+            settings=self.settings.chunking,
+            neighbours=self.settings.answer.neighbours,
         )
         with self._trace.span("pack", hits=len(hits)) as event:
             evidence = pack.pack(

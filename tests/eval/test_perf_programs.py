@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ragagent.eval.perf import embedding, generated
+from ragagent.eval.perf import embedding, generated, steps
 
 
 def _run(program: str, *arguments: str) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def test_the_memory_of_an_ingest_is_told_for_each_size() -> None:
     assert all(one["peak_mb"] > 10 and one["reading_peak_mb"] > 10 for one in found["sizes"].values())
 
 
-def test_the_budget_of_reranking_is_measured_with_how_much_it_reaches(tmp_path: Path) -> None:
+def _set(folder: Path) -> None:
     documents = [{"id": str(at), "title": "", "text": text} for at, text in enumerate(generated.texts(30, 40))]
     files = {
         "documents.jsonl": documents,
@@ -123,7 +123,27 @@ def test_the_budget_of_reranking_is_measured_with_how_much_it_reaches(tmp_path: 
         "qrels.jsonl": [{"qid": "q", "docid": "0", "score": 1}],
     }
     for name, rows in files.items():
-        (tmp_path / name).write_text("\n".join(map(json.dumps, rows)), "utf-8")
+        (folder / name).write_text("\n".join(map(json.dumps, rows)), "utf-8")
+
+
+def test_what_each_step_of_a_search_brings_is_told_beside_the_plain_one(tmp_path: Path) -> None:
+    _set(tmp_path)
+    command = [sys.executable, "-m", "ragagent.eval.perf.steps", str(tmp_path), "--hash-embedder", "--typos"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100).stdout.splitlines()
+    assert [line.split()[1] for line in printed[1:]] == ["plain", "late", "spelling", "hops"]
+    assert all("+0.000 [+0.000, +0.000]" in line for line in printed[2:])
+
+
+def test_a_misspelled_text_differs_in_one_word() -> None:
+    text = "the magnificent elephants remember"
+    for seed in range(40):
+        wrong = steps.misspelled(text, seed)
+        assert sum(one != other for one, other in zip(text.split(), wrong.split(), strict=True)) <= 1
+    assert steps.misspelled("a cat", 0) == "a cat"
+
+
+def test_the_budget_of_reranking_is_measured_with_how_much_it_reaches(tmp_path: Path) -> None:
+    _set(tmp_path)
     budgets = ["--budgets", "0.001", "60000"]
     found = _run("rerank", "--set", str(tmp_path), "--hash-embedder", "--depth", "10", *budgets)
     assert found["budgets"]["0.001 ms"]["cut_short"] == 1

@@ -75,6 +75,24 @@ def test_other_ways_give_the_chunk_as_it_is(strategy: str) -> None:
     ]
 
 
+@given(PARTS, st.integers(0, 8), st.integers(0, 4))
+def test_neighbours_stay_in_the_section_and_within_the_budget(
+    parts: list[tuple[str, str]], at: int, neighbours: int
+) -> None:
+    _, chunks = made(parts)
+    at %= len(chunks)
+    span = around(chunks, at, ChunkingSettings(parent_tokens=16), neighbours)
+    inside = [one for one in chunks if span.start <= one.span.start < span.end]
+    assert chunks[at] in inside
+    assert {one.headings for one in inside} == {chunks[at].headings}
+    assert all(abs(one.position - at) <= neighbours for one in inside)
+    assert len(inside) == 1 or sum(len(one.text.encode()) for one in inside) <= 64
+    beside = [place for place in (at - 1, at + 1) if 0 <= place < len(chunks)]
+    near = [chunks[place] for place in beside if chunks[place].headings == chunks[at].headings]
+    if neighbours and len(near) == 1 and len((near[0].text + chunks[at].text).encode()) <= 64:
+        assert near[0] in inside
+
+
 def test_a_hit_whose_document_changed_meanwhile_stays_as_it_is() -> None:
     document, chunks = made([("a", "one"), ("a", "two")])
     found = [hit(chunks[0])]
