@@ -166,7 +166,9 @@ class Steps:
         from ragagent.retrieve import spelling
 
         with self._log.step("spelling") as said:
-            mended = spelling.mended(question, index.similar_terms)
+            embedder = self._parts.embedder
+            told = () if embedder is None else (spelling.words_of(embedder.tokenizer),)
+            mended = spelling.mended(question, index.similar_terms, *told)
             said += [f"no document has {word!r}; {term!r} is searched too" for word, term in mended.added.items()]
         return mended.text
 

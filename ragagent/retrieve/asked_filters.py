@@ -29,7 +29,7 @@ _PAPERS = r"(?:documents?|docs|files?|reports?|papers?|notes|letters?|memos?|min
 _PAPERS += r"|" + "|".join(_KINDS.values()) + r")"
 _KIND = "|".join(f"(?P<{kind}>{words})" for kind, words in _KINDS.items())
 _TYPE = re.compile(
-    rf"\b(?:in|from|of|among|only|search|all)\s+(?:the\s+|my\s+|our\s+|all\s+)*(?:{_KIND})"
+    rf"\b(?:in|from|of|among|only|search|all|do|does)\s+(?:the\s+|my\s+|our\s+|all\s+)*(?:{_KIND})"
     r"(?:\s+(?:files?|documents?|messages?))?\b(?!\s+of\b)",
     re.IGNORECASE,
 )

@@ -6,7 +6,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ragagent.protocols import Tokenizer
+
 _WORD = re.compile(r"[^\W\d_]{5,32}")
+_NO_WORD = "qxzvkjw"
 MOST_WORDS = 32
 """So many words of a question are looked up; a whole document given as a question has no slips worth mending."""
 
@@ -22,13 +25,25 @@ class Mended:
     added: Mapping[str, str]
 
 
-def mended(question: str, similar: Similar) -> Mended:
-    """`question`, followed by the nearest known term for each of its words that no document has.
+def words_of(tokenizer: Tokenizer) -> Callable[[str], bool]:
+    """Whether a word is spelled right, as far as the tokenizer of an embedder knows it: as a token of its own.
+
+    No word counts as known to a tokenizer that takes every run of letters for a token.
+    """
+    if len(tokenizer.offsets(_NO_WORD)) == 1:
+        return lambda word: False
+    return lambda word: len(tokenizer.offsets(word)) == 1
+
+
+def mended(question: str, similar: Similar, is_word: Callable[[str], bool] = lambda word: False) -> Mended:
+    """`question`, followed by the nearest known term for each of its words that no document has and that `is_word`
+    does not know either.
 
     Nothing is taken away: a word that is right and merely new costs one term beside it. Words with digits, and those
     shorter than five letters, are left alone, for they are as likely codes and names.
     """
-    words = list(dict.fromkeys(match.group() for match in _WORD.finditer(question)))[:MOST_WORDS]
-    found = similar(words) if words else {}
-    added = {word: found[word][0] for word in words if found.get(word)}
+    found = dict.fromkeys(match.group() for match in _WORD.finditer(question))
+    words = [word for word in list(found)[:MOST_WORDS] if not is_word(word)]
+    near = similar(words) if words else {}
+    added = {word: near[word][0] for word in words if near.get(word)}
     return Mended(text=" ".join([question, *dict.fromkeys(added.values())]), added=added)

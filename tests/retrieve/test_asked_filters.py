@@ -26,6 +26,7 @@ from ragagent.where import And, Eq, Expression, Or, Prefix, Range, written
         ),
         ("minutes of December 2020", "date", "minutes of December 2020", Range("date", ge="2020-12", lt="2021-01-01")),
         ("notice period in the PDF files", "type", "in the PDF files", Eq("type", "pdf")),
+        ("what do the pdfs say of rent?", "type", "do the pdfs", Eq("type", "pdf")),
         ("totals in my spreadsheets", "type", "in my spreadsheets", Eq("type", "spreadsheet")),
         ("search all emails for it", "type", "search all emails", Eq("type", "mail")),
         (

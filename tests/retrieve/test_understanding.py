@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragagent.app import KnowledgeBase
+from ragagent.models.tokenizer import read_tokenizer
 from ragagent.retrieve import confidence, hops, spelling, variants
 from ragagent.retrieve.explanation import why
 from ragagent.retrieve.variants import Variant
@@ -110,6 +111,16 @@ def test_only_words_are_looked_up_and_the_nearest_is_added() -> None:
     assert found.added == {"vacine": "vaccin"}
     assert spelling.mended("who is it", similar).text == "who is it"
     assert len(asked) == 1
+
+
+def test_a_word_that_the_embedder_knows_is_no_slip(minilm: Path) -> None:
+    is_word = spelling.words_of(read_tokenizer(minilm / "tokenizer.json"))
+    assert is_word("contact")
+    assert is_word("Kitchen")
+    assert not is_word("kichen")
+    assert not spelling.words_of(HashEmbedder().tokenizer)("contact")
+    found = spelling.mended("contact in the kichen", lambda words: {word: [word[::-1]] for word in words}, is_word)
+    assert found.added == {"kichen": "nehcik"}
 
 
 DOCUMENTS = [
