@@ -24,7 +24,8 @@ from ragagent.eval import metrics, retrieval
 from ragagent.eval.corpus import Corpus, Parts, opened
 from ragagent.eval.datasets import Query
 from ragagent.eval.statistics import paired_difference
-from ragagent.settings import Rerank, RetrievalSettings, Settings, Understanding
+from ragagent.retrieve import confidence
+from ragagent.settings import LlmSettings, Rerank, RetrievalSettings, Settings, Understanding
 from ragagent.testing.embedding import HashEmbedder
 
 RERANKS = tuple(one for one in get_args(Rerank) if one != "none")
@@ -35,10 +36,14 @@ _WORD = re.compile(r"[A-Za-z]{6,}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One set with one step: the figures of every query, and the median seconds of a search."""
+    """One set with one step: the figures of every query, and the median seconds of a search.
+
+    `first` is for each query whether both searches agreed on the best passage, and whether that was relevant.
+    """
 
     ndcg: tuple[float, ...]
     recall: tuple[float, ...]
+    first: tuple[tuple[bool, bool], ...]
     seconds: float
 
 
@@ -58,14 +63,14 @@ def lines(data: Path, options: argparse.Namespace) -> list[str]:
     if options.typos:
         chosen = [Query(id=one.id, text=misspelled(one.text, number)) for number, one in enumerate(chosen)]
     # What a busy machine does not get done in time is no matter of quality; `ragagent.eval.perf.rerank` measures it.
-    settings = Settings(retrieval=RetrievalSettings(rerank_seconds=3600))
+    settings = Settings(retrieval=RetrievalSettings(rerank_seconds=3600), llm=LlmSettings(model=options.model))
     with opened(
         data, options.kb, settings, Parts(embedder=HashEmbedder() if options.hash_embedder else None)
     ) as corpus:
         plain = _row(corpus, chosen, judged, None)
         found = [_line(data.name, "plain", plain, plain)]
         found += [_line(data.name, step, _row(corpus, chosen, judged, step), plain) for step in options.steps]
-    return found
+    return [*found, _agreement(data.name, plain)]
 
 
 def misspelled(text: str, seed: int) -> str:
@@ -85,16 +90,17 @@ def _row(corpus: Corpus, queries: Sequence[Query], judged: Mapping[str, Mapping[
     how: dict[str, Any] = {"rerank": step if step in RERANKS else "none"}
     how["understand"] = [step] if step in get_args(Understanding) else []
     corpus.kb.explain(queries[0].text, **how)  # loads what the first search has to load
-    rows, seconds = [], []
+    rows, seconds, first = [], [], []
     for query in queries:
         begin = time.perf_counter()
         hits = corpus.kb.explain(query.text, _CHUNKS, **how).hits
         seconds.append(time.perf_counter() - begin)
         ranking = list(dict.fromkeys(corpus.set_id(hit.document_id, hit.uri) for hit in hits))
         gains = judged[query.id]
+        first.append((confidence.sure(hits), bool(ranking) and gains.get(ranking[0], 0) > 0))
         rows.append((metrics.ndcg(ranking, gains, 10), metrics.recall(ranking, gains, 5)))
     ndcg, recall = zip(*rows, strict=True)
-    return Row(ndcg=ndcg, recall=recall, seconds=float(np.median(seconds)))
+    return Row(ndcg=ndcg, recall=recall, first=tuple(first), seconds=float(np.median(seconds)))
 
 
 def _line(name: str, step: str, row: Row, plain: Row) -> str:
@@ -106,12 +112,20 @@ def _line(name: str, step: str, row: Row, plain: Row) -> str:
     return f"{told}{1000 * row.seconds:>7.0f}"
 
 
+def _agreement(name: str, row: Row) -> str:
+    """How often the best passage is relevant where both searches agree on it, and where they do not."""
+    by = {sure: [right for known, right in row.first if known is sure] for sure in (True, False)}
+    shares = {sure: f"{np.mean(found):.2f} of {len(found)}" if found else "none" for sure, found in by.items()}
+    return f"{name[:17]:<18}best passage relevant: {shares[True]} where both searches agree, {shares[False]} elsewhere"
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sets", type=Path, nargs="+", help="folders of sets")
     parser.add_argument("--kb", type=Path, help="the folder that knowledge bases of sets are kept in")
     parser.add_argument("--limit", type=int, help="queries of each set")
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=["late", "spelling", "hops"])
+    parser.add_argument("--model", default=LlmSettings().model, help="the language model")
     parser.add_argument("--typos", action="store_true", help="misspell one word of each query")
     parser.add_argument("--hash-embedder", action="store_true", help="without a model, to try the program")
     return parser.parse_args()

@@ -199,9 +199,9 @@ class Steps:
         with self._log.step("join") as said:
             own = variants.Variant(kind="question", text=question)
             rankings = [(own, found), *((one, self._folded(one.text, self._depth, one.mode)) for one in others)]
-            joined = variants.fused(rankings, self._settings.rrf_k)[: self._depth]
+            joined = variants.fused(rankings)[: self._depth]
             new = {hit.chunk.id for hit in joined} - {hit.chunk.id for hit in found}
-            said.append(f"{len(rankings)} rankings fused by rank; {len(new)} of {len(joined)} passages are new")
+            said.append(f"{len(rankings)} rankings fused by score; {len(new)} of {len(joined)} passages are new")
         return joined
 
     def _reranked(self, question: str, found: list[Hit]) -> list[Hit]:

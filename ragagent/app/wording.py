@@ -11,7 +11,7 @@ from ragagent.settings import Understanding
 from ragagent.types import Hit
 
 WEIGHT = 0.5
-"""What a rank of a model's wording counts beside one of the question's own."""
+"""What the search for a model's wording counts beside the question's own."""
 _EVIDENCE = 2
 _MODELS = ("variants", "hypothetical", "step-back")
 """Those that bring little where the plain search is sure, and cost seconds."""

@@ -7,6 +7,7 @@ not reached keeps its order below what is.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ import numpy as np
 
 from ragagent.errors import ModelError
 from ragagent.protocols import Reranker
+from ragagent.retrieve import singled
 from ragagent.retrieve.pace import Pace
 from ragagent.types import Hit, Stage
 
@@ -46,19 +48,22 @@ def reranked(
     Both scores are taken in standard deviations above the least that was judged, and added: the new one counts
     `budget.share` and the fused one the rest, among the first three fused places; down to the tenth the new one counts
     0.82 of that and below 0.67, for further down fewer are relevant, and what a reranker finds good there is more often
-    its mistake. So a reranker that finds all alike, or agrees, changes no place. `score` is the sum in the unit of the
-    fused scores. Where nothing is judged, nothing changes place.
+    its mistake. So a reranker that finds all alike, or agrees, changes no place. What the words of the question single
+    out stays before the rest. `score` is the sum in the unit of the fused scores, and at least that of the next one.
+    Where nothing is judged, nothing changes place.
     """
     begin = clock()
     scores = _judged(query, hits[: budget.depth], reranker, pace, begin + _AIM * budget.seconds, clock)
     blends = _blended([hit.score for hit in hits[: len(scores)]], scores, budget.share)
-    order = sorted(range(len(scores)), key=lambda at: (-blends[at].sum, at))
+    first = singled.leading(hits)
+    order = sorted(range(len(scores)), key=lambda at: (at >= first, -blends[at].sum, at))
+    shown = list(itertools.accumulate((blends[at].score for at in reversed(order)), max))[::-1]
     places = _places(scores)
     judged = [
         replace(
             hits[at],
             rank=rank,
-            score=blends[at].score,
+            score=shown[rank - 1],
             stages=(*hits[at].stages, _stage(reranker, places[at], scores[at], blends[at])),
         )
         for rank, at in enumerate(order, 1)

@@ -130,8 +130,9 @@ def test_what_each_step_of_a_search_brings_is_told_beside_the_plain_one(tmp_path
     _set(tmp_path)
     command = [sys.executable, "-m", "ragagent.eval.perf.steps", str(tmp_path), "--hash-embedder", "--typos"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100).stdout.splitlines()
-    assert [line.split()[1] for line in printed[1:]] == ["plain", "late", "spelling", "hops"]
-    assert all("+0.000 [+0.000, +0.000]" in line for line in printed[2:])
+    assert [line.split()[1] for line in printed[1:-1]] == ["plain", "late", "spelling", "hops"]
+    assert all("+0.000 [+0.000, +0.000]" in line for line in printed[2:-1])
+    assert "1.00 of 1 where both searches agree, none elsewhere" in printed[-1]
 
 
 def test_a_misspelled_text_differs_in_one_word() -> None:

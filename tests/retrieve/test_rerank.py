@@ -15,7 +15,7 @@ from ragagent.retrieve.pace import Pace
 from ragagent.retrieve.rerank import Budget, reranked
 from ragagent.settings import RetrievalSettings, Settings
 from ragagent.testing.embedding import HashEmbedder
-from ragagent.types import Chunk, Document, Hit, Span
+from ragagent.types import Chunk, Document, Hit, Span, Stage
 
 PLENTY = Budget(depth=50, seconds=1e9, share=0.5)
 
@@ -93,6 +93,18 @@ def test_without_a_share_the_fused_order_stays(fused: list[float], scores: list[
     clock, hits = Clock(), hits_of(fused)
     found = reranked("q", hits, Costly(clock, scores), replace(PLENTY, share=0), Pace(), clock)
     assert [hit.chunk.id for hit in found] == [hit.chunk.id for hit in hits]
+
+
+@given(fused=fused, scores=st.lists(score, min_size=40, max_size=40), first=st.integers(0, 5), share=st.floats(0, 1))
+def test_what_the_words_single_out_stays_before_the_rest(
+    fused: list[float], scores: list[float], first: int, share: float
+) -> None:
+    clock, hits = Clock(), hits_of(fused)
+    mark = Stage(name="fusion", rank=1, score=2.0, detail="0.5 + 0.4 + 1 (singled out by its words)")
+    hits[:first] = [replace(hit, stages=(mark,)) for hit in hits[:first]]
+    found = reranked("q", hits, Costly(clock, scores), replace(PLENTY, share=share), Pace(), clock)
+    assert {hit.chunk.id for hit in found[:first]} == {hit.chunk.id for hit in hits[:first]}
+    assert all(before.score >= after.score for before, after in itertools.pairwise(found))
 
 
 @given(fused=fused)

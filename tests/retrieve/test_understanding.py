@@ -31,14 +31,16 @@ def ranking(keys: Sequence[str]) -> list[Hit]:
 keys = st.lists(st.sampled_from("abcdefgh"), unique=True, max_size=8)
 
 
-@given(rankings=st.lists(st.tuples(keys, st.sampled_from([0.3, 1.0])), min_size=1, max_size=4), k=st.integers(1, 60))
-def test_rankings_are_fused_by_the_sum_of_their_weighted_reciprocal_ranks(
-    rankings: list[tuple[list[str], float]], k: int
-) -> None:
-    given_ = [(Variant(kind="x", text="", weight=weight), ranking(one)) for one, weight in rankings]
-    found = variants.fused(given_, k)
+@given(rankings=st.lists(st.tuples(keys, st.sampled_from([0.3, 1.0])), min_size=1, max_size=4))
+def test_rankings_are_fused_by_the_weighted_sum_of_their_scores(rankings: list[tuple[list[str], float]]) -> None:
+    found = variants.fused([(Variant(kind="x", text="", weight=weight), ranking(one)) for one, weight in rankings])
+
+    def share(one: list[str], key: str) -> float:
+        least = 1 / len(one)
+        return (1 / (one.index(key) + 1) - least) / (1 - least) if len(one) > 1 else 1.0
+
     sums = {
-        key: sum(weight / (k + one.index(key) + 1) for one, weight in rankings if key in one)
+        key: sum(weight * share(one, key) for one, weight in rankings if key in one)
         for key in {key for one, _ in rankings for key in one}
     }
     assert {one.chunk.id: one.score for one in found} == pytest.approx(sums)
@@ -48,8 +50,17 @@ def test_rankings_are_fused_by_the_sum_of_their_weighted_reciprocal_ranks(
 
 @given(one=keys)
 def test_a_ranking_alone_stays_as_it_is(one: list[str]) -> None:
-    found = variants.fused([(Variant(kind="question", text=""), ranking(one))], 60)
+    found = variants.fused([(Variant(kind="question", text=""), ranking(one))])
     assert [item.chunk.id for item in found] == one
+
+
+def test_what_the_words_of_the_question_single_out_stays_first() -> None:
+    mark = Stage(name="fusion", rank=1, score=2.0, detail="0.5 + 0.4 + 1 (singled out by its words)")
+    own = [hit("a", 1, stages=(mark,)), hit("b", 2)]
+    rankings = [(Variant(kind="question", text=""), own), (Variant(kind="hop", text=""), ranking("bc"))]
+    found = variants.fused(rankings)
+    assert [one.chunk.id for one in found] == ["a", "b", "c"]
+    assert found[0].score >= found[1].score
 
 
 def test_a_fused_hit_says_how_its_score_came_about() -> None:
@@ -57,10 +68,10 @@ def test_a_fused_hit_says_how_its_score_came_about() -> None:
         (Variant(kind="question", text=""), ranking("ab")),
         (Variant(kind="hop", text="", weight=0.3), ranking("b")),
     ]
-    found = variants.fused(rankings, 60)
+    found = variants.fused(rankings)
     assert [(one.chunk.id, one.stages[-1].detail) for one in found] == [
-        ("b", "1/(60+2) question + 0.3/(60+1) hop"),
-        ("a", "1/(60+1) question"),
+        ("a", "1 x 1.00 question"),
+        ("b", "1 x 0.00 question + 0.3 x 1.00 hop"),
     ]
 
 
@@ -147,8 +158,8 @@ def test_a_second_hop_is_searched_and_told(tmp_path: Path) -> None:
         kb.ingest(DOCUMENTS)
         found = kb.explain("who tested the vaccine", mode="sparse", understand=["hops"])
         assert [one.title for one in found.hits] == ["Trial", "Berg"]
-        assert "hop (x 0.3): who tested the vaccine Anna Berg Malta" in found.steps[-2].detail
-        assert found.hits[1].stages[-1].detail == "0.3/(60+2) hop"
+        assert "hop (x 0.5): who tested the vaccine Anna Berg Malta" in found.steps[-2].detail
+        assert found.hits[1].stages[-1].detail == "0.5 x 0.00 hop"
         assert "variants: rank 2" in found.text()
         assert [one.rank for one in found.hits] == [1, 2]
 

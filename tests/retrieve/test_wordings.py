@@ -96,7 +96,7 @@ def test_the_steps_of_a_question_are_searched_one_after_the_other(filled: Path) 
     found = explained(filled, llm, "birthplace of the vaccine tester", ["decompose"], mode="sparse")
     assert "The vaccine was tested by Anna Berg" in llm.requests[1].messages[0].content
     assert {hit.title for hit in found.hits} == {"Trial", "Berg"}
-    assert "0.5/(60+" in found.hits[0].stages[-1].detail
+    assert "0.5 x 1.00 first step" in found.hits[0].stages[-1].detail
 
 
 def test_other_wordings_are_spared_where_both_searches_agree(filled: Path) -> None:

@@ -1,0 +1,20 @@
+"""Passages that the words of a question single out: nothing done after the search may put others before them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import takewhile
+
+from ragagent.types import Hit
+
+MARK = "singled out by its words"
+"""What the arithmetic of a fused hit says of one (`ragagent.index.fusion`)."""
+
+
+def leading(hits: Sequence[Hit]) -> int:
+    """How many of the first hits are singled out: those that hold the part number or the quoted words asked for."""
+    return sum(1 for _ in takewhile(_is_singled, hits))
+
+
+def _is_singled(hit: Hit) -> bool:
+    return any(stage.name == "fusion" and MARK in stage.detail for stage in hit.stages)
