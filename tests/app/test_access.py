@@ -526,6 +526,9 @@ OWNERS: dict[str, list[list[str]]] = {
     "agent list": [[]],
     "agent show": [["some-run"]],
     "agent replay": [["some-run"]],
+    "agent tools": [["--mcp", "mcp.json"]],
+    "agent allow": [["a-server", "a-tool", "--mcp", "mcp.json"]],
+    "agent forbid": [["a-server", "a-tool", "--mcp", "mcp.json"]],
     "documents remove": [["{seen}"], ["{hidden}"], ["{missing}"]],
     "documents label": [
         ["{seen}", "--acl", "public"],
@@ -587,6 +590,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tu
     monkeypatch.setattr(Context, "fetch", lambda self, name: None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.txt").write_text("A note.")
+    (tmp_path / "mcp.json").write_text('{"mcpServers": {}}')
 
     def call(*arguments: str) -> tuple[int, str]:
         out = io.StringIO()
