@@ -112,7 +112,8 @@ def walk(
     durability = "sync" if graph.checkpointer is not None else None
     for update in graph.stream(start, config, stream_mode="updates", durability=durability):
         for name, channels in update.items():
-            if name != "__interrupt__":
+            # Beside the nodes: the interrupt, and a word on writes that were on disk already when a process was killed.
+            if not name.startswith("__"):
                 yield name, from_json(channels["state"])
 
 

@@ -143,7 +143,7 @@ class AgentRunner:
             if state.waiting and decision is None:
                 yield AgentEvent(kind="approval", step=len(state.steps), approval=state.approval)
             elif not state.stopped:
-                start = None if resumed else state
+                start = state if known is None else None
                 given = jsonable(decision) if decision is not None else None
                 limit = self._parts.settings.max_steps
                 for node, state in walk(graph, start, state.run_id, limit, given):  # noqa: B020
@@ -162,7 +162,11 @@ class AgentRunner:
             self._journal.log(new.run_id, 0, "start", self._said(new))
             return new
         if known is None:
-            raise AgentError(f"there is no run {new.run_id!r} among the checkpoints")
+            # Ended before its first checkpoint: nothing was done, and it is begun again.
+            started = next((one for one in self._journal.entries(new.run_id) if one.kind == "start"), None)
+            if started is None:
+                raise AgentError(f"there is no run {new.run_id!r} among the checkpoints")
+            return replace(new, task=started.body["task"])
         if not known.stopped:
             self._journal.log(known.run_id, len(known.steps), "resume", self._said(known))
         for step in known.steps:

@@ -32,7 +32,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ragagent.agent.graph import Checkpoints
 from ragagent.agent.journal import Journal
 from ragagent.agent.policy import Policy
 from ragagent.agent.replay import replay
@@ -168,7 +167,8 @@ class _Round:
         runner = AgentRunner(
             ScriptedLLM(_reply), self._tools(), cite=_cite, checkpoints=file, policy=policy, settings=limits
         )
-        result = runner.resume("r", decision) if _is_known(file) else runner.run(_TASK, run_id="r")
+        begun = "r" in runner.journal.runs()
+        result = runner.resume("r", decision) if begun else runner.run(_TASK, run_id="r")
         asked = result.approval
         return {
             "stopped": result.stopped,
@@ -211,18 +211,6 @@ def _slowly(said: str) -> str:
     """Leaves time to be killed in between the effect and the record of it."""
     time.sleep(0.02)
     return said
-
-
-def _is_known(file: Path) -> bool:
-    """Whether there is a checkpoint of the run: the process may have been killed before its first."""
-    if not file.exists():
-        return False
-    checkpoints = Checkpoints(file)
-    try:
-        saver = checkpoints.saver()
-        return saver.get_tuple({"configurable": {"thread_id": "r"}}) is not None
-    finally:
-        checkpoints.close()
 
 
 def _reply(messages: Sequence[Message]) -> str:

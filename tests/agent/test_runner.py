@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -286,6 +287,20 @@ def test_a_run_that_was_broken_off_goes_on_where_it_was_with_its_passages(
     assert [step.call.name for step in result.steps if step.call] == ["search_documents", "calculate", "final_answer"]
     assert result.answer.citations[0].quote.startswith("A room costs 84 euros")
     assert result.answer.reason.startswith("computed: 168, ")
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_is_begun_again(
+    checkpointed: Callable[..., AgentRunner], say: Callable[..., str], tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        checkpointed(KeyboardInterrupt()).run("What does a room cost?", run_id="early")
+    with sqlite3.connect(tmp_path / "runs" / "agent.db") as connection:
+        connection.execute("DELETE FROM checkpoints")
+        connection.execute("DELETE FROM writes")
+    connection.close()
+    said = (say("search_documents", query="room"), say("final_answer", answer="84 euros"))
+    result = checkpointed(*said).resume("early")
+    assert (result.task, result.answer.text) == ("What does a room cost?", "84 euros")
 
 
 def test_the_id_of_a_run_names_one_run(checkpointed: Callable[..., AgentRunner], say: Callable[..., str]) -> None:
