@@ -209,8 +209,8 @@ def test_a_knowledge_base_reranks_with_the_one_that_its_settings_name(bert: Path
         kb.ingest(texts)
         found = kb.search("who sat on the mat?")
     expected = opened(bert).scores("who sat on the mat?", found)
-    assert expected == sorted(expected, reverse=True)
-    assert [hit.stages[-1].rank for hit in found] == list(range(1, len(found) + 1))
+    assert [hit.stages[-1].score for hit in found] == pytest.approx(expected, abs=0.05)
+    assert sorted(hit.stages[-1].rank or 0 for hit in found) == list(range(1, len(found) + 1))
 
 
 def test_without_a_model_a_cross_encoder_says_what_to_set(tmp_path: Path) -> None:
