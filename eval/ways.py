@@ -1,11 +1,12 @@
 """Which way of searching finds the right passages best? One table over several sets, each difference with its interval.
 
-    python -m ragagent.eval.ways --data sets/scifact sets/cranfield --rerank late --understand hops --kb FOLDER
+    python -m ragagent.eval.ways --data sets/scifact sets/cranfield --rerank late --kb FOLDER
 
 The rows are sets, the columns ways: by vectors, by words (BM25), both by reciprocal ranks, both by scores (hybrid, the
-default), and hybrid with each reranker and each way of understanding the question that is named. A figure stands with
-its difference to hybrid and the 95 % interval of that, questions resampled in pairs; bold where the interval leaves 0
-out. Milliseconds are of the whole search with the embedding of the question, the ways taking turns.
+default), and hybrid with each reranker that is named. A figure stands with its difference to hybrid and the 95 %
+interval of that, questions resampled in pairs; bold where the interval leaves 0 out. Milliseconds are of the whole
+search with the embedding of the question, the ways taking turns. `ragagent.eval.perf.steps` looks at the steps after
+the search more closely.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ragagent.eval import retrieval
 from ragagent.eval.corpus import Corpus, opened
 from ragagent.eval.environment import facts
 from ragagent.eval.statistics import paired_difference
-from ragagent.settings import Rerank, Settings, Understanding
+from ragagent.settings import Rerank, Settings
 from ragagent.types import Hit, SearchMode
 
 BASE = "hybrid"
@@ -36,13 +37,12 @@ FIGURES = ("nDCG", "recall", "MRR", "MAP")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """One way of searching; `understand` none means as the settings say."""
+    """One way of searching."""
 
     name: str
     mode: SearchMode = "hybrid"
     by_ranks: bool = False
     rerank: Rerank = "none"
-    understand: tuple[Understanding, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class Measured:
     seconds: list[float]
 
 
-def ways(rerank: Sequence[Rerank], understand: Sequence[Understanding]) -> tuple[Way, ...]:
+def ways(rerank: Sequence[Rerank]) -> tuple[Way, ...]:
     """The ways that are compared."""
     return (
         Way(name="dense", mode="dense"),
@@ -61,7 +61,6 @@ def ways(rerank: Sequence[Rerank], understand: Sequence[Understanding]) -> tuple
         Way(name=RANKS, by_ranks=True),
         Way(name=BASE),
         *(Way(name=f"{BASE} + {one}", rerank=one) for one in rerank if one != "none"),
-        *(Way(name=f"{BASE} + {one}", understand=("spelling", one)) for one in understand if one != "spelling"),
     )
 
 
@@ -99,7 +98,7 @@ def measured(
 
 
 def _find(kb: KnowledgeBase, way: Way, query: str) -> Callable[[int], Sequence[Hit]]:
-    return lambda count: kb.explain(query, count, way.mode, rerank=way.rerank, understand=way.understand).hits
+    return lambda count: kb.explain(query, count, way.mode, rerank=way.rerank).hits
 
 
 def _naming(corpus: Corpus) -> Callable[[Hit], str]:
@@ -109,7 +108,7 @@ def _naming(corpus: Corpus) -> Callable[[Hit], str]:
 def main() -> None:
     """Prints a Markdown table and, with --out, writes the figures of every question."""
     arguments = _arguments()
-    compared = ways(arguments.rerank, arguments.understand)
+    compared = ways(arguments.rerank)
     print(f"{arguments.figure}@{arguments.k}; in brackets the difference to {BASE} and its 95 % interval\n")
     print(f"| set | {' | '.join(way.name for way in compared)} |")
     print(f"|---|{'---|' * len(compared)}", flush=True)
@@ -153,7 +152,6 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of sets")
     parser.add_argument("--rerank", nargs="*", default=[], choices=get_args(Rerank))
-    parser.add_argument("--understand", nargs="*", default=[], choices=get_args(Understanding))
     parser.add_argument("--figure", default="nDCG", choices=FIGURES)
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--limit", type=int, help="only so many questions of each set")
