@@ -34,7 +34,7 @@ _QUOTED = 300
 
 
 _IDENTIFIED = 30
-"""So many of the best by words are read for the identifiers of a question, which are rare and so are found early."""
+"""So many of the best by words are looked through for what a question has of identifiers and rare words."""
 
 
 class NotEmbedded(Exception):
@@ -173,7 +173,10 @@ def _singled(connection: sqlite3.Connection, text: str, alike: Ranking, scorer: 
         found = _holding(connection, alike.rows[:_IDENTIFIED], identifiers)
         if 0 < len(found) <= fusion.ALIKE_ONLY:
             return found
-    return fusion.singled_out(alike, scorer.coverage)
+    best = alike.rows[:_IDENTIFIED]
+    rare = best[scorer.rarities(best)]
+    rare = rare[scorer.coverage(rare) >= fusion.COVERED]
+    return rare if 0 < len(rare) <= fusion.ALIKE_ONLY else fusion.singled_out(alike, scorer.coverage)
 
 
 def _holding(connection: sqlite3.Connection, rows: fusion.Rows, phrases: Sequence[str]) -> fusion.Rows:

@@ -26,6 +26,7 @@ from ragagent.index.ranking import Ranking
 from ragagent.index.scan import Question
 from ragagent.settings import RetrievalSettings
 
+RARITY = 10_000
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -78,6 +79,22 @@ class Scorer:
         whole = self._of_all_words()
         return np.minimum(total / whole, 1.0) if whole > 0 else total
 
+    def rarities(self, rows: Rows) -> Mask:
+        """bool[n]: whether those live chunks have every word of the question that is a rarity; none where it has none.
+
+        That is a word which one chunk in `RARITY` or fewer have, so nothing in a collection of fewer.
+        """
+        rare = [word for word in self._words if 0 < self._together(word) * RARITY <= self._formula.chunks]
+        numbers = {term: number for number, term in enumerate(self._terms)}
+        words = np.full(len(self._terms), -1, np.int64)
+        for place, word in enumerate(rare):
+            words[[numbers[term] for term in word if term in numbers]] = place
+        held = np.zeros((len(rows), len(rare)), np.bool_)
+        for found, terms, _ in self._postings(rows) if rare else ():
+            inside = words[terms] >= 0
+            held[found[inside], words[terms][inside]] = True
+        return np.asarray(held.all(axis=1)) if rare else np.zeros(len(rows), np.bool_)
+
     def _postings(self, rows: Rows) -> Iterator[tuple[Rows, Rows, Floats]]:
         """For each part, of all that those chunks have of the question: numbers in `rows`, terms, and shares."""
         order = np.argsort(rows)
@@ -126,8 +143,12 @@ class Scorer:
 
     def _of_all_words(self) -> float:
         """The sum of the idfs of all words. One that no chunk has counts as the rarest: what lacks it lacks much."""
-        together = (sum(self._counted.get(term, 0) for term in set(word)) for word in self._words)
+        together = (self._together(word) for word in self._words)
         return math.fsum(self._idf(min(max(1, one), self._formula.chunks)) for one in together)
+
+    def _together(self, word: tuple[str, ...]) -> int:
+        """How many chunks have a term that the word may stand for, those that have two of them twice."""
+        return sum(self._counted.get(term, 0) for term in set(word))
 
     def _idf(self, frequency: int) -> float:
         idf = self._formula.idf(frequency)

@@ -70,7 +70,7 @@ class View:
         Looks at every chunk: 0.5 ms for a million.
         """
         wanted = list(documents)
-        count = sum(int(np.count_nonzero(part.live & np.isin(part.block.documents, wanted))) for part in self.parts)
+        count = sum(int(np.count_nonzero(part.live & _among(part.block.documents, wanted))) for part in self.parts)
         if count != found:
             raise sqlite3.DatabaseError(f"{found} passages of a document are found where {count} were written")
 
@@ -78,6 +78,11 @@ class View:
     def tail(self) -> tuple[Part, ...]:
         """The parts that are in no segment."""
         return tuple(part for part in self.parts if part.segment is None)
+
+
+def _among(documents: npt.NDArray[np.int64], wanted: list[int]) -> npt.NDArray[np.bool_]:
+    # One is what is nearly always asked for, and compared in a third of the time.
+    return documents == wanted[0] if len(wanted) == 1 else np.isin(documents, wanted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import takewhile
 
+from ragagent.index.fusion import SINGLED_OUT
 from ragagent.types import Hit
-
-MARK = "singled out by its words"
-"""What the arithmetic of a fused hit says of one (`ragagent.index.fusion`)."""
 
 
 def leading(hits: Sequence[Hit]) -> int:
@@ -17,4 +15,4 @@ def leading(hits: Sequence[Hit]) -> int:
 
 
 def _is_singled(hit: Hit) -> bool:
-    return any(stage.name == "fusion" and MARK in stage.detail for stage in hit.stages)
+    return any(stage.name == "fusion" and SINGLED_OUT in stage.detail for stage in hit.stages)

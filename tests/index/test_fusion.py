@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragagent.index import fusion, quoted
+from ragagent.index import fusion, quoted, sparse
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.index.ranking import Ranking
 from ragagent.settings import RetrievalSettings
@@ -199,6 +199,18 @@ def test_any_text_can_be_looked_through_and_holds_what_is_found_in_it(text: str)
 )
 def test_identifiers_are_digits_with_letters_or_joiners(question: str, identifiers: tuple[str, ...]) -> None:
     assert quoted.identifiers(question) == tuple(map(quoted.plain, identifiers))
+
+
+def test_the_one_passage_with_all_rarities_of_a_question_comes_first(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(sparse, "RARITY", 5)
+    with EmbeddedIndex.open(tmp_path, fingerprint={}, dimension=DIMENSION) as index:
+        index.write([entry(f"n:{number}", ["the results were said to be good"]) for number in range(12)])
+        index.write([entry("n:right", ["Velmora Tastigan was there, for a long time and with many others"])])
+        index.write([entry("n:like", ["Velmora Tastigen said results"])])
+        question = "what did Velmora Tastigan say of the results"
+        found = index.search(question, vector_of("Velmora Tastigen said results"), k=2, mode="hybrid", dense_weight=0.9)
+        assert [hit.uri for hit in found] == ["n:right", "n:like"]
+        assert "singled out" in found[0].stages[-1].detail
 
 
 def test_an_identifier_that_differs_in_one_character_comes_after(tmp_path: Path) -> None:
