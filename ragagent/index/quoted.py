@@ -22,9 +22,9 @@ def phrases(query: str) -> tuple[str, ...]:
 
 
 def identifiers(query: str) -> tuple[str, ...]:
-    """Part numbers, error codes, file names and the like, in the form of `plain`: digits with letters or joiners."""
+    """Part numbers, error codes, file names and the like, as they are written: digits with letters or joiners."""
     found = (token for token in _TOKENS.findall(query) if len(token) >= _LEAST_IDENTIFIER)
-    return tuple(plain(token) for token in found if _DIGIT.search(token) and _OTHER.search(token))[:_MOST_PHRASES]
+    return tuple(token for token in found if _DIGIT.search(token) and _OTHER.search(token))[:_MOST_PHRASES]
 
 
 def plain(text: str) -> str:

@@ -17,7 +17,7 @@ from ragagent.index.ranking import Ranking
 from ragagent.index.vectors import Stored
 from ragagent.index.view import View
 from ragagent.settings import RetrievalSettings
-from ragagent.text.analyser import Analyser
+from ragagent.text.analyser import Analyser, Word
 from ragagent.types import Hit, SearchMode, Stage, Vector
 from ragagent.where import Where
 
@@ -72,6 +72,8 @@ class _Results:
     dense: dense.Found | None
     scorer: sparse.Scorer
     sparse: Ranking | None
+    identifiers: Sequence[Word]
+    """Those in the question, each as the term that a text which holds it is indexed by."""
 
 
 _ByTerms = tuple[sparse.Scorer, Ranking | None]
@@ -123,7 +125,8 @@ def hits_many(
         passed = "" if accepted is None else filters.explained(accepted, view.parts, masks)
         found = []
         for query, vector, near, (scorer, alike) in zip(queries, vectors, by_vector, terms(), strict=True):
-            results = _Results(vector=vector, dense=near, scorer=scorer, sparse=alike)
+            identifiers = [tuple(analyser.index_terms(one)[:1]) for one in quoted.identifiers(query.text)]
+            results = _Results(vector=vector, dense=near, scorer=scorer, sparse=alike, identifiers=identifiers)
             fused = _fused(query, results, view, stored, settings)
             found.append(_hits(connection, results, fused, query.mode, passed))
         return found
@@ -153,7 +156,7 @@ def _fused(query: Query, results: _Results, view: View, stored: Stored, settings
         return fusion.Fused(ranking=alone or ranking.EMPTY, details=())
     if settings.fusion == "ranks":
         return fusion.by_ranks([near.ranking, alike], settings.rrf_k, query.k)
-    singled = _singled(stored.connection, query.text, alike, results.scorer)
+    singled = _singled(query, results, alike, stored.connection)
     return fusion.by_scores(
         fusion.Side(found=near.ranking, score=lambda rows: dense.scores(view.parts, vector, rows, stored)),
         fusion.Side(found=alike, score=results.scorer.scores),
@@ -163,20 +166,23 @@ def _fused(query: Query, results: _Results, view: View, stored: Stored, settings
     )
 
 
-def _singled(connection: sqlite3.Connection, text: str, alike: Ranking, scorer: sparse.Scorer) -> fusion.Rows:
+def _singled(query: Query, results: _Results, alike: Ranking, connection: sqlite3.Connection) -> fusion.Rows:
     """The chunks that the words of a question single out among all that have some of them; usually none."""
-    if phrases := quoted.phrases(text):
+    if phrases := quoted.phrases(query.text):
         found = _holding(connection, alike.rows, phrases)
         if len(found):
             return found
-    if identifiers := quoted.identifiers(text):
-        found = _holding(connection, alike.rows[:_IDENTIFIED], identifiers)
+    scorer, best = results.scorer, alike.rows[:_IDENTIFIED]
+    if results.identifiers:
+        found = best[scorer.having(best, results.identifiers)]
         if 0 < len(found) <= fusion.ALIKE_ONLY:
             return found
-    best = alike.rows[:_IDENTIFIED]
-    rare = best[scorer.rarities(best)]
-    rare = rare[scorer.coverage(rare) >= fusion.COVERED]
-    return rare if 0 < len(rare) <= fusion.ALIKE_ONLY else fusion.singled_out(alike, scorer.coverage)
+    if rarities := scorer.rarities():
+        found = best[scorer.having(best, rarities)]
+        found = found[scorer.coverage(found) >= fusion.COVERED]
+        if 0 < len(found) <= fusion.ALIKE_ONLY:
+            return found
+    return fusion.singled_out(alike, scorer.coverage)
 
 
 def _holding(connection: sqlite3.Connection, rows: fusion.Rows, phrases: Sequence[str]) -> fusion.Rows:

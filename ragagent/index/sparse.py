@@ -25,6 +25,7 @@ from ragagent.index.lists import PartLists
 from ragagent.index.ranking import Ranking
 from ragagent.index.scan import Question
 from ragagent.settings import RetrievalSettings
+from ragagent.text.analyser import Word
 
 RARITY = 10_000
 Mask = npt.NDArray[np.bool_]
@@ -35,7 +36,7 @@ Floats = npt.NDArray[np.float64]
 class Scorer:
     """The scores of one question over one snapshot."""
 
-    def __init__(self, parts: Sequence[Part], words: Sequence[tuple[str, ...]], settings: RetrievalSettings) -> None:
+    def __init__(self, parts: Sequence[Part], words: Sequence[Word], settings: RetrievalSettings) -> None:
         """`words` are those of the question, each with the terms that it may stand for."""
         self._parts = parts
         chunks = sum(part.count for part in parts)
@@ -79,21 +80,19 @@ class Scorer:
         whole = self._of_all_words()
         return np.minimum(total / whole, 1.0) if whole > 0 else total
 
-    def rarities(self, rows: Rows) -> Mask:
-        """bool[n]: whether those live chunks have every word of the question that is a rarity; none where it has none.
+    def rarities(self) -> list[Word]:
+        """The words of the question that one chunk in `RARITY` or fewer have: none in a collection of fewer."""
+        return [word for word in self._words if 0 < self._together(word) * RARITY <= self._formula.chunks]
 
-        That is a word which one chunk in `RARITY` or fewer have, so nothing in a collection of fewer.
-        """
-        rare = [word for word in self._words if 0 < self._together(word) * RARITY <= self._formula.chunks]
+    def having(self, rows: Rows, words: Sequence[Word]) -> Mask:
+        """bool[n]: whether those live chunks have each of `words`, some of the question's, at least one."""
         numbers = {term: number for number, term in enumerate(self._terms)}
-        words = np.full(len(self._terms), -1, np.int64)
-        for place, word in enumerate(rare):
-            words[[numbers[term] for term in word if term in numbers]] = place
-        held = np.zeros((len(rows), len(rare)), np.bool_)
-        for found, terms, _ in self._postings(rows) if rare else ():
-            inside = words[terms] >= 0
-            held[found[inside], words[terms][inside]] = True
-        return np.asarray(held.all(axis=1)) if rare else np.zeros(len(rows), np.bool_)
+        held = np.zeros((len(rows), len(words)), np.bool_)
+        for found, terms, _ in self._postings(rows):
+            for place, word in enumerate(words):
+                wanted = [numbers[term] for term in word if term in numbers]
+                held[found[np.isin(terms, wanted)], place] = True
+        return np.asarray(held.all(axis=1))
 
     def _postings(self, rows: Rows) -> Iterator[tuple[Rows, Rows, Floats]]:
         """For each part, of all that those chunks have of the question: numbers in `rows`, terms, and shares."""
@@ -128,9 +127,7 @@ class Scorer:
                 f"length {length:g}/{self._formula.average:.4g})",
             )
 
-    def _idfs_of(
-        self, words: Sequence[tuple[str, ...]], frequencies: Mapping[str, int]
-    ) -> Mapping[str, Sequence[float]]:
+    def _idfs_of(self, words: Sequence[Word], frequencies: Mapping[str, int]) -> Mapping[str, Sequence[float]]:
         """For each term that is there its idf in each of the words that may stand for it."""
         found: dict[str, list[float]] = {term: [] for term in frequencies}
         for word in sorted(words):
@@ -146,7 +143,7 @@ class Scorer:
         together = (self._together(word) for word in self._words)
         return math.fsum(self._idf(min(max(1, one), self._formula.chunks)) for one in together)
 
-    def _together(self, word: tuple[str, ...]) -> int:
+    def _together(self, word: Word) -> int:
         """How many chunks have a term that the word may stand for, those that have two of them twice."""
         return sum(self._counted.get(term, 0) for term in set(word))
 
