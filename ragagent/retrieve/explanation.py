@@ -98,11 +98,14 @@ def _th(rank: int | None) -> str:
 
 def _words(arithmetic: str) -> str:
     """The terms that the score is the sum of, the greatest share first."""
-    shares = [piece.split()[:2] for piece in arithmetic.split(" + ")]
-    known = [(share, word) for word, share in (pair for pair in shares if len(pair) == 2) if _is_number(share)]
-    ordered = sorted(known, key=lambda pair: -float(pair[0]))
+    pieces = [piece.split() for piece in arithmetic.split(" + ")]
+    shares = [(share, piece[0]) for piece in pieces if piece[1:] and (share := _number(piece[1])) is not None]
+    ordered = sorted(shares, key=lambda pair: -pair[0])
     return ", ".join(word for _, word in ordered[:_MOST_WORDS])
 
 
-def _is_number(text: str) -> bool:
-    return text.replace(".", "", 1).replace("e", "", 1).replace("-", "").replace("+", "").isdigit()
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
