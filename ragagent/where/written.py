@@ -114,13 +114,18 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 
 def _wrong(text: str, at: int, message: str) -> NoReturn:
-    """Raises ConfigError with the part of `text` around the place and a mark below it."""
+    """Raises ConfigError with the part of `text` around the place and a mark below it, each a line of its own."""
     first = max(0, at - _SHOWN)
-    part = text[first : at + _SHOWN]
-    shown = "".join(one if one.isprintable() else " " for one in part)
+    shown = _printable(text[first : at + _SHOWN])
     left, right = "…" * (first > 0), "…" * (at + _SHOWN < len(text))
     mark = " " * (len(left) + at - first) + "^"
-    raise ConfigError(f"the filter is wrong at character {at + 1}: {message}\n  {left}{shown}{right}\n  {mark}")
+    said = f"the filter is wrong at character {at + 1}: {_printable(message)}"
+    raise ConfigError(f"{said}\n  {left}{shown}{right}\n  {mark}")
+
+
+def _printable(text: str) -> str:
+    """`text` with a blank for each character that would break or move its line."""
+    return "".join(one if one.isprintable() else " " for one in text)
 
 
 class _Parser:

@@ -352,7 +352,7 @@ def test_no_run_makes_a_consequential_call_of_what_it_has_read_without_an_approv
     approved: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         runner = AgentRunner(
-            script(*replies, "no", "no"),
+            script(*replies, *["no"] * 12),  # a reply that makes no step is asked for again
             [*tools, send_message, delete_all],
             cite=cite,
             settings=AgentSettings(max_steps=6),

@@ -324,7 +324,9 @@ with KnowledgeBase.open(sys.argv[1], settings=settings, embedder=HashEmbedder(),
     print("ready", flush=True)
     wrong = asked = 0
     dimensions = set()
-    while not (kb.path / "stop").exists() or not asked:
+    stopped = False
+    while not stopped:
+        stopped = (kb.path / "stop").exists()  # all texts are asked once more after it
         for text in texts:
             hits = kb.search(text, k=3, mode="dense")
             wrong += not hits or hits[0].chunk.text != text or hits[0].score < 0.99

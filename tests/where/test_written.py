@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ragagent.errors import ConfigError
@@ -85,7 +85,8 @@ def test_what_is_written_is_read_back_as_the_same_expression(one: Expression) ->
     assert written(parse(written(one))) == written(one)
 
 
-@given(st.text(max_size=40) | st.text(alphabet="ab =<>!()[],'\"`\\019.-:\n", max_size=30))
+@example("0'\r'")
+@given(st.text(max_size=40) | st.text(alphabet="ab =<>!()[],'\"`\\019.-:\n\r\x85", max_size=30))
 def test_any_text_is_read_or_refused_at_a_place_in_it(text: str) -> None:
     try:
         found = parse(text)
