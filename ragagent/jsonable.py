@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+
+def canonical(value: Any) -> str:
+    """`value`, which is plain JSON, in one spelling: what equals it is written alike."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
 
 
 def jsonable(value: Any) -> Any:

@@ -11,9 +11,10 @@ from dataclasses import replace
 from typing import Literal
 
 from ragagent.agent.labels import OWN, context, origins
-from ragagent.agent.policy import Policy, call_digest, canonical, judge
+from ragagent.agent.policy import Policy, call_digest, judge
 from ragagent.agent.state import AgentState
 from ragagent.errors import AgentError
+from ragagent.jsonable import canonical
 from ragagent.types import Approval, Decision, Observation, ToolCall, ToolSpec
 
 _KEPT = "Do not try it again. Go on without it, or give the final answer."

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ragagent.agent.policy import call_digest, canonical
+from ragagent.agent.policy import call_digest
 from ragagent.errors import AgentError
+from ragagent.jsonable import canonical
 from ragagent.types import Approval, Decision, ToolCall
 
 _SCHEMA = """

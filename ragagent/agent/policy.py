@@ -16,13 +16,13 @@ Nothing here sees a word that the model wrote but the arguments of the call.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from ragagent.agent.labels import context
+from ragagent.jsonable import canonical
 from ragagent.types import Label, Origin, Step, ToolCall, ToolSpec
 
 Kind = Literal["allow", "ask", "deny"]
@@ -167,8 +167,3 @@ def _named(strange: Sequence[Origin]) -> str:
 def call_digest(call: ToolCall) -> str:
     """A digest of the tool's name and the arguments: what an approval is bound to."""
     return hashlib.sha256(canonical([call.name, dict(call.arguments)]).encode()).hexdigest()
-
-
-def canonical(value: Any) -> str:
-    """`value` as JSON in one spelling."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))

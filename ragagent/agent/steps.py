@@ -19,6 +19,7 @@ from ragagent.agent.labels import OWN
 from ragagent.agent.quantities import quantities, unused
 from ragagent.agent.schema import FINISH, FINISH_SPEC, FOUND, NEEDS, with_handles
 from ragagent.agent.state import AgentState
+from ragagent.jsonable import canonical
 from ragagent.settings import AgentSettings
 from ragagent.tools.arithmetic import sums
 from ragagent.tools.calling import Outcome, invalid
@@ -198,11 +199,7 @@ def _repeated(state: AgentState, call: ToolCall, earlier: Sequence[Step]) -> Age
 
 
 def _same(one: ToolCall, other: ToolCall) -> bool:
-    return one.name == other.name and _canonical(one.arguments) == _canonical(other.arguments)
-
-
-def _canonical(arguments: Mapping[str, Any]) -> str:
-    return json.dumps(dict(arguments), sort_keys=True)
+    return one.name == other.name and canonical(dict(one.arguments)) == canonical(dict(other.arguments))
 
 
 def _refused(state: AgentState, call_id: str, name: str, reason: str) -> AgentState:

@@ -250,7 +250,7 @@ class Steps:
     def _folded(self, query: str, count: int, mode: SearchMode | None = None) -> list[Hit]:
         """What the index finds, without what says what others say already unless the settings want all."""
         vector = self._vector(query)
-        find = functools.partial(self._found, query, vector, mode or self._asked.mode)
+        find = functools.partial(self._found, query, vector, mode or self._asked.mode, self._dense_weight(query))
         if self._settings.duplicates == "show":
             return find(count)
         from ragagent.retrieve import distinct
@@ -260,7 +260,9 @@ class Steps:
         )
         return distinct.found(query, count, find, library, self._settings.candidates)
 
-    def _found(self, query: str, vector: Callable[[], Vector] | None, mode: SearchMode, count: int) -> list[Hit]:
+    def _found(
+        self, query: str, vector: Callable[[], Vector] | None, mode: SearchMode, dense_weight: float, count: int
+    ) -> list[Hit]:
         embedder = self._parts.embedder
         return self._parts.index.search(
             query,
@@ -269,14 +271,14 @@ class Steps:
             mode="sparse" if vector is None else mode,
             where=self._where,
             embedder=None if embedder is None else embedder.fingerprint,
-            dense_weight=self._dense_weight(query),
+            dense_weight=dense_weight,
         )
 
     def _dense_weight(self, query: str) -> float:
         """What the vectors count: little for a question in a language that the embedder is not for."""
         embedder, settings = self._parts.embedder, self._settings
-        known: list[str] = list(embedder.languages) if isinstance(embedder, KnowsLanguages) else []
-        foreign = known and of_question(query) not in ["", *known]
+        known: frozenset[str] = embedder.languages if isinstance(embedder, KnowsLanguages) else frozenset()
+        foreign = known and of_question(query) not in known | {""}
         return settings.foreign_dense_weight if foreign else settings.dense_weight
 
     def _vector(self, query: str) -> Callable[[], Vector] | None:

@@ -30,8 +30,10 @@ def variants(
         tried += _parts(question, llm(), search)
     if not confidence.sure(found):
         tried += _worded(question, chosen, llm)
-    known = {question}
-    return [one for one in tried if one.text and not (one.text in known or known.add(one.text))]  # type: ignore[func-returns-value]
+    first: dict[str, Variant] = {}
+    for one in tried:
+        first.setdefault(one.text, one)
+    return [one for text, one in first.items() if text and text != question]
 
 
 def spared(chosen: Sequence[Understanding], found: Sequence[Hit]) -> list[Understanding]:

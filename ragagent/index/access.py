@@ -51,10 +51,10 @@ class GuardedIndex:
         dense_weight: float | None = None,
     ) -> list[Hit]:
         """The k best chunks of what may be read."""
-        chosen: dict[str, Any] = {"k": k, "mode": mode, "embedder": embedder, **self._limits(where)}
-        chosen["dense_weight"] = dense_weight
+        chosen: dict[str, Any] = {"k": k, "mode": mode, "embedder": embedder, "dense_weight": dense_weight}
         with _discreet():
-            return [self._shown(hit) for hit in self._index.search(query, vector, **chosen)]
+            found = self._index.search(query, vector, **chosen, **self._limits(where))
+            return [self._shown(hit) for hit in found]
 
     def search_many(
         self,

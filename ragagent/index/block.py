@@ -43,6 +43,13 @@ class Block:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def find(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """The places of those of `rows` that are here, in their order, and for each of `rows` whether it is."""
+        places = np.searchsorted(self.rows, rows)
+        inside = places < len(self)
+        inside[inside] = self.rows[places[inside]] == rows[inside]
+        return places[inside], inside
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
@@ -63,10 +70,7 @@ class Part:
 
         Costs what the number of rows costs, and a copy of `live`.
         """
-        places = np.searchsorted(self.block.rows, rows)
-        inside = places < len(self.block)
-        places, rows = places[inside], rows[inside]
-        gone = np.unique(places[self.block.rows[places] == rows])
+        gone = np.unique(self.block.find(rows)[0])
         gone = gone[self.live[gone]]
         if not len(gone):
             return self

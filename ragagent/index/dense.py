@@ -130,11 +130,8 @@ def scores(
     """float64[n]: the same scores of the live chunks at those rows; 2 us each."""
     embeddings = np.zeros(len(rows), np.int64)
     for part in parts:
-        held = part.block.rows
-        if len(held):
-            places = np.minimum(np.searchsorted(held, rows), len(held) - 1)
-            inside = held[places] == rows
-            embeddings[inside] = part.block.embeddings[places[inside]]
+        places, inside = part.block.find(rows)
+        embeddings[inside] = part.block.embeddings[places]
     return vectors.scores(stored.read(embeddings), query)
 
 

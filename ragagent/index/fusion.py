@@ -90,7 +90,7 @@ def by_ranks(rankings: Sequence[Ranking], k: int, count: int) -> Fused:
     """The `count` best by the sum of reciprocal ranks; a chunk that a search did not find gets nothing from it."""
     rows, ids = _united(rankings)
     scores, places = np.zeros(len(rows)), [np.searchsorted(rows, one.rows) for one in rankings]
-    ranks = np.full((len(rankings), len(rows)), 0, np.int64)
+    ranks = np.zeros((len(rankings), len(rows)), np.int64)
     # In the order of the searches, so equal ranks give equal sums.
     for number, at in enumerate(places):
         scores[at] += 1.0 / (k + np.arange(1, len(at) + 1))
@@ -110,9 +110,8 @@ def _united(rankings: Sequence[Ranking]) -> tuple[Rows, npt.NDArray[np.bytes_]]:
 def _near(dense: Side, others: Ranking, rows: Rows) -> tuple[Scores, float, float]:
     """What each of `rows` has of the range of cosines, 0..1, and that range."""
     known = _scored(dense, others, rows)
-    least, greatest = (
-        (float(known[~np.isnan(known)].min()), float(known[~np.isnan(known)].max())) if len(rows) else (0, 0)
-    )
+    told = known[~np.isnan(known)]
+    least, greatest = (float(told.min()), float(told.max())) if len(told) else (0.0, 0.0)
     span = greatest - least
     return np.nan_to_num((known - least) / span if span > 0 else np.ones(len(rows))), least, greatest
 

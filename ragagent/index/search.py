@@ -17,7 +17,7 @@ from ragagent.index.ranking import Ranking
 from ragagent.index.vectors import Stored
 from ragagent.index.view import View
 from ragagent.settings import RetrievalSettings
-from ragagent.text.analyser import Analyser, Word
+from ragagent.text.analyser import Analyser
 from ragagent.types import Hit, SearchMode, Stage, Vector
 from ragagent.where import Where
 
@@ -72,8 +72,6 @@ class _Results:
     dense: dense.Found | None
     scorer: sparse.Scorer
     sparse: Ranking | None
-    identifiers: Sequence[Word]
-    """Those in the question, each as the term that a text which holds it is indexed by."""
 
 
 _ByTerms = tuple[sparse.Scorer, Ranking | None]
@@ -125,9 +123,8 @@ def hits_many(
         passed = "" if accepted is None else filters.explained(accepted, view.parts, masks)
         found = []
         for query, vector, near, (scorer, alike) in zip(queries, vectors, by_vector, terms(), strict=True):
-            identifiers = [tuple(analyser.index_terms(one)[:1]) for one in quoted.identifiers(query.text)]
-            results = _Results(vector=vector, dense=near, scorer=scorer, sparse=alike, identifiers=identifiers)
-            fused = _fused(query, results, view, stored, settings)
+            results = _Results(vector=vector, dense=near, scorer=scorer, sparse=alike)
+            fused = _fused(query, results, view, stored, analyser, settings)
             found.append(_hits(connection, results, fused, query.mode, passed))
         return found
 
@@ -149,14 +146,16 @@ def _deep(query: Query, count: int) -> int:
     return max(count, _QUOTED) if query.mode == "hybrid" and quoted.phrases(query.text) else count
 
 
-def _fused(query: Query, results: _Results, view: View, stored: Stored, settings: RetrievalSettings) -> fusion.Fused:
+def _fused(
+    query: Query, results: _Results, view: View, stored: Stored, analyser: Analyser, settings: RetrievalSettings
+) -> fusion.Fused:
     near, alike, vector = results.dense, results.sparse, results.vector
     if near is None or alike is None or vector is None:
         alone = alike if near is None else near.ranking
         return fusion.Fused(ranking=alone or ranking.EMPTY, details=())
     if settings.fusion == "ranks":
         return fusion.by_ranks([near.ranking, alike], settings.rrf_k, query.k)
-    singled = _singled(query, results, alike, stored.connection)
+    singled = _singled(query.text, results.scorer, alike, analyser, stored.connection)
     return fusion.by_scores(
         fusion.Side(found=near.ranking, score=lambda rows: dense.scores(view.parts, vector, rows, stored)),
         fusion.Side(found=alike, score=results.scorer.scores),
@@ -166,15 +165,18 @@ def _fused(query: Query, results: _Results, view: View, stored: Stored, settings
     )
 
 
-def _singled(query: Query, results: _Results, alike: Ranking, connection: sqlite3.Connection) -> fusion.Rows:
+def _singled(
+    text: str, scorer: sparse.Scorer, alike: Ranking, analyser: Analyser, connection: sqlite3.Connection
+) -> fusion.Rows:
     """The chunks that the words of a question single out among all that have some of them; usually none."""
-    if phrases := quoted.phrases(query.text):
+    if phrases := quoted.phrases(text):
         found = _holding(connection, alike.rows, phrases)
         if len(found):
             return found
-    scorer, best = results.scorer, alike.rows[:_IDENTIFIED]
-    if results.identifiers:
-        found = best[scorer.having(best, results.identifiers)]
+    best = alike.rows[:_IDENTIFIED]
+    # The first term of an identifier is the whole of it.
+    if identifiers := [tuple(analyser.index_terms(one)[:1]) for one in quoted.identifiers(text)]:
+        found = best[scorer.having(best, identifiers)]
         if 0 < len(found) <= fusion.ALIKE_ONLY:
             return found
     if rarities := scorer.rarities():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -50,10 +50,8 @@ class Scorer:
         present = [term for term, frequency in enumerate(frequencies) if frequency]
         self._lists = [one.only(present) for one in lists]
         self._terms = [asked[term] for term in present]
-        counted = {asked[term]: frequencies[term] for term in present}
-        idfs = self._idfs_of(words, counted)
-        self._weights = np.array([math.fsum(idfs[term]) for term in self._terms])
-        self._words, self._counted = words, counted
+        self._words, self._counted = words, {asked[term]: frequencies[term] for term in present}
+        self._weights = self._weights_of(words)
 
     def best(self, count: int, masks: Sequence[Mask | None], search: Search = acceleration.best) -> Ranking:
         """The `count` best of the live chunks that have a term of the question, within `masks` (None: all).
@@ -73,11 +71,14 @@ class Scorer:
         return total
 
     def coverage(self, rows: Rows) -> Floats:
-        """float64[n]: how much of the question those chunks of a ranking have, 0..1, each word by its idf."""
+        """float64[n]: how much of the question those chunks of a ranking have, 0..1, each word by its idf.
+
+        A word that no chunk has counts too: what lacks it lacks much.
+        """
         total = np.zeros(len(rows))
         for numbers, terms, _ in self._postings(rows):
             total += np.bincount(numbers, weights=self._weights[terms], minlength=len(rows))
-        whole = self._of_all_words()
+        whole = math.fsum(map(self._idf_of, self._words))
         return np.minimum(total / whole, 1.0) if whole > 0 else total
 
     def rarities(self) -> list[Word]:
@@ -98,7 +99,7 @@ class Scorer:
         """For each part, of all that those chunks have of the question: numbers in `rows`, terms, and shares."""
         order = np.argsort(rows)
         for lists in self._lists:
-            places, inside = _places(lists, rows[order])
+            places, inside = lists.part.block.find(rows[order])
             if len(places):
                 numbers, terms, frequencies = lists.each_found(places, self._formula)
                 lengths = lists.part.block.lengths[places[numbers]]
@@ -109,7 +110,7 @@ class Scorer:
         pieces: dict[int, list[str]] = {row: [] for row in rows}
         wanted = np.array(sorted(pieces), np.int64)
         for lists in self._lists:
-            places, _ = _places(lists, wanted)
+            places, _ = lists.part.block.find(wanted)
             for row, piece in self._explained(lists, places) if len(places) else ():
                 pieces[row].append(piece)
         return {row: " + ".join(found) for row, found in pieces.items()}
@@ -127,21 +128,19 @@ class Scorer:
                 f"length {length:g}/{self._formula.average:.4g})",
             )
 
-    def _idfs_of(self, words: Sequence[Word], frequencies: Mapping[str, int]) -> Mapping[str, Sequence[float]]:
-        """For each term that is there its idf in each of the words that may stand for it."""
-        found: dict[str, list[float]] = {term: [] for term in frequencies}
-        for word in sorted(words):
-            there = [term for term in dict.fromkeys(word) if term in frequencies]
-            together = sum(frequencies[term] for term in there)
-            idf = self._idf(min(together, self._formula.chunks)) if there else 0.0
+    def _weights_of(self, words: Sequence[Word]) -> Floats:
+        """For each term that is there the sum of its idfs in the words that may stand for it."""
+        idfs: dict[str, list[float]] = {term: [] for term in self._terms}
+        for word in words:
+            there = idfs.keys() & set(word)
+            idf = self._idf_of(word) if there else 0.0
             for term in there:
-                found[term].append(idf)
-        return found
+                idfs[term].append(idf)
+        return np.array([math.fsum(found) for found in idfs.values()])
 
-    def _of_all_words(self) -> float:
-        """The sum of the idfs of all words. One that no chunk has counts as the rarest: what lacks it lacks much."""
-        together = (self._together(word) for word in self._words)
-        return math.fsum(self._idf(min(max(1, one), self._formula.chunks)) for one in together)
+    def _idf_of(self, word: Word) -> float:
+        """The idf of all terms of a word together; that of the rarest for one that no chunk has."""
+        return self._idf(min(max(1, self._together(word)), self._formula.chunks))
 
     def _together(self, word: Word) -> int:
         """How many chunks have a term that the word may stand for, those that have two of them twice."""
@@ -150,16 +149,6 @@ class Scorer:
     def _idf(self, frequency: int) -> float:
         idf = self._formula.idf(frequency)
         return idf if idf >= 0 else bm25.OKAPI_FLOOR * _average_idf(self._parts, self._formula)
-
-
-def _places(lists: PartLists, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """The places in a part of those of `rows` (ascending) that it holds, and for each of `rows` whether it does."""
-    held = lists.part.block.rows
-    if not len(held):
-        return np.zeros(0, np.int64), np.zeros(len(rows), np.bool_)
-    places = np.searchsorted(held, rows)
-    inside = held[np.minimum(places, len(held) - 1)] == rows
-    return places[inside], inside
 
 
 def _live(part: Part, mask: Mask | None) -> Mask | None:

@@ -59,24 +59,7 @@ def read_spec(folder: Path) -> EncoderSpec:
     transformer, pooling = _modules(folder)
     config = _table(transformer / "config.json")
     _check_architecture(folder, config)
-    prompts = _prompts(folder)
-    first = config.get("pad_token_id", 1) + 1 if _FAMILIES[config["model_type"]] else 0
-    return EncoderSpec(
-        folder=folder,
-        weights=_present(transformer / "model.safetensors"),
-        tokenizer=_present(transformer / "tokenizer.json"),
-        dimension=config["hidden_size"],
-        layers=config["num_hidden_layers"],
-        heads=config["num_attention_heads"],
-        epsilon=config["layer_norm_eps"],
-        activation=config["hidden_act"],
-        first_position=first,
-        pooling=pooling,
-        max_tokens=_max_tokens(transformer, config["max_position_embeddings"] - first),
-        pad_id=config.get("pad_token_id") or 0,
-        query_prefix=prompts.get("query", ""),
-        document_prefix=prompts.get("document", ""),
-    )
+    return _spec(folder, transformer, config, pooling, _prompts(folder))
 
 
 def read_pair_spec(folder: Path) -> EncoderSpec:
@@ -93,22 +76,33 @@ def read_pair_spec(folder: Path) -> EncoderSpec:
     labels = len(config.get("id2label") or {0: ""})
     if labels != 1:
         raise UnknownEncoder(f"{folder}: gives {labels} scores for a pair, not one")
+    return _spec(folder, folder, config, "cls", {})
+
+
+def _spec(
+    folder: Path,
+    transformer: Path,
+    config: Mapping[str, Any],
+    pooling: Literal["mean", "cls"],
+    prompts: Mapping[str, str],
+) -> EncoderSpec:
+    """The encoder whose files lie in `transformer`, by its configuration, which was checked."""
     first = config.get("pad_token_id", 1) + 1 if _FAMILIES[config["model_type"]] else 0
     return EncoderSpec(
         folder=folder,
-        weights=_present(folder / "model.safetensors"),
-        tokenizer=_present(folder / "tokenizer.json"),
+        weights=_present(transformer / "model.safetensors"),
+        tokenizer=_present(transformer / "tokenizer.json"),
         dimension=config["hidden_size"],
         layers=config["num_hidden_layers"],
         heads=config["num_attention_heads"],
         epsilon=config["layer_norm_eps"],
         activation=config["hidden_act"],
         first_position=first,
-        pooling="cls",
-        max_tokens=_max_tokens(folder, config["max_position_embeddings"] - first),
+        pooling=pooling,
+        max_tokens=_max_tokens(transformer, config["max_position_embeddings"] - first),
         pad_id=config.get("pad_token_id") or 0,
-        query_prefix="",
-        document_prefix="",
+        query_prefix=prompts.get("query", ""),
+        document_prefix=prompts.get("document", ""),
     )
 
 

@@ -43,7 +43,8 @@ class LateInteraction:
 
     def prepare(self) -> None:
         """Compiles the encoder. Raises ConfigError for an embedder that gives no vectors of tokens."""
-        _of_tokens(self._embedder()).embed_tokens(["prepare"])
+        # Kept like any question, so that it is not asked again at each search.
+        self._asked(self._embedder(), "prepare")
 
     def scores(self, query: str, hits: Sequence[Hit]) -> list[float]:
         """The mean greatest cosine for each of `hits`, in -1..1."""
@@ -58,10 +59,11 @@ class LateInteraction:
 
     def _asked(self, embedder: Embedder, query: str) -> Vector:
         """The token vectors of the question, which comes again with each block of a search."""
+        of_tokens = _of_tokens(embedder)
         key = digest(embedder.fingerprint, query, "question")
         kept = self._questions.get(key)
         if kept is None:
-            (asked,) = _of_tokens(embedder).embed_tokens([query], query=True)
+            (asked,) = of_tokens.embed_tokens([query], query=True)
             kept = asked.astype(np.float16)
             self._questions.put(key, kept)
         return kept.astype(np.float32)

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,19 +26,7 @@ class SentenceTransformerEmbedder:
     def __init__(
         self, folder: Path, *, name: str, threads: int, batch_size: int, languages: frozenset[str] = frozenset()
     ) -> None:
-        try:
-            import sentence_transformers
-            import torch
-        except ImportError as error:
-            raise MissingExtra(f"the embedding model {name}", "sentence-transformers") from error
-        torch.set_num_threads(threads)
-        try:
-            with _no_progress_bar():
-                self._engine = sentence_transformers.SentenceTransformer(
-                    str(folder), device="cpu", local_files_only=True
-                )
-        except Exception as error:  # Which errors are raised depends on the model's own code.
-            raise ModelLoadError(f"{folder}: sentence-transformers cannot load it: {error}") from error
+        self._engine = _loaded(folder, f"the embedding model {name}", threads, "SentenceTransformer")
         self.name = name
         self.languages = languages
         self.fingerprint = f"{content_digest(folder)} sentence-transformers f32"
@@ -70,17 +58,9 @@ class SentenceTransformerPairs:
     """Any cross-encoder of sentence-transformers, in float32 on the CPU, for one caller at a time."""
 
     def __init__(self, folder: Path, *, threads: int) -> None:
-        try:
-            import sentence_transformers
-            import torch
-        except ImportError as error:
-            raise MissingExtra(f"the cross-encoder {folder}", "sentence-transformers") from error
-        torch.set_num_threads(threads)
-        try:
-            with _no_progress_bar():
-                self._engine = sentence_transformers.CrossEncoder(str(folder), device="cpu", local_files_only=True)
-        except Exception as error:  # Which errors are raised depends on the model's own code.
-            raise ModelLoadError(f"{folder}: sentence-transformers cannot load it: {error}") from error
+        self._engine = _loaded(folder, f"the cross-encoder {folder}", threads, "CrossEncoder")
+        import torch
+
         # The last layer's own scores: a sigmoid after it would only press the best ones together.
         self._as_it_is = torch.nn.Identity()
         self._folder = folder
@@ -96,6 +76,21 @@ class SentenceTransformerPairs:
 
     def close(self) -> None:
         """Nothing is held beyond memory."""
+
+
+def _loaded(folder: Path, feature: str, threads: int, kind: Literal["SentenceTransformer", "CrossEncoder"]) -> Any:
+    """The model in `folder`, which `feature` needs. Raises MissingExtra, or ModelLoadError for another one."""
+    try:
+        import sentence_transformers
+        import torch
+    except ImportError as error:
+        raise MissingExtra(feature, "sentence-transformers") from error
+    torch.set_num_threads(threads)
+    try:
+        with _no_progress_bar():
+            return getattr(sentence_transformers, kind)(str(folder), device="cpu", local_files_only=True)
+    except Exception as error:  # Which errors are raised depends on the model's own code.
+        raise ModelLoadError(f"{folder}: sentence-transformers cannot load it: {error}") from error
 
 
 @contextlib.contextmanager

@@ -28,10 +28,14 @@ class QueryLikelihood:
 
     def __init__(self, llm: Callable[[], LLM]) -> None:
         self._llm = llm
+        self._prepared: EstimatesText | None = None
 
     def prepare(self) -> None:
         """Starts the model. Raises ConfigError for one that does not say how likely a text is, as no endpoint does."""
-        self._estimating().log_likelihood([Message(role="user", content="Passage")], "question")
+        model = self._estimating()
+        if model is not self._prepared:
+            model.log_likelihood([Message(role="user", content="Passage")], "question")
+            self._prepared = model
 
     def scores(self, query: str, hits: Sequence[Hit]) -> list[float]:
         """The mean log-probability of the question's tokens after each of `hits`, at most 0."""

@@ -7,7 +7,6 @@ not reached keeps its order below what is.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -57,7 +56,7 @@ def reranked(
     blends = _blended([hit.score for hit in hits[: len(scores)]], scores, budget.share)
     first = singled.leading(hits)
     order = sorted(range(len(scores)), key=lambda at: (at >= first, -blends[at].sum, at))
-    shown = list(itertools.accumulate((blends[at].score for at in reversed(order)), max))[::-1]
+    shown = singled.not_below([blends[at].score for at in order])
     places = _places(scores)
     judged = [
         replace(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import takewhile
+from itertools import accumulate, takewhile
 
 from ragagent.index.fusion import SINGLED_OUT
 from ragagent.types import Hit
@@ -12,6 +12,11 @@ from ragagent.types import Hit
 def leading(hits: Sequence[Hit]) -> int:
     """How many of the first hits are singled out: those that hold the part number or the quoted words asked for."""
     return sum(1 for _ in takewhile(_is_singled, hits))
+
+
+def not_below(scores: Sequence[float]) -> list[float]:
+    """`scores`, each raised to the greatest after it: what stays before others scores no less than they do."""
+    return list(accumulate(reversed(scores), max))[::-1]
 
 
 def _is_singled(hit: Hit) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -44,7 +43,7 @@ def fused(rankings: Sequence[tuple[Variant, Sequence[Hit]]]) -> list[Hit]:
     own = rankings[0][1] if rankings else ()
     before = {hit.chunk.id: place for place, hit in enumerate(own[: singled.leading(own)])}
     order = sorted(first, key=lambda key: (before.get(key, len(before)), -sums[key]))
-    scores = list(itertools.accumulate((sums[key] for key in reversed(order)), max))[::-1]
+    scores = singled.not_below([sums[key] for key in order])
     return [
         replace(
             first[key],

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ragagent.testing.llm import Request
 from ragagent.types import Completion, Grammar, Message, Sampling, ToolSpec, Usage
 
 _FENCED = re.compile(r"^(`{3,})\n(.*?)\n\1", re.MULTILINE | re.DOTALL)
@@ -36,7 +35,6 @@ class Obedient:
         answer: str = "Done: {seen}",
         specs: Sequence[ToolSpec] = (),
     ) -> None:
-        self.requests: list[Request] = []
         self._first = list(first)
         self._answer = answer
         self._specs = {spec.name: spec.parameters for spec in specs}

@@ -42,33 +42,34 @@ _LETTERS_OF: Mapping[str, Mapping[str, str]] = {
 _SURE = 2
 _FALLBACK = {"arabic": "ar", "devanagari": "hi"}
 
-_SCRIPTS: tuple[tuple[str, str], ...] = (
-    ("latin", "A-Za-z\u00c0-\u024f\u1e00-\u1eff"),
-    ("cyrillic", "\u0400-\u052f"),
-    ("arabic", "\u0600-\u06ff\u0750-\u077f\ufb50-\ufdff\ufe70-\ufefc"),
-    ("han", "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"),
-    ("kana", "\u3041-\u30ff\uff66-\uff9f"),
-    ("ko", "\uac00-\ud7a3\u1100-\u11ff\u3131-\u318e"),
-    ("el", "\u0370-\u03ff\u1f00-\u1fff"),
-    ("he", "\u0591-\u05f4\ufb1d-\ufb4f"),
-    ("th", "\u0e01-\u0e5b"),
-    ("devanagari", "\u0900-\u097f"),
-    ("bn", "\u0980-\u09ff"),
-    ("ta", "\u0b80-\u0bff"),
-    ("te", "\u0c00-\u0c7f"),
-    ("gu", "\u0a80-\u0aff"),
-    ("pa", "\u0a00-\u0a7f"),
-    ("kn", "\u0c80-\u0cff"),
-    ("ml", "\u0d00-\u0d7f"),
-    ("si", "\u0d80-\u0dff"),
-    ("lo", "\u0e80-\u0eff"),
-    ("my", "\u1000-\u109f"),
-    ("km", "\u1780-\u17ff"),
-    ("ka", "\u10a0-\u10ff"),
-    ("hy", "\u0531-\u058f"),
-    ("am", "\u1200-\u137f"),
-)
-_RUNS = re.compile("|".join(f"(?P<{name}>[{letters}]+)" for name, letters in _SCRIPTS))
+SCRIPTS: Mapping[str, str] = {
+    "latin": "A-Za-z\u00c0-\u024f\u1e00-\u1eff",
+    "cyrillic": "\u0400-\u052f",
+    "arabic": "\u0600-\u06ff\u0750-\u077f\ufb50-\ufdff\ufe70-\ufefc",
+    "han": "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff",
+    "kana": "\u3041-\u30ff\uff66-\uff9f",
+    "ko": "\uac00-\ud7a3\u1100-\u11ff\u3131-\u318e",
+    "el": "\u0370-\u03ff\u1f00-\u1fff",
+    "he": "\u0591-\u05f4\ufb1d-\ufb4f",
+    "th": "\u0e01-\u0e5b",
+    "devanagari": "\u0900-\u097f",
+    "bn": "\u0980-\u09ff",
+    "ta": "\u0b80-\u0bff",
+    "te": "\u0c00-\u0c7f",
+    "gu": "\u0a80-\u0aff",
+    "pa": "\u0a00-\u0a7f",
+    "kn": "\u0c80-\u0cff",
+    "ml": "\u0d00-\u0d7f",
+    "si": "\u0d80-\u0dff",
+    "lo": "\u0e80-\u0eff",
+    "my": "\u1000-\u109f",
+    "km": "\u1780-\u17ff",
+    "ka": "\u10a0-\u10ff",
+    "hy": "\u0531-\u058f",
+    "am": "\u1200-\u137f",
+}
+"""The letters of each script, as a regular expression has them; one of a single language has that language's code."""
+_RUNS = re.compile("|".join(f"(?P<{name}>[{letters}]+)" for name, letters in SCRIPTS.items()))
 _DENSE = {"han": 3, "kana": 2}  # a character of these says what two or three letters say
 
 _WORDS: Mapping[str, Mapping[str, str]] = {

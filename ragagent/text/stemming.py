@@ -14,6 +14,8 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ragagent.text.language import SCRIPTS
+
 MARK = "|"
 """Stands before the language; no word holds it."""
 
@@ -41,21 +43,15 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
     "cyrillic": {"ru": "russian"},
     "arabic": {"ar": "arabic", "fa": "persian"},
     "devanagari": {"hi": "hindi", "ne": "nepali"},
-    "greek": {"el": "greek"},
-    "armenian": {"hy": "armenian"},
-    "tamil": {"ta": "tamil"},
+    "el": {"el": "greek"},
+    "hy": {"hy": "armenian"},
+    "ta": {"ta": "tamil"},
 }
 """Snowball's stemmers; Vietnamese has none and nothing to cut off, but words that differ in their accents alone."""
 
-_SCRIPTS = re.compile(
-    "(?P<latin>[A-Za-z\u00aa\u00ba\u00c0-\u024f\u1e00-\u1eff'\u0300-\u036f]+)"
-    "|(?P<cyrillic>[\u0400-\u052f\u0300-\u036f]+)"
-    "|(?P<arabic>[\u0600-\u06ff\u0750-\u077f]+)"
-    "|(?P<devanagari>[\u0900-\u097f]+)"
-    "|(?P<greek>[\u0370-\u03ff\u1f00-\u1fff\u0300-\u036f]+)"
-    "|(?P<armenian>[\u0530-\u058f]+)"
-    "|(?P<tamil>[\u0b80-\u0bff]+)"
-)
+_MARKS = {"latin": "'\u0300-\u036f", "cyrillic": "\u0300-\u036f", "el": "\u0300-\u036f"}
+"""What a word may hold beside the letters of its script."""
+_SCRIPTS = re.compile("|".join(f"(?P<{name}>[{SCRIPTS[name]}{_MARKS.get(name, '')}]+)" for name in _NAMES))
 _ACCENTS_TELL = frozenset({"vi"})
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ragagent.errors import ConfigError
+from ragagent.jsonable import canonical
 from ragagent.types import EFFECTS, Effect
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -156,5 +157,4 @@ def _allowed(said: Any, file: Path) -> Allowed:
 
 def description_hash(described: Mapping[str, Any]) -> str:
     """What pins a description: a digest of everything that the server says of a tool."""
-    text = json.dumps(described, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(canonical(described).encode()).hexdigest()

@@ -14,7 +14,6 @@ import pytest
 from ragagent.agent.policy import Policy
 from ragagent.agent.runner import AgentRunner
 from ragagent.cli import agent as command
-from ragagent.cli import main
 from ragagent.testing.llm import ScriptedLLM
 from ragagent.tools.function import tool
 from ragagent.types import Answer, Hit
@@ -36,7 +35,7 @@ def sent() -> list[str]:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], sent: list[str]) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Run, sent: list[str]) -> Run:
     """Runs a command in an empty folder, with a model that looks, then sends what it has read, then is done."""
     monkeypatch.chdir(tmp_path)
 
@@ -67,14 +66,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
             self.runner.close()
 
     monkeypatch.setattr(command, "_opened", Opened)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([*arguments])
-        out, err = capfd.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, out, err
-
     return call
 
 

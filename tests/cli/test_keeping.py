@@ -10,26 +10,17 @@ from pathlib import Path
 import pytest
 
 from ragagent import Document, KnowledgeBase
-from ragagent.cli import main
 from ragagent.testing.embedding import HashEmbedder
 
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Run) -> Run:
     """Runs a command beside a knowledge base of two documents: (exit code, standard output, standard error)."""
     monkeypatch.chdir(tmp_path)
     with KnowledgeBase.open(embedder=HashEmbedder(32)) as kb:
         kb.ingest([Document(uri="a", text="Hives stand behind the barn."), Document(uri="b", text="Rent is due.")])
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([*arguments])
-        out, err = capfd.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, out, err
-
     return call
 
 

@@ -58,9 +58,9 @@ def test_a_vector_is_that_of_int8_for_many_texts_and_close_to_float(
         found = queries.encode(ids)
         assert abs(np.linalg.norm(found) - 1) < 1e-5
         assert found @ exact.encode([[ids]])[0][0] > 0.97  # of any tokens; of usual texts it is 0.995
-        # The last bit before rounding differs, and what is rounded the other way reaches every layer after. What the
-        # embedder promises; on a processor with a matrix unit "!" alone is at 0.9967, and 646 other texts above 0.997.
-        assert found @ rounded.encode([[ids]])[0][0] > 0.995
+        # The last bit before rounding differs, and what is rounded the other way reaches every layer after. A single
+        # token is held to what the embedder promises: on a processor with a matrix unit "!" alone is at 0.9967.
+        assert found @ rounded.encode([[ids]])[0][0] > (0.995 if len(middle) == 1 else 0.997)
 
     check()
 
