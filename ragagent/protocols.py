@@ -372,6 +372,13 @@ class Index(Protocol):
         """The chunks of a document in reading order."""
         ...
 
+    def neighbours(self, chunk: Chunk) -> Sequence[Chunk]:
+        """The chunks before and after one in its document, in reading order; none where it is not there any more.
+
+        Costs the same however long the document is.
+        """
+        ...
+
     def status(self) -> IndexStatus: ...
 
     def check(self) -> tuple[str, ...]:

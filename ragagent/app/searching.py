@@ -256,7 +256,9 @@ class Steps:
         from ragagent.retrieve import distinct
 
         library = distinct.Library(
-            by_words=self._by_words, chunks=self._parts.index.chunks, cosines=self._cosines(vector) if vector else None
+            by_words=self._by_words,
+            neighbours=self._parts.index.neighbours,
+            cosines=self._cosines(vector) if vector else None,
         )
         return distinct.found(query, count, find, library, self._settings.candidates)
 

@@ -141,12 +141,19 @@ class GuardedIndex:
 
     def chunks(self, document_id: str) -> Sequence[Chunk]:
         """The chunks of a document that may be read; none of any other."""
+        return self._of_admitted(document_id, lambda: self._index.chunks(document_id))
+
+    def neighbours(self, chunk: Chunk) -> Sequence[Chunk]:
+        """The chunks before and after one in a document that may be read; none in any other."""
+        return self._of_admitted(chunk.document_id, lambda: self._index.neighbours(chunk))
+
+    def _of_admitted(self, document_id: str, read: Callable[[], Sequence[Chunk]]) -> Sequence[Chunk]:
         for _ in range(_ATTEMPTS):
             before = self._admitted(document_id)
             if before is None:
                 return []
             with _discreet():
-                found = self._index.chunks(document_id)
+                found = read()
             # Who may read it and what it says may both have changed between the two questions.
             if self._admitted(document_id) == before:
                 return found

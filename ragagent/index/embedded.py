@@ -339,6 +339,11 @@ class EmbeddedIndex:
             view.require_all(store.rows_of(connection, [document_id]).values(), len(found))
             return found
 
+    def neighbours(self, chunk: Chunk) -> Sequence[Chunk]:
+        """The chunks before and after one in its document, in reading order; none where it is not there any more."""
+        with self._readers.snapshot() as connection:
+            return records.neighbours(connection, chunk)
+
     def status(self) -> IndexStatus:
         """Counts of the newest commit, and what went wrong in upkeep since the index was opened."""
         newest = remembered(self._folder)

@@ -294,6 +294,22 @@ def chunks(connection: sqlite3.Connection, document_id: str) -> list[Chunk]:
     return [_checked(row, text[row[3] : row[4]], row[_CHUNK_COLUMNS]) for row in rows]
 
 
+def neighbours(connection: sqlite3.Connection, chunk: Chunk) -> list[Chunk]:
+    """The chunks before and after one in its document; none where it is not there as it is."""
+    rows = connection.execute(
+        f"SELECT {_CHUNK}, d.uri FROM chunks c JOIN documents d ON d.row = c.document"
+        " WHERE d.id = ? AND c.edition = ? AND c.position BETWEEN ? AND ? ORDER BY c.position",
+        (chunk.document_id, schema.edition(connection), chunk.position - 1, chunk.position + 1),
+    ).fetchall()
+    if all(row[1] != chunk.id for row in rows):
+        return []
+    return [
+        _checked(row, text_of(connection, row[8], Span(row[3], row[4])), row[_CHUNK_COLUMNS])
+        for row in rows
+        if row[1] != chunk.id
+    ]
+
+
 def found(connection: sqlite3.Connection, rows: Sequence[int]) -> list[Found]:
     """The chunks at `rows`, in that order. Every row must be there."""
     there: dict[int, Sequence[Any]] = {}

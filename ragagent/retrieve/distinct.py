@@ -32,14 +32,13 @@ MOST_HITS = 480
 _LEAST_OVERLAP = 0.3  # below it the rest of the other document is not looked at
 _LEAST_SAMPLE = 10
 _FIRST = 2
-_MORE = 4
+_MORE = 3
 _SUSPECT_DOCUMENTS = 3
 _MOST_GROUPS = 4
 _MOST_EMBEDDED = 16
 _MOST_OWNERS = 30  # of a shingle: it tells little where so many have it
 _SAMPLE = 3 * BOILERPLATE_DOCUMENTS
 _LINE_CHARS = 8
-_DOCUMENTS_AT_HAND = 8  # hits that stand together in rank are often of one document
 
 Find = Callable[[int], Sequence[Hit]]
 """The so many best hits of the search in question."""
@@ -50,13 +49,13 @@ _analyser = lru_cache(maxsize=1)(Analyser)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
-    """How the documents behind the hits are looked at: by words, whatever the filter of the search, and by id.
+    """How what is behind the hits is looked at: by words, whatever the filter of the search, and before and after one.
 
     `cosines` are those of the question with some texts; None where the search asks for no vectors.
     """
 
     by_words: Callable[[str, int], Sequence[Hit]]
-    chunks: Callable[[str], Sequence[Chunk]]
+    neighbours: Callable[[Chunk], Sequence[Chunk]]
     cosines: Callable[[Sequence[str]], Sequence[float]] | None = None
 
 
@@ -93,11 +92,10 @@ def found(query: str, k: int, find: Find, library: Library, candidates: int) -> 
     """
     count = max(k, min(_FIRST * k, candidates))
     library = replace(library, by_words=lru_cache(maxsize=None)(library.by_words))
-    beside = Beside(library.chunks)
-    cosines = _Cosines(library)
+    folding, cosines = Folding(library.neighbours), _Cosines(library)
     while True:
         hits = find(count)
-        different = folded(hits, beside)
+        different = folding.of(hits)
         kept = _without_boilerplate(query, different, library, cosines)
         enough = len(kept) >= k and (len(different) == len(hits) or count >= min(_FIRST * _MORE * k, candidates))
         if enough or len(hits) < count or count >= MOST_HITS:
@@ -106,43 +104,60 @@ def found(query: str, k: int, find: Find, library: Library, candidates: int) -> 
         count = min(_MORE * count, candidates if len(kept) >= k else MOST_HITS)
 
 
-def folded(hits: Sequence[Hit], beside: Beside) -> list[Hit]:
-    """`hits` without those whose content other documents' better hits, or what stands beside these, have already.
+class Folding:
+    """Hits without those whose content other documents' better hits, or what stands beside these, have already.
 
-    The passages of several versions come from one of them, as far as it says the same; the score is the best of theirs.
+    For one search: of a longer list that begins as the one before, only the rest is looked at.
     """
-    kept: list[_Kept] = []
-    owners: dict[int, list[int]] = {}
-    for hit in hits:
+
+    def __init__(self, neighbours: Callable[[Chunk], Sequence[Chunk]]) -> None:
+        self._beside = _Beside(neighbours)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._seen: list[str] = []
+        self._kept: list[_Kept] = []
+        self._owners: dict[int, list[int]] = {}
+
+    def of(self, hits: Sequence[Hit]) -> list[Hit]:
+        """`hits`, best first, without those that say nothing new.
+
+        The passages of several versions come from one of them, as far as it says the same; the score is the best of
+        theirs.
+        """
+        if [hit.chunk.id for hit in hits[: len(self._seen)]] != self._seen:
+            self._begin()
+        for hit in hits[len(self._seen) :]:
+            self._add(hit)
+            self._seen.append(hit.chunk.id)
+        documents: set[str] = set()
+        shown = []
+        for one in self._kept:
+            shown.append(one.shown(documents))
+            documents.add(shown[-1].document_id)
+        return shown
+
+    def _add(self, hit: Hit) -> None:
         said = _said(hit.text)
-        same = _same(hit, said, kept, owners, beside)
+        same = self._same(hit, said)
         if same is not None:
             same.fold(hit, said)
-            continue
+            return
         for shingle in _sample(said):
-            having = owners.setdefault(shingle, [])
+            having = self._owners.setdefault(shingle, [])
             if len(having) < _MOST_OWNERS:
-                having.append(len(kept))
-        kept.append(_Kept(hit=hit, said=said))
-    documents: set[str] = set()
-    shown = []
-    for one in kept:
-        shown.append(one.shown(documents))
-        documents.add(shown[-1].document_id)
-    return shown
+                having.append(len(self._kept))
+        self._kept.append(_Kept(hit=hit, said=said))
 
-
-def _same(
-    hit: Hit, said: Said, kept: Sequence[_Kept], owners: Mapping[int, Sequence[int]], beside: Beside
-) -> _Kept | None:
-    """The kept hit of another document that stands for `hit`: of those that share most, the best ranked."""
-    for owner in _nearest(said, kept, owners):
-        one = kept[owner]
-        if one.hit.document_id == hit.document_id:
-            continue
-        if said.within(one.said, LEAST_SHARE) or said.within(one.said | beside.said(one.hit), LEAST_SHARE):
-            return one
-    return None
+    def _same(self, hit: Hit, said: Said) -> _Kept | None:
+        """The kept hit of another document that stands for `hit`: of those that share most, the best ranked."""
+        for owner in _nearest(said, self._kept, self._owners):
+            one = self._kept[owner]
+            if one.hit.document_id == hit.document_id:
+                continue
+            if said.within(one.said, LEAST_SHARE) or said.within(one.said | self._beside.said(one.hit), LEAST_SHARE):
+                return one
+        return None
 
 
 def _nearest(said: Said, kept: Sequence[_Kept], owners: Mapping[int, Sequence[int]]) -> list[int]:
@@ -162,28 +177,23 @@ def _sample(said: Said) -> list[int]:
     return [shingle for shingle in said.shingles if not shingle & 3]
 
 
-class Beside:
+class _Beside:
     """What stands before and after a hit in its document: versions of a document are cut in other places.
 
-    For one search; each hit's neighbours are read once, however many others are held against it.
+    Each hit's neighbours are read once, however many others are held against it.
     """
 
-    def __init__(self, chunks: Callable[[str], Sequence[Chunk]]) -> None:
-        self._chunks = lru_cache(maxsize=_DOCUMENTS_AT_HAND)(chunks)
+    def __init__(self, neighbours: Callable[[Chunk], Sequence[Chunk]]) -> None:
+        self._neighbours = neighbours
         self._known: dict[str, Said] = {}
 
     def said(self, hit: Hit) -> Said:
         """What the neighbours of the hit's chunk say."""
         known = self._known.get(hit.chunk.id)
         if known is None:
-            known = _joined(_said(one.text) for one in neighbours(hit.chunk, self._chunks(hit.document_id)))
+            known = _joined(_said(one.text) for one in self._neighbours(hit.chunk))
             self._known[hit.chunk.id] = known
         return known
-
-
-def neighbours(chunk: Chunk, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
-    """The chunks before and after one among those of its document."""
-    return [one for one in chunks if abs(one.position - chunk.position) == 1]
 
 
 def _joined(parts: Iterable[Said]) -> Said:
@@ -277,7 +287,7 @@ def _around(hit: Hit, lines: frozenset[str], library: Library) -> str:
     rest = _rest(hit.text, lines)
     if shingles.words(rest):
         return rest
-    return "\n".join(_rest(one.text, lines) for one in neighbours(hit.chunk, library.chunks(hit.document_id)))
+    return "\n".join(_rest(one.text, lines) for one in library.neighbours(hit.chunk))
 
 
 def _rest(text: str, lines: frozenset[str]) -> str:

@@ -80,6 +80,15 @@ def a_document_comes_back_as_it_was_written(factory: Factory) -> None:
         assert list(index.chunks("no such id")) == []
 
 
+def the_neighbours_of_a_chunk_stand_before_and_after_it(factory: Factory) -> None:
+    long = entry("file:///long", [f"Part {number} of it." for number in range(9)])
+    with _filled(factory, [long, *_library()]) as index:
+        for at, chunk in enumerate(long.chunks):
+            assert tuple(index.neighbours(chunk)) == (*long.chunks[max(0, at - 1) : at], *long.chunks[at + 1 : at + 2])
+        index.write([], remove=[long.document.id])
+        assert list(index.neighbours(long.chunks[4])) == []
+
+
 def documents_come_in_the_order_of_uri(factory: Factory) -> None:
     library = [entry(f"file:{number:03}", [f"Number {number}."]) for number in range(100)]
     with _filled(factory, library[::-1]) as index:
@@ -629,6 +638,7 @@ def a_closed_index_says_so(factory: Factory) -> None:
 
 RULES: tuple[Callable[[Factory], None], ...] = (
     a_document_comes_back_as_it_was_written,
+    the_neighbours_of_a_chunk_stand_before_and_after_it,
     documents_come_in_the_order_of_uri,
     every_chunk_is_found_in_every_mode,
     a_hit_carries_its_chunk_and_its_document,

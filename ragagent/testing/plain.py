@@ -190,6 +190,12 @@ class PlainIndex:
         found = self._entries().get(document_id)
         return [] if found is None else list(found.chunks)
 
+    def neighbours(self, chunk: Chunk) -> Sequence[Chunk]:
+        """The chunks before and after one."""
+        chunks = self.chunks(chunk.document_id)
+        there = any(one.id == chunk.id for one in chunks)
+        return [one for one in chunks if abs(one.position - chunk.position) == 1] if there else []
+
     def cached_vectors(self, texts: Sequence[str]) -> Mapping[str, Vector]:
         """The vectors of embedded texts."""
         held = {

@@ -132,6 +132,8 @@ def require_same(guarded: GuardedIndex, visible: Index, query: str, k: int, live
     for key in (*live, digest("never was here")):
         assert guarded.document(key) == visible.document(key)
         assert list(guarded.chunks(key)) == list(visible.chunks(key))
+        for chunk in visible.chunks(key):
+            assert list(guarded.neighbours(chunk)) == list(visible.neighbours(chunk))
     status, expected = guarded.status(), visible.status()
     assert (status.documents, status.chunks) == (expected.documents, expected.chunks)
     assert (status.segments, status.tail_chunks, status.size_bytes, status.findings) == (0, 0, 0, ())

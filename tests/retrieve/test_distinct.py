@@ -136,7 +136,7 @@ def hit_of(number: int, text: str, document: str) -> Hit:
 
 
 def folded(hits: list[Hit]) -> list[Hit]:
-    return distinct.folded(hits, distinct.Beside(lambda key: [hit.chunk for hit in hits if hit.document_id == key]))
+    return distinct.Folding(lambda _: []).of(hits)
 
 
 def test_versions_that_differ_in_a_figure_are_both_shown() -> None:
@@ -166,6 +166,16 @@ def test_what_is_folded_is_named_and_the_order_of_the_rest_stays(parts: list[tup
     assert {hit.uri for hit in hits} == {uri for hit in kept for uri in (hit.uri, *hit.also)}
     assert all(hit.uri not in hit.also for hit in kept)
     assert len({hit.chunk.id for hit in kept}) == len(kept)
+
+
+@given(st.lists(st.tuples(TEXTS, st.sampled_from("abcd")), max_size=12), st.integers(0, 12), st.booleans())
+def test_a_list_that_grows_is_folded_as_if_it_came_at_once(
+    parts: list[tuple[str, str]], first: int, reordered: bool
+) -> None:
+    hits = [hit_of(number, *part) for number, part in enumerate(parts, 1)]
+    folding = distinct.Folding(lambda _: [])
+    folding.of(hits[:first][::-1] if reordered else hits[:first])
+    assert folding.of(hits) == folded(hits)
 
 
 def test_copies_of_one_document_are_no_boilerplate(tmp_path: Path) -> None:
