@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from ragagent.access import Mask, denied
 from ragagent.errors import ConfigError, Corrupt
+from ragagent.index.fusion import SINGLED_OUT
 from ragagent.protocols import Entry, Index, IndexStatus, KnownDocument, Narrows, SearchesMany, SuggestsTerms
 from ragagent.types import Chunk, Document, Hit, SearchMode, Stage, Vector
 from ragagent.where import Where, both
@@ -92,7 +93,8 @@ class GuardedIndex:
             return replace(stage, detail=stage.detail.partition("; ")[0]) if stage.name == "filter" else stage
         if stage.name == "filter":
             return None
-        return replace(stage, detail="")
+        # What the words single out stays before what is reranked; where it ranks tells that already.
+        return replace(stage, detail=SINGLED_OUT if SINGLED_OUT in stage.detail else "")
 
     def similar_terms(self, words: Sequence[str]) -> Mapping[str, Sequence[str]]:
         """For words that nothing that may be read has, the nearest terms of it; none where these are not kept apart."""

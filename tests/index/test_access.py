@@ -17,6 +17,7 @@ from ragagent.index import dense, filters
 from ragagent.index.access import GuardedIndex
 from ragagent.index.embedded import EmbeddedIndex
 from ragagent.protocols import Entry, Index, KeepsSnapshots, Narrows, Relabels, Retags
+from ragagent.retrieve import singled
 from ragagent.settings import RetrievalSettings
 from ragagent.testing.entries import DIMENSION, entry, vector_of
 from ragagent.testing.plain import PlainIndex
@@ -160,6 +161,9 @@ def test_statistics_of_all_documents_are_told_by_scores_alone(tmp_path) -> None:
             assert {hit.uri for hit in hits} == {one.document.uri for one in library}
             said = " ".join(stage.detail for hit in hits for stage in hit.stages)
             assert not any(count in said for count in ("40", "45", "chunks", "secret", "group:", "idf"))
+        # What the words single out stays before whatever is reranked.
+        first, *others = guarded.search('"common word3"', vector_of("word4"), k=5, mode="hybrid")
+        assert (first.uri, singled.leading([first, *others])) == ("d:3", 1)
         # The leak that docs/access.md describes: an idf counted among documents that are not to be seen.
         (exact,) = GuardedIndex(index, Mask(principal=LAW)).search("word3", None, k=1, mode="sparse")
         (leaking,) = guarded.search("word3", None, k=1, mode="sparse")
