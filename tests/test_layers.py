@@ -27,7 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "agent",
         "app",
         "testing",
-        "serve eval",
+        "serve eval adapters",
         "cli",
     )
 )
@@ -76,6 +76,8 @@ OWNERS = {
     "numba": {"ragagent.index.compiling", "ragagent.index.hamming", "ragagent.index.kernels"},
     "llvmlite": {"ragagent.index.compiling"},
     "tree_sitter": {"ragagent.text.syntax"},
+    "langchain_core": {"ragagent.adapters.langchain", "ragagent.eval.perf"},
+    "llama_index": {"ragagent.adapters.llama_index", "ragagent.eval.perf"},
 }
 
 

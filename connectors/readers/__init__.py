@@ -1,8 +1,8 @@
 """Bytes to documents, one format a module.
 
 A reader is a function `read(data: bytes, *, name: str, limits: IngestSettings) -> Parsed`. To add one: a module here
-whose `FORMATS` say what it reads and how that is known, and its name in `registry`. Another distribution adds one by
-an entry point in the group `ragagent.readers` whose name is the media type.
+whose `FORMATS` say what it reads and how that is known, and its name in `registry`. Another distribution adds such a
+module by an entry point in the group `ragagent.readers`.
 """
 
 from __future__ import annotations

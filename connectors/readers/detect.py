@@ -6,7 +6,7 @@ import re
 from pathlib import PurePath
 
 from ragagent.connectors.readers import archive, html, opendocument, pdf, plain, xml
-from ragagent.connectors.readers.registry import FORMATS, SUFFIXES
+from ragagent.connectors.readers.registry import FORMATS, SUFFIXES, plugged_in
 from ragagent.connectors.readers.zipped import entry_names, first_entry
 from ragagent.errors import EncryptedDocument
 
@@ -63,6 +63,8 @@ def media_type(data: bytes, name: str, stated: str = "") -> str:
         return _RIFF.get(head[8:12], "application/x-riff")
     if head[4:8] == b"ftyp":
         return "video/mp4"
+    if foreign := next((one for one in plugged_in() if one.magic and head.startswith(one.magic)), None):
+        return foreign.media_type
     return _text_type(head, PurePath(name).suffix.lower(), stated.partition(";")[0].strip().lower())
 
 
@@ -73,6 +75,8 @@ def _text_type(head: bytes, suffix: str, stated: str) -> str:
         return stated
     if suffix in SUFFIXES:
         return SUFFIXES[suffix]
+    if foreign := next((one for one in plugged_in() if suffix in one.suffixes), None):
+        return foreign.media_type
     return xml.MEDIA_TYPE if _XML.match(head) else plain.MEDIA_TYPE
 
 

@@ -35,6 +35,7 @@ from ragagent.connectors.readers import (
     xml,
 )
 from ragagent.connectors.readers.format import Format, Reader
+from ragagent.errors import ConfigError
 
 ENTRY_POINTS = "ragagent.readers"
 
@@ -75,10 +76,24 @@ SUFFIXES: Mapping[str, str] = {suffix: one.media_type for one in FORMATS for suf
 
 def reader_of(media_type: str) -> Reader | None:
     """The reader of a media type: one of ours, else one of another distribution, else None."""
-    return READERS.get(media_type) or _plugged_in().get(media_type)
+    foreign = (one.read for one in plugged_in() if one.media_type == media_type)
+    return READERS.get(media_type) or next(foreign, None)
 
 
 @cache
-def _plugged_in() -> Mapping[str, Reader]:
-    """Readers of other distributions by media type; loaded when a file first needs one."""
-    return {entry.name: entry.load() for entry in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+def plugged_in() -> tuple[Format, ...]:
+    """The formats of other distributions, which claim what none of ours does; loaded when a file is first read.
+
+    Raises ConfigError for an entry point that is no module of formats.
+    """
+    return tuple(one for entry in importlib.metadata.entry_points(group=ENTRY_POINTS) for one in _formats(entry))
+
+
+def _formats(entry: importlib.metadata.EntryPoint) -> tuple[Format, ...]:
+    try:
+        return tuple(entry.load().FORMATS)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"the entry point {entry.name} = {entry.value} of {ENTRY_POINTS} names no module with FORMATS ({error}); "
+            "mend or uninstall the distribution it comes from"
+        ) from error

@@ -15,16 +15,16 @@ import time
 from pathlib import Path
 
 import faiss
-from llama_index.core import (  # type: ignore[import-not-found]
+from llama_index.core import (
     SimpleDirectoryReader,
     StorageContext,
     VectorStoreIndex,
 )
-from llama_index.core.node_parser import SentenceSplitter  # type: ignore[import-not-found]
-from llama_index.embeddings.huggingface import HuggingFaceEmbedding  # type: ignore[import-not-found]
-from llama_index.readers.file import HTMLTagReader  # type: ignore[import-not-found]
-from llama_index.retrievers.bm25 import BM25Retriever  # type: ignore[import-not-found]
-from llama_index.vector_stores.faiss import FaissVectorStore  # type: ignore[import-not-found]
+from llama_index.core.node_parser import SentenceSplitter
+from llama_index.embeddings.huggingface import HuggingFaceEmbedding
+from llama_index.readers.file import HTMLTagReader
+from llama_index.retrievers.bm25 import BM25Retriever
+from llama_index.vector_stores.faiss import FaissVectorStore
 
 
 def main(folder: str, model: str, questions: str, tokens: str) -> None:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import io
+import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from ragagent.connectors.readers import read_document, registry
 from ragagent.connectors.readers.docx import MEDIA_TYPE as DOCX
-from ragagent.errors import EmptyDocument, EncryptedDocument, ReadError, TooLarge, UnsupportedFormat
+from ragagent.errors import ConfigError, EmptyDocument, EncryptedDocument, ReadError, TooLarge, UnsupportedFormat
 from ragagent.settings import IngestSettings
 from ragagent.text.sentences import sentences
 from ragagent.types import Document
@@ -335,22 +336,42 @@ def test_a_paragraph_of_the_contract_is_where_its_heading_says() -> None:
     assert any(kind == "table" and "Windows | every three months | 330" in text for kind, text in blocks)
 
 
-def test_another_distribution_can_add_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = "from ragagent.connectors.readers.parsed import TextBuilder\n\n"
+def _plugged_in(folder: Path, module: str) -> None:
+    (folder / "some_ps_reader.py").write_text(module)
+    (folder / "some_ps-1.0.dist-info").mkdir()
+    (folder / "some_ps-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: some-ps\nVersion: 1.0\n")
+    (folder / "some_ps-1.0.dist-info" / "entry_points.txt").write_text("[ragagent.readers]\nps = some_ps_reader\n")
+
+
+@pytest.fixture
+def plugged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder in which distributions are found."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "some_ps_reader", raising=False)
+    registry.plugged_in.cache_clear()
+    yield tmp_path
+    registry.plugged_in.cache_clear()
+
+
+def test_another_distribution_can_add_a_reader(plugged: Path) -> None:
+    module = "from ragagent.connectors.readers.format import Format\n"
+    module += "from ragagent.connectors.readers.parsed import TextBuilder\n\n"
     module += "def read(data, *, name, limits):\n    builder = TextBuilder(max_chars=limits.max_text_chars)\n"
     module += "    builder.add('paragraph', 'read by a plug-in')\n"
-    module += "    return builder.parsed(media_type='application/postscript')\n"
-    (tmp_path / "some_ps_reader.py").write_text(module)
-    (tmp_path / "some_ps-1.0.dist-info").mkdir()
-    (tmp_path / "some_ps-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: some-ps\nVersion: 1.0\n")
-    entry = "[ragagent.readers]\napplication/postscript = some_ps_reader:read\n"
-    (tmp_path / "some_ps-1.0.dist-info" / "entry_points.txt").write_text(entry)
-    monkeypatch.syspath_prepend(tmp_path)
-    registry._plugged_in.cache_clear()
-    try:
-        assert _read(b"%!PS-Adobe-3.0 hello", "a.ps").text == "read by a plug-in"
-    finally:
-        registry._plugged_in.cache_clear()
+    module += "    return builder.parsed(media_type='application/postscript')\n\n"
+    module += "FORMATS = (Format(media_type='application/postscript', read=read),\n"
+    module += "    Format(media_type='text/x-minutes', read=read, suffixes=('.minutes', '.md'), magic=(b'MINUTES',)))\n"
+    _plugged_in(plugged, module)
+    assert _read(b"%!PS-Adobe-3.0 hello", "a.ps").text == "read by a plug-in"
+    assert _read(b"MINUTES 1 of today", "a").text == "read by a plug-in"
+    assert _read(b"of today", "a.minutes").text == "read by a plug-in"
+    assert _read(b"of today", "a.md").text == "of today"
+
+
+def test_a_distribution_that_adds_no_format_is_named(plugged: Path) -> None:
+    _plugged_in(plugged, "def read(data): ...\n")
+    with pytest.raises(ConfigError, match="ps = some_ps_reader"):
+        _read(b"of today", "a.minutes")
 
 
 SLOW = {

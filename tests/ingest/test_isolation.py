@@ -34,6 +34,7 @@ LIMITS = IngestSettings(workers=3, file_seconds=6, file_memory_mb=128)
 HOSTILE = """
 import ctypes, os, socket, subprocess, sys, time
 from ragagent.connectors.readers import Parsed
+from ragagent.connectors.readers.format import Format
 
 def read(data, *, name, limits):
     said = globals()["do_" + data.split()[1].decode()]()
@@ -101,6 +102,8 @@ def do_connect():
         socket.create_connection(("127.0.0.1", 9), timeout=1)
     except PermissionError:
         return "no network here"
+
+FORMATS = (Format(media_type="application/x-gguf", read=read),)
 """
 
 
@@ -112,7 +115,7 @@ def plugged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     about = site / "hostile_reader-1.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: hostile-reader\nVersion: 1\n")
-    (about / "entry_points.txt").write_text("[ragagent.readers]\napplication/x-gguf = hostile_reader:read\n")
+    (about / "entry_points.txt").write_text("[ragagent.readers]\nhostile = hostile_reader\n")
     sys.path.append(str(site))
     yield site
     sys.path.remove(str(site))
