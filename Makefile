@@ -6,12 +6,13 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check
 DEMO_KB = .ragagent/demo
 MODELS_FOR_TESTS = all-MiniLM-L6-v2 smollm2-135m-instruct qwen2.5-coder-0.5b-instruct qwen2.5-coder-1.5b-instruct
 
-.PHONY: help demo test check bench setup setup-test models clean
+.PHONY: help demo test check docs bench setup setup-test models clean
 
 help:
 	@echo "make demo   set up, then ask real questions about the documents in examples/ and docs/"
 	@echo "make test   set up, then check style and types and run the tests"
 	@echo "make check  style and types alone"
+	@echo "make docs   the pages under docs/ as a site in build/site"
 	@echo "make bench  the programs in eval/perf"
 
 $(VENV)/base.done: pyproject.toml constraints.txt
@@ -49,6 +50,10 @@ check: $(VENV)/test.done
 
 test: setup-test check
 	@$(BIN)/python -m pytest
+
+docs: $(VENV)/test.done
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo "the pages are in build/site"
 
 bench: setup-test
 	@$(BIN)/python -m ragagent.eval.perf.startup
