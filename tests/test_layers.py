@@ -36,7 +36,7 @@ LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row}
 # Each engine is imported by its owners alone, so that replacing it touches one place.
 OWNERS = {
     "faiss": {"ragagent.index.candidates", "ragagent.index.vectors", "ragagent.eval.perf"},
-    "sqlite3": {"ragagent.index", "ragagent.agent.graph", "ragagent.agent.journal"},
+    "sqlite3": {"ragagent.index", "ragagent.agent.graph", "ragagent.agent.journal", "ragagent.tools.table_query"},
     "llama_cpp": {
         "ragagent.models.llama_worker",
         "ragagent.models.llama_engine",

@@ -24,7 +24,7 @@ from ragagent.errors import AgentError, ConfigError, ToolError
 from ragagent.jsonable import jsonable
 from ragagent.protocols import LLM, Tool
 from ragagent.settings import AgentSettings
-from ragagent.tools.documents import DocumentTool
+from ragagent.tools.documents import ComputingTool, DocumentTool
 from ragagent.tools.function import NeedsSecrets
 from ragagent.types import AgentEvent, AgentResult, Answer, Decision, Hit, Sampling, Step, ToolCall
 
@@ -242,10 +242,10 @@ class AgentRunner:
         return replace(answer, text=outgoing.shown(answer.text, hosts), claims=claims)
 
     def _computes(self, step: Step) -> bool:
-        """Whether the step is a call that worked of a tool that reads no documents."""
+        """Whether the step is a call that worked of a tool that does not only read documents."""
         worked = step.call is not None and step.observation is not None and not step.observation.error
         tool = self._parts.tools.get(step.call.name) if worked and step.call is not None else None
-        return tool is not None and not isinstance(tool, DocumentTool)
+        return tool is not None and (not isinstance(tool, DocumentTool) or isinstance(tool, ComputingTool))
 
 
 def _unasked(policy: Policy) -> Policy:

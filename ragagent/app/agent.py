@@ -48,7 +48,8 @@ class Agent:
         where: Where | None = None,
         filters: bool = False,
     ) -> None:
-        """`tools` come in addition to search_documents, read_document, list_documents and calculate.
+        """`tools` come in addition to search_documents, read_document, list_documents and calculate, and where there
+        are spreadsheets or CSV files, list_tables and query_tables.
 
         `mcp` adds the tools of foreign servers that the user has allowed (`agent.servers.allow`): an `mcp.json`, or
         servers that stay the caller's to close. `policy` says what calls may do (`ragagent.agent.policy`); by default a
@@ -57,7 +58,7 @@ class Agent:
         the model may narrow them further by filters of its own.
         """
         from ragagent.agent.runner import AgentRunner
-        from ragagent.tools import builtin
+        from ragagent.tools import builtin, table_query
 
         def narrowed(query: str, k: int, narrower: str) -> list[Hit]:
             return kb.search(query, k=k, where=narrower if where is None else both([where, narrower]))
@@ -65,7 +66,7 @@ class Agent:
         self._kb = kb
         self._settings = settings or kb.settings
         self._llm = llm or kb.llm
-        own = (
+        own: tuple[Tool, ...] = (
             builtin.search_documents(
                 lambda query, k: kb.search(query, k=k, where=where),
                 k=self._settings.retrieval.k,
@@ -76,6 +77,8 @@ class Agent:
             builtin.list_documents(kb.documents),
             builtin.calculate(),
         )
+        tables = table_query.Tables(kb.known, kb.document)
+        own = (*own, table_query.list_tables(tables), table_query.query_tables(tables)) if tables.any() else own
         self._own_servers = isinstance(mcp, Path)
         self.servers = opened_servers(kb.path, mcp) if isinstance(mcp, Path) else mcp
         foreign, self.problems = self.servers.tools() if self.servers is not None else ([], [])

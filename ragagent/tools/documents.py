@@ -42,6 +42,14 @@ class DocumentTool(Protocol):
     def find(self, arguments: Mapping[str, Any]) -> Found: ...
 
 
+@runtime_checkable
+class ComputingTool(DocumentTool, Protocol):
+    """A document tool that also computes from what it reads: its results count as computed, as a sum does."""
+
+    @property
+    def computes(self) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Reading:
     """A document tool made of its spec and a function."""

@@ -29,6 +29,7 @@ from ragagent.app import parts
 from ragagent.cli import main
 from ragagent.cli.context import Context
 from ragagent.cli.root import root
+from ragagent.connectors.readers import read_document
 from ragagent.errors import ConfigError, IndexStateError, RagAgentError
 from ragagent.jsonable import jsonable
 from ragagent.serve.mcp import build_server
@@ -413,6 +414,18 @@ def _agent_uses() -> dict[str, list[dict[str, Any]]]:
     }
 
 
+TABLE_TOOLS: dict[str, list[dict[str, Any]]] = {
+    "list_tables": [{}, {"start": 1}],
+    "query_tables": [
+        {"sql": "SELECT * FROM sales"},
+        {"sql": "SELECT * FROM wages"},
+        {"sql": "SELECT COUNT(*), SUM(amount) FROM sales"},
+        {"sql": "SELECT * FROM sqlite_master"},
+        {"sql": "SELECT nothing FROM sales"},
+    ],
+}
+
+
 AGENT_CHECKED = {"run", "stream", "resume", "resume_stream"}
 AGENT_WITHOUT_DOCUMENTS = {"cancel", "close"}
 
@@ -440,6 +453,38 @@ def test_the_tools_of_an_agent_see_what_the_session_sees(tmp_path: Path, case: C
             for values in arguments:
                 found, expected = (told(lambda tool=tool, values=values: tool.call(values)) for tool in tools)
                 assert found == expected, (name, values)
+
+
+def test_queries_see_the_tables_of_the_documents_that_a_session_sees(tmp_path: Path) -> None:
+    def table(name: str, secret: str, acl: tuple[str, ...]) -> Document:
+        text = f"Name{secret},Amount\n{secret}a,5\n{secret}b,6\n"
+        made = read_document(text.encode(), uri=f"file:///srv/{name}/{name}.csv", name=f"{name}.csv")
+        return replace(made, metadata={"n": 0}, acl=acl, revision="")
+
+    for order in (1, -1):
+        made = [table("sales", "zq0", ("public",)), table("sales", "zq2", ()), table("wages", "zq1", ("user:ann",))]
+        # The hidden one of two with one name comes first, or last.
+        made = [
+            replace(one, uri=f"file:///srv/{n}/{Path(one.uri).name}", id="", revision="")
+            for n, one in enumerate(made[::order])
+        ]
+        with (
+            world(tmp_path / str(order), Case(made, Principal(user="bob"))) as there,
+            Agent(there.session) as one,
+            Agent(there.visible) as two,
+        ):
+            tools = [agent._runner._parts.tools for agent in (one, two)]
+            assert tools[0].keys() == tools[1].keys() == _agent_uses().keys() | TABLE_TOOLS.keys()
+            for name, calls in TABLE_TOOLS.items():
+                for values in calls:
+                    found, expected = (
+                        told(lambda tool=known[name], values=values: tool.find(values)) for known in tools
+                    )
+                    assert found == expected, (name, values)
+                    require_silent(there, found)
+    hidden = Case([table("wages", "zq1", ("user:ann",))], Principal(user="bob"))
+    with world(tmp_path / "none", hidden) as there, Agent(there.session) as agent:
+        assert not agent._runner._parts.tools.keys() & TABLE_TOOLS.keys()
 
 
 def test_a_run_of_a_session_reads_what_it_may_and_leaves_nothing_behind(tmp_path: Path) -> None:
