@@ -214,6 +214,8 @@ class AgentSettings:
     """How long the run may work; time that it waits for a human does not count."""
     allowed_hosts: tuple[str, ...] = ()
     """Hosts that answers may link to, such as example.org or *.example.org; other links are taken out."""
+    sandbox: bool = False
+    """Whether the agent may run Python (run_python), confined; refused where the kernel cannot confine it."""
     max_tokens_per_step: int = field(default=256, metadata=at_least(16))
     observation_tokens: int = field(default=700, metadata=at_least(32))
     sentences: int = field(default=8, metadata=at_least(1))

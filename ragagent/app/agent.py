@@ -32,6 +32,12 @@ def opened_servers(folder: Path, file: Path, environ: Mapping[str, str] | None =
     return Servers(read_servers(file, environ), Allowances(folder / ALLOWED_FILE))
 
 
+def _sandboxed(wanted: bool) -> tuple[Tool, ...]:
+    from ragagent.tools.sandbox import run_python
+
+    return (run_python(),) if wanted else ()
+
+
 class Agent:
     """A loop that searches the knowledge base and calls tools until it can answer a task with citations."""
 
@@ -47,6 +53,7 @@ class Agent:
         llm: LLM | None = None,
         where: Where | None = None,
         filters: bool = False,
+        sandbox: bool | None = None,
     ) -> None:
         """`tools` come in addition to search_documents, read_document, list_documents and calculate, and where there
         are spreadsheets or CSV files, list_tables and query_tables.
@@ -55,7 +62,8 @@ class Agent:
         servers that stay the caller's to close. `policy` says what calls may do (`ragagent.agent.policy`); by default a
         human is asked before one that changes something and that untrusted data may have had a hand in. `secrets` are
         values by name for the tools that declare them. Searches find only what `where` lets through; with `filters`
-        the model may narrow them further by filters of its own.
+        the model may narrow them further by filters of its own. `sandbox` adds run_python, whatever `agent.sandbox`
+        says; raises ConfigError where the kernel lacks what confines it (`ragagent.tools.sandbox`).
         """
         from ragagent.agent.runner import AgentRunner
         from ragagent.tools import builtin, table_query
@@ -79,6 +87,7 @@ class Agent:
         )
         tables = table_query.Tables(kb.known, kb.document)
         own = (*own, table_query.list_tables(tables), table_query.query_tables(tables)) if tables.any() else own
+        own = (*own, *_sandboxed(self._settings.agent.sandbox if sandbox is None else sandbox))
         self._own_servers = isinstance(mcp, Path)
         self.servers = opened_servers(kb.path, mcp) if isinstance(mcp, Path) else mcp
         foreign, self.problems = self.servers.tools() if self.servers is not None else ([], [])

@@ -51,10 +51,11 @@ def _mcp_option(*, required: bool = False) -> Callable[[_Function], _Function]:
 
 
 def _rights_options(function: _Function) -> _Function:
+    box = click.option("--sandbox", is_flag=True, help="Let the agent run Python, confined (setting agent.sandbox).")
     yes = click.option("--yes", is_flag=True, help="Approve every call that would be asked about.")
     ask = click.option("--ask", is_flag=True, help="Ask about every call that does more than read.")
     read = click.option("--read-only", is_flag=True, help="Allow no call that does more than read.")
-    return yes(ask(read(function)))
+    return yes(ask(read(box(function))))
 
 
 @click.group(cls=_TaskOrCommand, context_settings={"ignore_unknown_options": False})
@@ -82,6 +83,7 @@ def run(
     yes: bool,
     ask: bool,
     read_only: bool,
+    sandbox: bool,
     mcp: Path | None,
     kb: Path | None,
     model: str | None,
@@ -89,7 +91,7 @@ def run(
 ) -> None:
     """Work on TASK. A call that needs an approval is asked about; without a terminal the run waits, with code 3."""
     context.choose(kb=kb, model=model)
-    with _opened(context, _policy(ask, read_only), mcp, parse_filters(filters)) as worker:
+    with _opened(context, _policy(ask, read_only), mcp, parse_filters(filters), sandbox=sandbox) as worker:
         _follow(worker, worker.stream(task), yes, as_json)
 
 
@@ -111,6 +113,7 @@ def resume(
     yes: bool,
     ask: bool,
     read_only: bool,
+    sandbox: bool,
     mcp: Path | None,
     kb: Path | None,
     model: str | None,
@@ -122,7 +125,7 @@ def resume(
     context.require_owner("resuming a run")
     chosen = approve or deny
     decision = Decision(approval_id=chosen, approved=approve is not None, by="command line") if chosen else None
-    with _opened(context, _policy(ask, read_only), mcp) as worker:
+    with _opened(context, _policy(ask, read_only), mcp, sandbox=sandbox) as worker:
         _follow(worker, worker.resume_stream(run_id, decision), yes, as_json)
 
 
@@ -266,7 +269,10 @@ def _policy(ask: bool, read_only: bool) -> Policy:
 class _opened:
     """The agent on the knowledge base of the context; closes both."""
 
-    def __init__(self, context: Context, policy: Policy, mcp: Path | None, where: Where | None = None) -> None:
+    def __init__(
+        self, context: Context, policy: Policy, mcp: Path | None, where: Where | None = None, *, sandbox: bool
+    ) -> None:
+        self._sandbox = sandbox or None
         self._context = context
         self._policy = policy
         self._where = where
@@ -277,7 +283,9 @@ class _opened:
 
         self._kb = self._context.open(llm=True)
         try:
-            self._agent = Agent(self._kb, policy=self._policy, mcp=self._servers, where=self._where)
+            self._agent = Agent(
+                self._kb, policy=self._policy, mcp=self._servers, where=self._where, sandbox=self._sandbox
+            )
         except BaseException:
             self._close()
             raise
