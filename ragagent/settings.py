@@ -197,6 +197,9 @@ class AnswerSettings:
     """How many chunks before and after a hit are read with it, within its section and `chunking.parent_tokens`."""
     evidence_tokens: int = field(default=1500, metadata=at_least(32))
     max_tokens: int = field(default=256, metadata=at_least(8))
+    history_tokens: int = field(default=3000, metadata=at_least(0))
+    """What is kept of a conversation as it was read; beyond it only the evidence that was cited stays, and then the
+    oldest questions go (docs/conversations.md)."""
     min_confidence: float = field(default=0.3, metadata=at_least(0))
     """Answers less likely to be right than this are refused; 0 refuses none, and saves the question that asks."""
 

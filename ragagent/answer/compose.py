@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 
 from ragagent import prompts
-from ragagent.answer import abstain, draft, quote, verify
+from ragagent.answer import abstain, draft, history, quote, verify
 from ragagent.answer.citing import cite
 from ragagent.errors import ModelError
 from ragagent.protocols import LLM
@@ -29,6 +29,7 @@ def answer(
     document: Documents,
     settings: AnswerSettings,
     sampling: Sampling | None = None,
+    past: history.Past = history.NOTHING,
 ) -> Iterator[AnswerEvent]:
     """The answer to `question` as it comes: the evidence, pieces of its text, and last the whole answer.
 
@@ -41,14 +42,14 @@ def answer(
     if not evidence.passages:
         yield AnswerEvent(kind="answer", answer=abstain.refusal(question, abstain.NOTHING_FOUND, evidence))
         return
-    denied, usage = _denied(question, evidence, llm, settings)
+    denied, usage = _denied(question, evidence, llm, settings, past)
     best = abstain.chance(abstain.coverage(question, evidence), 0.0, denied)
     if best < settings.min_confidence:
         refused = abstain.refusal(question, abstain.NOT_ANSWERED, evidence, confidence=best, usage=usage)
         yield AnswerEvent(kind="answer", answer=_timed(refused, begin))
         return
     grammar = quote.answers(evidence) if llm.constrains else None
-    asked = messages(question, evidence, llm)
+    asked = messages(question, evidence, llm, past=past)
     completion = yield from _streamed(
         llm.stream(asked, max_tokens=settings.max_tokens, sampling=sampling, grammar=grammar)
     )
@@ -57,7 +58,9 @@ def answer(
     yield AnswerEvent(kind="answer", answer=_timed(found, begin))
 
 
-def _denied(question: str, evidence: Evidence, llm: LLM, settings: AnswerSettings) -> tuple[float | None, Usage]:
+def _denied(
+    question: str, evidence: Evidence, llm: LLM, settings: AnswerSettings, past: history.Past
+) -> tuple[float | None, Usage]:
     """The log-probability that the model, if it may, says that the passages do not answer; None where unknown.
 
     The grammar leaves nothing else to say, so that the probability of saying it is all that comes back. Asked before
@@ -66,7 +69,7 @@ def _denied(question: str, evidence: Evidence, llm: LLM, settings: AnswerSetting
     """
     if not llm.constrains or settings.min_confidence <= 0:
         return None, Usage()
-    asked = messages(question, evidence, llm, layout="question_or_not")
+    asked = messages(question, evidence, llm, layout="question_or_not", past=past)
     completion = llm.chat(asked, max_tokens=8, grammar=quote.not_found())
     return completion.mean_logprob, completion.usage
 
@@ -83,11 +86,17 @@ def _streamed(deltas: Iterator[Delta]) -> Generator[AnswerEvent, None, Completio
     raise ModelError("the model ended its answer without saying what became of it")
 
 
-def messages(question: str, evidence: Evidence, llm: LLM, *, layout: str = "question") -> list[Message]:
-    """What the model reads: instructions that never change, then the evidence, and the question last."""
+def messages(
+    question: str, evidence: Evidence, llm: LLM, *, layout: str = "question", past: history.Past = history.NOTHING
+) -> list[Message]:
+    """What the model reads: instructions that never change, what was said before, evidence, and the question last.
+
+    What `past` shows of the evidence already is not repeated.
+    """
     system = prompts.load("answer" if llm.constrains else "answer_quoting").render()
-    user = prompts.load(layout).render(passages=pack.rendered(evidence.passages, question), question=_line(question))
-    return [Message(role="system", content=system), Message(role="user", content=user)]
+    passages = pack.rendered(past.unread(evidence.passages), question)
+    user = prompts.load(layout).render(passages=passages, question=_line(question))
+    return [Message(role="system", content=system), *past.messages, Message(role="user", content=user)]
 
 
 def judged(

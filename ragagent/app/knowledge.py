@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ from ragagent.where import Where
 
 if TYPE_CHECKING:
     from ragagent.answer.pages import PageImage
+    from ragagent.app.conversation import Conversation
     from ragagent.index.backup import BackupReport
     from ragagent.index.compaction import CompactReport
     from ragagent.index.editions import Edition
@@ -381,20 +383,25 @@ class KnowledgeBase:
                 return event.answer
         raise AssertionError("a stream of answer events ends with the answer")
 
-    def ask_stream(self, question: str, *, where: Where | None = None) -> Iterator[AnswerEvent]:
+    def ask_stream(
+        self, question: str, *, where: Where | None = None, after: Conversation | None = None
+    ) -> Generator[AnswerEvent]:
         """As `ask`, piece by piece: the evidence, the text as it is written, then the whole answer.
 
-        Closing the iterator cancels the model.
+        Closing the iterator cancels the model. With `after`, the question is the next one of that conversation, to
+        which `Conversation.stream` also adds it.
         """
-        from ragagent.answer import compose
+        from ragagent.answer import compose, history
         from ragagent.models.sampling import configured
         from ragagent.retrieve import expand, pack, rewrite
 
-        hits = self.search(rewrite.searched(question), k=self.settings.retrieval.k, where=where)
+        said = after.said() if after is not None else ()
+        meant = after.meant(question) if after is not None else question
+        hits = self.explain(rewrite.searched(meant), self.settings.retrieval.k, where=where, conversation=said).hits
         if not hits:
             yield AnswerEvent(kind="answer", answer=compose.refuse(question, _nothing_found(self)))
             return
-        hits = expand.expanded(
+        expanded = expand.expanded(
             hits,
             chunks=self._index.chunks,
             document=self._index.document,
@@ -403,12 +410,13 @@ class KnowledgeBase:
         )
         with self._trace.span("pack", hits=len(hits)) as event:
             evidence = pack.pack(
-                question,
-                hits,
+                meant,
+                expanded,
                 document=self._index.document,
                 count_tokens=self.llm.count_tokens,
                 settings=self.settings.answer,
             )
+            evidence = dataclasses.replace(evidence, question=question)
             event.update(passages=len(evidence.passages), tokens=evidence.tokens)
         with self._trace.span("compose"):
             yield from compose.answer(
@@ -418,7 +426,20 @@ class KnowledgeBase:
                 document=self._index.document,
                 settings=self.settings.answer,
                 sampling=configured(self.settings.llm),
+                past=after.past() if after is not None else history.NOTHING,
             )
+
+    def conversation(self, identifier: str | None = None) -> Conversation:
+        """A new conversation, or the saved one of that id. Raises ConfigError for one that is not there."""
+        from ragagent.app.conversation import Conversation
+
+        return Conversation(self) if identifier is None else Conversation.load(self, identifier)
+
+    def conversations(self) -> tuple[str, ...]:
+        """The ids of the saved conversations of whom this session is for, the last saved first."""
+        from ragagent.app import conversation
+
+        return conversation.saved(self)
 
     def duplicates(self) -> Duplicates:
         """Which documents are copies or versions of one another, and which lines stand in many of them.
@@ -522,6 +543,9 @@ class KnowledgeBase:
             from ragagent.ingest.origins import CACHE_FOLDER
 
             shutil.rmtree(self.path / CACHE_FOLDER, ignore_errors=True)
+            from ragagent.app import conversation
+
+            conversation.prune(self)
         return report
 
     def migration_plan(self, *, settings: Settings | None = None, embedder: Embedder | None = None) -> MigrationPlan:
