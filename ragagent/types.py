@@ -485,13 +485,18 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What a tool returned, or why it did not. `content` is what the model reads."""
+    """What a tool returned, or why it did not. `content` is what the model reads.
+
+    `usage` and `calls` are what it cost inside: tokens of an agent that is a tool of another, and its calls of tools.
+    """
 
     call_id: str
     name: str
     content: str
     error: bool = False
     label: Label = UNTRUSTED
+    usage: Usage = field(default_factory=Usage)
+    calls: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

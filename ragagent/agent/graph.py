@@ -7,10 +7,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from secrets import token_hex
+from typing import Any, Literal, Protocol, TypedDict
 
 from ragagent.agent.state import AgentState, from_json, to_json
 from ragagent.errors import AgentError
+from ragagent.jsonable import jsonable
+from ragagent.types import AgentEvent, AgentResult, Decision, digest
 
 Node = Literal["decide", "check", "authorise", "approve", "act", "advance"]
 Move = Callable[[AgentState], AgentState]
@@ -160,3 +163,67 @@ def _connected(path: Path) -> sqlite3.Connection:
     except (OSError, sqlite3.Error) as error:
         raise AgentError(f"checkpoints cannot be kept in {path}: {error}") from error
     return connection
+
+
+class Nested(TypedDict, total=False):
+    """What an agent shares with a graph that it is a part of: a task in, an answer out, with all that led to it."""
+
+    task: str
+    answer: str
+    result: dict[str, Any]
+
+
+class Follows(Protocol):
+    """Begins the run of that id, or goes on with it where it was begun."""
+
+    def __call__(self, task: str, run_id: str, decision: Decision | None) -> Iterator[AgentEvent]: ...
+
+
+def nested(follow: Follows) -> Any:
+    """A compiled graph of one node, `agent`, that can be a node of another graph (`Nested`).
+
+    Where a human has to decide, the graph is interrupted with the approval as JSON, and goes on with the decision as
+    JSON (`jsonable(approval.approve())`). Without a checkpointer around it nothing can be interrupted: then the result
+    says what it waits for. Events come as JSON in the stream mode `custom`.
+    """
+    from langgraph.config import get_config
+    from langgraph.graph import END, START, StateGraph
+
+    def agent(channels: Nested) -> Nested:
+        place = get_config().get("configurable", {})
+        thread = place.get("thread_id")
+        # The same for each time that this very node is run again, and another one for the next time round.
+        run_id = digest(str(thread), str(place.get("checkpoint_ns", ""))) if thread is not None else token_hex(8)
+        result = _followed(follow, channels["task"], run_id, waits=thread is not None)
+        return {"answer": result.answer.text, "result": jsonable(result)}
+
+    graph = StateGraph(Nested)
+    graph.add_node("agent", agent)  # type: ignore[call-overload]  # its stubs do not see that all keys may be left out
+    graph.add_edge(START, "agent")
+    graph.add_edge("agent", END)
+    return graph.compile()
+
+
+def _followed(follow: Follows, task: str, run_id: str, *, waits: bool) -> AgentResult:
+    from langgraph.config import get_stream_writer
+    from langgraph.types import interrupt
+
+    write = get_stream_writer()
+
+    def last(decision: Decision | None) -> AgentResult:
+        found = None
+        for event in follow(task, run_id, decision):
+            if event.result is None:
+                write(jsonable(event))
+            found = event.result
+        if found is None:
+            raise AgentError("the run ended without a result")
+        return found
+
+    result = last(None)
+    while waits and result.approval is not None:
+        # The node is run from its top for each decision: those on earlier questions come again, and are passed over.
+        given = Decision(**interrupt(jsonable(result.approval)))
+        if given.approval_id == result.approval.id:
+            result = last(given)
+    return result

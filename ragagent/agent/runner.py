@@ -26,7 +26,18 @@ from ragagent.protocols import LLM, Tool
 from ragagent.settings import AgentSettings
 from ragagent.tools.documents import ComputingTool, DocumentTool
 from ragagent.tools.function import NeedsSecrets
-from ragagent.types import AgentEvent, AgentResult, Answer, Decision, Hit, Sampling, Step, ToolCall
+from ragagent.types import (
+    EFFECTS,
+    AgentEvent,
+    AgentResult,
+    Answer,
+    Decision,
+    Effect,
+    Hit,
+    Sampling,
+    Step,
+    ToolCall,
+)
 
 Cite: TypeAlias = Callable[[str, str, Sequence[Hit], Sequence[str]], Answer]
 """Makes a cited answer of (task, text, the passages the run found, what its tools computed)."""
@@ -87,6 +98,17 @@ class AgentRunner:
             secrets=kept,
             clock=clock,
         )
+
+    def follow(self, task: str, run_id: str, decision: Decision | None) -> Iterator[AgentEvent]:
+        """The run of that id, event by event: begun with `task`, or gone on with where it was begun before."""
+        begun = self._checkpoints is not None and run_id in self._journal.runs()
+        return self.resume_stream(run_id, decision) if begun else self.stream(task, run_id=run_id)
+
+    @property
+    def effects(self) -> tuple[Effect, ...]:
+        """What calls of the tools that its policy ever permits can do, all together."""
+        offered = [spec for spec in self._parts.specs if not (self._parts.policy.read_only and consequential(spec))]
+        return tuple(effect for effect in EFFECTS if any(effect in spec.effects for spec in offered))
 
     @property
     def journal(self) -> Journal:

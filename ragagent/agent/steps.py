@@ -46,18 +46,18 @@ def permitted(state: AgentState, specs: Sequence[ToolSpec]) -> tuple[ToolSpec, .
 
 
 def calls(state: AgentState, name: str = "") -> int:
-    """How many calls the run has made: of the tool `name`, or of all of them."""
-    made = [step.call.name for step in state.steps if step.call is not None and step.call.name != FINISH]
-    return sum(not name or one == name for one in made)
+    """How many calls the run has made: of the tool `name`, or of all, with those that agents made which are tools."""
+    made = [step for step in state.steps if step.call is not None and step.call.name != FINISH]
+    inside = sum(step.observation.calls for step in made if step.observation is not None)
+    named = sum(not name or (step.call is not None and step.call.name == name) for step in made)
+    return named if name else named + inside
 
 
 def capped(state: AgentState, limits: AgentSettings) -> AgentState:
     """`state`, limited to the final answer when a cap leaves no more than that."""
     if state.forced:
         return state
-    usage = state.usage
-    # Tokens that the cache holds cost next to nothing, and are in every prompt again.
-    tokens = usage.prompt_tokens - usage.reused_tokens + usage.completion_tokens
+    tokens = spent(state)
     reached: dict[Cap, bool] = {
         "step_limit": len(state.steps) >= limits.max_steps - 1,
         "call_limit": limits.max_calls is not None and calls(state) >= limits.max_calls,
@@ -66,6 +66,12 @@ def capped(state: AgentState, limits: AgentSettings) -> AgentState:
     }
     cap = next((name for name, holds in reached.items() if holds), None)
     return replace(state, forced=cap) if cap is not None else state
+
+
+def spent(state: AgentState) -> int:
+    """The tokens that count: those the cache holds cost next to nothing, and are in every prompt again."""
+    usage = state.usage
+    return usage.prompt_tokens - usage.reused_tokens + usage.completion_tokens
 
 
 def messages(state: AgentState, system: str) -> list[Message]:
@@ -260,6 +266,7 @@ def acted(state: AgentState, outcome: Outcome) -> AgentState:
     return replace(
         state,
         observation=outcome.observation,
+        step_usage=state.step_usage + outcome.observation.usage,
         documents=tuple(dict.fromkeys((*state.documents, *outcome.documents))),
         chunks=tuple(dict.fromkeys((*state.chunks, *chunks))),
     )

@@ -25,7 +25,8 @@ from ragagent.protocols import LLM, Cancels, Tool
 from ragagent.settings import AgentSettings
 from ragagent.tools import calling
 from ragagent.tools.calling import Outcome
-from ragagent.types import Completion, Decision, Grammar, Hit, Label, Observation, Sampling, ToolCall, ToolSpec
+from ragagent.tools.documents import Left
+from ragagent.types import Completion, Decision, Grammar, Hit, Label, Observation, Sampling, ToolCall, ToolSpec, Usage
 
 _MIN_OBSERVATION_TOKENS = 32
 _WATCH_S = 0.1
@@ -215,11 +216,25 @@ class Turn:
         seconds = self.parts.settings.max_seconds
         with self._stopping(tool, None if seconds is None else seconds - self._elapsed(state)):
             outcome = calling.run(
-                tool, call, count_tokens=self.parts.llm.count_tokens, max_tokens=limit, hidden=self.parts.secrets.hidden
+                tool,
+                call,
+                count_tokens=self.parts.llm.count_tokens,
+                max_tokens=limit,
+                hidden=self.parts.secrets.hidden,
+                left=self._left(state),
             )
         given = argument_label(origins(call, spec, state.task, state.steps))
         label = of_result(spec, call, given, outcome.documents)
         return replace(outcome, observation=replace(outcome.observation, label=label))
+
+    def _left(self, state: AgentState) -> Left:
+        """What is left of the caps, this call taken off."""
+        limits = self.parts.settings
+        return Left(
+            calls=None if limits.max_calls is None else max(0, limits.max_calls - steps.calls(state) - 1),
+            tokens=None if limits.max_tokens is None else max(1, limits.max_tokens - steps.spent(state)),
+            seconds=None if limits.max_seconds is None else max(0.0, limits.max_seconds - self._elapsed(state)),
+        )
 
     def _spec(self, call: ToolCall) -> ToolSpec:
         return self.parts.tools[call.name].spec
@@ -253,14 +268,14 @@ def _stored(outcome: Outcome) -> dict[str, Any]:
 def restored(stored: Mapping[str, Any]) -> Outcome:
     """The outcome that was stored, without its passages."""
     said = dict(stored["observation"])
-    label = said.pop("label")
+    label, usage = said.pop("label"), Usage(**said.pop("usage", {}))
     readers = label["readers"]
     known = Label(
         trusted=label["trusted"],
         sources=tuple(label["sources"]),
         readers=tuple(readers) if readers is not None else None,
     )
-    return Outcome(observation=Observation(**said, label=known), documents=tuple(stored["documents"]))
+    return Outcome(observation=Observation(**said, label=known, usage=usage), documents=tuple(stored["documents"]))
 
 
 def named(tools: Sequence[Tool]) -> dict[str, Tool]:

@@ -6,16 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ragagent.app.knowledge import KnowledgeBase
 from ragagent.protocols import LLM, Tool
-from ragagent.settings import Settings
+from ragagent.settings import AgentSettings, Settings
 from ragagent.types import AgentEvent, AgentResult, Answer, Decision, Hit, Passage
 from ragagent.where import Where, both
 
 if TYPE_CHECKING:
+    from ragagent.agent.delegate import AgentTool
     from ragagent.agent.policy import Policy
+    from ragagent.agent.runner import AgentRunner
     from ragagent.tools.mcp_tools import Servers
 
 RUNS_FILE = "agent.db"
@@ -91,16 +93,22 @@ class Agent:
         self._own_servers = isinstance(mcp, Path)
         self.servers = opened_servers(kb.path, mcp) if isinstance(mcp, Path) else mcp
         foreign, self.problems = self.servers.tools() if self.servers is not None else ([], [])
-        self._runner = AgentRunner(
-            self._llm,
-            [*own, *tools, *foreign],
-            settings=self._settings.agent,
-            cite=self._cite,
-            # What a principal has read is not kept where another one, or the same one later, could resume it.
-            checkpoints=kb.path / RUNS_FILE if kb.principal is None else None,
-            policy=policy,
-            secrets=secrets,
-        )
+        chosen = [*own, *tools, *foreign]
+
+        def opened(limits: AgentSettings, checkpoints: Path | None) -> AgentRunner:
+            return AgentRunner(
+                self._llm,
+                chosen,
+                settings=limits,
+                cite=self._cite,
+                checkpoints=checkpoints,
+                policy=policy,
+                secrets=secrets,
+            )
+
+        self._opened = opened
+        # What a principal has read is not kept where another one, or the same one later, could resume it.
+        self._runner = opened(self._settings.agent, kb.path / RUNS_FILE if kb.principal is None else None)
 
     def run(self, task: str, *, run_id: str | None = None) -> AgentResult:
         """Works on `task` until it is answered, a cap is reached, or a call waits for an approval."""
@@ -121,6 +129,34 @@ class Agent:
     def cancel(self, run_id: str) -> None:
         """Stops a run that another thread is at, the model too; `resume` goes on with it. Returns at once."""
         self._runner.cancel(run_id)
+
+    def as_tool(self, name: str, description: str, *, max_calls: int | None = None) -> AgentTool:
+        """This agent as a tool that another one can call with a task; it stays this one's to close.
+
+        Its effects are those of all tools that this agent may call, so the other one's policy decides on the call. It
+        works within its own caps and what is left of the other's, which its tokens and calls count for, and nobody is
+        asked inside it: what would need an approval is denied.
+        """
+        from ragagent.agent.delegate import AgentTool
+
+        return AgentTool(
+            lambda limits: self._opened(limits, None),
+            self._settings.agent,
+            name=name,
+            description=description,
+            effects=self._runner.effects,
+            max_calls=max_calls,
+        )
+
+    @property
+    def graph(self) -> Any:
+        """The agent as a compiled LangGraph graph, to be a node of another: `task` in, `answer` and `result` out.
+
+        Where a call has to be approved the graph around it is interrupted (`ragagent.agent.graph.nested`).
+        """
+        from ragagent.agent.graph import nested
+
+        return nested(self._runner.follow)
 
     def close(self) -> None:
         """Closes the checkpoints, and the servers of an `mcp.json`; the knowledge base and its models stay open."""

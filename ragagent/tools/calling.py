@@ -8,7 +8,7 @@ from typing import Any
 
 from ragagent.errors import ToolError
 from ragagent.protocols import Tool
-from ragagent.tools.documents import DocumentTool, Found
+from ragagent.tools.documents import DelegatingTool, DocumentTool, Found, Left
 from ragagent.types import Hit, Observation, ToolCall
 
 # Longer texts are cut to this before they are counted, so that a result of a gigabyte costs no more than a page.
@@ -31,22 +31,24 @@ def run(
     count_tokens: Callable[[str], int],
     max_tokens: int,
     hidden: Callable[[str], str] = str,
+    left: Left | None = None,
 ) -> Outcome:
     """What `tool` makes of `call`. Whatever goes wrong becomes an observation that says so; nothing is raised.
 
-    `hidden` takes out of each text what must not be seen.
+    `hidden` takes out of each text what must not be seen; `left` is what a tool that works on a task of its own may
+    take.
     """
     problem = invalid(tool.spec.parameters, call.arguments)
     if problem:
         return failed(call, hidden(f"wrong arguments: {problem}"))
     try:
-        found = _find(tool, call.arguments)
+        found = _find(tool, call.arguments, left or Left())
     except ToolError as error:
         return failed(call, bounded(hidden(str(error)), count_tokens, max_tokens))
     except Exception as error:  # noqa: BLE001  # the tool boundary: a tool's bug must not end the run
         return failed(call, bounded(hidden(f"{type(error).__name__}: {error}"), count_tokens, max_tokens))
     content = bounded(hidden(found.content), count_tokens, max_tokens)
-    observation = Observation(call_id=call.id, name=call.name, content=content)
+    observation = Observation(call_id=call.id, name=call.name, content=content, usage=found.usage, calls=found.calls)
     return Outcome(observation=observation, hits=found.hits, documents=found.documents)
 
 
@@ -55,7 +57,9 @@ def failed(call: ToolCall, reason: str) -> Outcome:
     return Outcome(observation=Observation(call_id=call.id, name=call.name, content=reason, error=True))
 
 
-def _find(tool: Tool, arguments: Mapping[str, Any]) -> Found:
+def _find(tool: Tool, arguments: Mapping[str, Any], left: Left) -> Found:
+    if isinstance(tool, DelegatingTool):
+        return tool.delegate(arguments, left)
     return tool.find(arguments) if isinstance(tool, DocumentTool) else Found(content=tool.call(arguments))
 
 

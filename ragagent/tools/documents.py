@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from ragagent.errors import ConfigError, ToolError
 from ragagent.text.columns import labelled
-from ragagent.types import Chunk, Document, Hit, Passage, Span, ToolSpec, digest
+from ragagent.types import Chunk, Document, Hit, Passage, Span, ToolSpec, Usage, digest
 
 HANDLE_KEY = "x-handle"
 """Marks a parameter whose value has to be one of the documents that the run has met."""
@@ -28,6 +28,8 @@ class Found:
     content: str
     hits: tuple[Hit, ...] = ()
     documents: tuple[str, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    calls: int = 0
 
 
 @runtime_checkable
@@ -40,6 +42,30 @@ class DocumentTool(Protocol):
     def call(self, arguments: Mapping[str, Any]) -> str: ...
 
     def find(self, arguments: Mapping[str, Any]) -> Found: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What is left of the caps of a run; None where there is no cap."""
+
+    calls: int | None = None
+    tokens: int | None = None
+    seconds: float | None = None
+
+
+@runtime_checkable
+class DelegatingTool(Protocol):
+    """A tool that works on a task of its own, within what is left of the caps of the run that calls it.
+
+    Its results can be cited; unlike those of a document tool they are not found again when a run is resumed.
+    """
+
+    @property
+    def spec(self) -> ToolSpec: ...
+
+    def call(self, arguments: Mapping[str, Any]) -> str: ...
+
+    def delegate(self, arguments: Mapping[str, Any], left: Left) -> Found: ...
 
 
 @runtime_checkable

@@ -426,7 +426,7 @@ TABLE_TOOLS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-AGENT_CHECKED = {"run", "stream", "resume", "resume_stream"}
+AGENT_CHECKED = {"run", "stream", "resume", "resume_stream", "as_tool", "graph"}
 AGENT_WITHOUT_DOCUMENTS = {"cancel", "close"}
 
 
@@ -502,6 +502,16 @@ def test_a_run_of_a_session_reads_what_it_may_and_leaves_nothing_behind(tmp_path
             with Agent(kb, llm=ScriptedLLM([*said, "Twelve years.", "Twelve years."])) as agent:
                 results.append(told(lambda agent=agent: agent.run("How long does the lease run?", run_id="r")))
         assert results[0] == results[1]
+        for ask in (
+            lambda agent: agent.as_tool("helper", "Helps.").call({"task": "How long does the lease run?"}),
+            lambda agent: agent.graph.invoke({"task": "How long does the lease run?"})["result"]["answer"],
+        ):
+            found = []
+            for kb in (there.session, there.visible):
+                with Agent(kb, llm=ScriptedLLM([*said, "Twelve years.", "Twelve years."])) as agent:
+                    found.append(told(lambda agent=agent, ask=ask: ask(agent)))
+            assert found[0] == found[1]
+            results += found
         require_silent(there, results)
         assert not (tmp_path / "all" / agents.RUNS_FILE).exists()
         with Agent(there.everything, llm=ScriptedLLM([*said, "Twelve years.", "Twelve years."])) as agent:
