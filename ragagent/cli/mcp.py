@@ -1,26 +1,96 @@
-"""`ragagent mcp`."""
+"""`ragagent mcp`, and below it `ragagent mcp install`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from ragagent.cli.context import Context, embedder_option, kb_option, model_option
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @kb_option
 @model_option
 @embedder_option
-@click.pass_obj
-def mcp(context: Context, kb: Path | None, model: str | None, embedder: str | None) -> None:
-    """Serve search, ask and list_documents to an MCP client over standard input and output.
+@click.option("--http", is_flag=True, help="Serve streamable HTTP instead of standard input and output.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="With --http: the address to listen at.")
+@click.option("--port", default=8765, show_default=True, type=click.IntRange(1, 65535), help="With --http: the port.")
+@click.option("--url", default="", help="With --http: the address that clients use, where a proxy stands before it.")
+@click.option(
+    "--issuer", "issuers", multiple=True, help="With --http: an authorization server for the metadata; repeatable."
+)
+@click.option("--allow-write", is_flag=True, help="Offer the tools ingest and remove as well.")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="PLACE",
+    help="With --allow-write: a folder, or the beginning of an address, that may be brought in from; repeatable.",
+)
+@click.option(
+    "--confirm",
+    type=click.Choice(["always", "possible", "never"]),
+    default="always",
+    show_default=True,
+    help="Whether a person has to say yes to each write: always, where the client can ask, or never.",
+)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(500, 100_000),
+    default=8000,
+    show_default=True,
+    help="How long a result may be, where the call names no budget of its own.",
+)
+@click.pass_context
+def mcp(
+    ctx: click.Context,
+    kb: Path | None,
+    model: str | None,
+    embedder: str | None,
+    http: bool,
+    host: str,
+    port: int,
+    url: str,
+    issuers: tuple[str, ...],
+    allow_write: bool,
+    sources: tuple[str, ...],
+    confirm: Literal["always", "possible", "never"],
+    max_tokens: int,
+) -> None:
+    """Serve the documents to MCP clients: search, ask, read, list; with --allow-write bring in and remove.
 
-    Nothing but the protocol is written to standard output.
+    Over standard input and output nothing but the protocol is written to standard output. docs/mcp.md has the tools,
+    the resources, and what each client's config wants.
+
+    \b
+    Examples:
+      ragagent mcp --kb contracts
+      ragagent mcp --http --port 8765
+      ragagent mcp --allow-write --source ~/papers
+      ragagent mcp install --client claude-desktop
     """
-    from ragagent.serve.mcp import serve_stdio
+    if ctx.invoked_subcommand is not None:
+        return
+    from ragagent.serve.mcp import Limits, Writes, build_server, serve_stdio
 
+    context = ctx.find_object(Context)
+    assert context is not None
+    if (sources or confirm != "always") and not allow_write:
+        raise click.UsageError("--source and --confirm go with --allow-write")
     context.choose(kb=kb, model=model, embedder=embedder)
+    limits, writes = Limits(max_tokens=max_tokens), Writes(sources=sources, confirm=confirm) if allow_write else None
+    if allow_write:
+        context.require_owner("writing")
     with context.open(create=True, llm=True) as knowledge_base:
-        serve_stdio(knowledge_base)
+        if not http:
+            serve_stdio(knowledge_base, limits=limits, writes=writes)
+            return
+        from ragagent import __version__
+        from ragagent.serve.mcp.http import Place, serve
+
+        place = Place(host=host, port=port, url=url, issuers=issuers)
+        server = build_server(knowledge_base, version=__version__, limits=limits, writes=writes)
+        click.echo(f"MCP at {place.resource}", err=True)
+        serve(server, place, limits=limits)

@@ -10,7 +10,7 @@ import contextlib
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -32,7 +32,7 @@ from ragagent.cli.root import root
 from ragagent.connectors.readers import read_document
 from ragagent.errors import ConfigError, IndexStateError, RagAgentError
 from ragagent.jsonable import jsonable
-from ragagent.serve.mcp import build_server
+from ragagent.serve.mcp import Writes, build_server
 from ragagent.settings import AccessSettings, RetrievalSettings
 from ragagent.testing.embedding import HashEmbedder
 from ragagent.testing.llm import ScriptedLLM
@@ -534,23 +534,73 @@ MCP_CHECKED: dict[str, list[dict[str, Any]]] = {
     ],
     "ask": [{"question": QUESTIONS[0]}, {"question": QUESTIONS[2], "where": "n >= 1"}],
     "list_documents": [{"limit": 2}, {"limit": 100}],
+    "read_document": [{"document": "{id}"}, {"document": "document://{id}", "start": 3}],
+    "status": [{}],
+}
+MCP_OWNERS: dict[str, list[dict[str, Any]]] = {
+    "ingest": [{"text": "A note.", "title": "Note"}],
+    "remove": [{"document": "{id}"}],
+}
+MCP_RESOURCES = {
+    "document://{id}",
+    "document://{id}/from/{start}",
+    "document://{id}/passage/{start}/{end}",
+    "document://{id}/page/{page}",
+    "document://{id}/page/{page}/image",
+}
+MCP_PROMPTS = {
+    "answer_from_documents": {"question": "Who?"},
+    "summarise_document": {"document": "{id}"},
+    "compare_documents": {"document": "{id}", "other_document": "{id}"},
+    "timeline": {"topic": "the mill"},
 }
 
 
-def served(kb: KnowledgeBase) -> tuple[dict[str, Any], str]:
-    """What each call of each tool gives, and all that a client can list of the server."""
+def filled(arguments: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {name: one.replace("{id}", key) if isinstance(one, str) else one for name, one in arguments.items()}
+
+
+async def _told_of(what: Awaitable[Any]) -> Any:
+    try:
+        return plain((await what).model_dump(mode="json"))
+    except mcp.MCPError as error:
+        return str(error)
+
+
+def served(kb: KnowledgeBase, keys: list[str], *, visible: bool) -> tuple[dict[str, Any], str]:
+    """What each call of each tool, resource, prompt and completion gives, and all that a client can list."""
 
     async def work() -> tuple[dict[str, Any], str]:
-        async with mcp.Client(build_server(kb)) as client:
+        async with mcp.Client(build_server(kb, writes=Writes(confirm="never"))) as client:
             tools = (await client.list_tools()).tools
-            assert {tool.name for tool in tools} == MCP_CHECKED.keys(), "put a new tool into the table"
-            assert not (await client.list_resources()).resources, "resources need a check of their own"
-            assert not (await client.list_prompts()).prompts, "prompts need a check of their own"
-            found = {
-                f"{name} {arguments}": plain((await client.call_tool(name, arguments)).structured_content)
-                for name, calls in MCP_CHECKED.items()
-                for arguments in calls
-            }
+            assert {tool.name for tool in tools} == MCP_CHECKED.keys() | MCP_OWNERS.keys(), "put it into a table"
+            templates = {one.uri_template for one in (await client.list_resource_templates()).resource_templates}
+            assert templates == MCP_RESOURCES, "put a new resource into the table"
+            prompts = (await client.list_prompts()).prompts
+            assert {one.name for one in prompts} == MCP_PROMPTS.keys(), "put a new prompt into the table"
+            found = {"resources": plain((await client.list_resources()).model_dump(mode="json")["resources"])}
+            for key in keys:
+                numbers = {"start": "0", "end": "9", "page": "1"}
+                for name, calls in MCP_CHECKED.items():
+                    for values in calls:
+                        answer = _told_of(client.call_tool(name, filled(values, key)))
+                        found[f"{name} {filled(values, key)}"] = await answer
+                for template in MCP_RESOURCES:
+                    uri = template.replace("{id}", key).format(**numbers)
+                    found[uri] = await _told_of(client.read_resource(uri))
+                    reference = mcp.types.ResourceTemplateReference(type="ref/resource", uri=template)
+                    for typed in (key[:2], "zq", "file:"):
+                        given = {"name": "id", "value": typed}
+                        found[f"{template} {given}"] = await _told_of(client.complete(reference, given))
+                    given = {"name": "page", "value": ""}
+                    found[f"{uri} {given}"] = await _told_of(client.complete(reference, given, {"id": key}))
+                for name, arguments in MCP_PROMPTS.items():
+                    found[f"{name} {key}"] = await _told_of(client.get_prompt(name, filled(arguments, key)))
+                if not visible:
+                    for name, calls in MCP_OWNERS.items():
+                        for values in calls:
+                            refused = await client.call_tool(name, filled(values, key))
+                            found[f"{name} {filled(values, key)}"] = (refused.is_error, refused.content[0].text)
             return found, str(tools)
 
     return anyio.run(work)
@@ -560,9 +610,23 @@ def served(kb: KnowledgeBase) -> tuple[dict[str, Any], str]:
 @given(case=cases(6))
 def test_an_mcp_server_over_a_session_serves_what_it_sees(tmp_path: Path, case: Case) -> None:
     with world(tmp_path, case) as there:
-        found = served(there.session)
-        assert found == served(there.visible)
-        require_silent(there, found)
+        keys = ids(there)
+        found, listed = served(there.session, keys, visible=False)
+        refused = {name: found.pop(name) for name in list(found) if name.split()[0] in MCP_OWNERS}
+        assert (found, listed) == served(there.visible, keys, visible=True)
+        for name, (is_error, text) in refused.items():
+            assert is_error, name
+            assert "may only read" in text or "there is no document" in text, (name, text)
+        # Ids that were asked for come back in what was asked; no word of a hidden document does.
+        require_silent(there, re.sub("|".join(keys), "", str(found)), listed)
+        unseen = [key for key in keys if key not in there.visible.known()]
+        told_apart = {
+            text.replace(key, "")
+            for name, (_, text) in refused.items()
+            for key in unseen
+            if name.startswith("remove") and key in name
+        }
+        assert len(told_apart) <= 1, "hidden and missing documents are refused in the same words"
 
 
 # --- the command line
@@ -607,14 +671,14 @@ WITHOUT_KNOWLEDGE_BASE = {"config", "models", "eval"}
 
 
 def leaves(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
+    if not isinstance(command, click.Group) or command.invoke_without_command:
+        yield name, command
     if isinstance(command, click.Group):
         context = click.Context(command)
         for one in command.list_commands(context):
             inner = command.get_command(context, one)
             assert inner is not None
             yield from leaves(inner, f"{name} {one}".strip())
-    else:
-        yield name, command
 
 
 def test_every_command_has_been_decided_on() -> None:

@@ -12,10 +12,11 @@ import mcp
 import pytest
 
 from ragagent.app import KnowledgeBase
-from ragagent.serve.mcp import MAX_PASSAGE_CHARS, build_server
+from ragagent.serve.mcp import build_server
+from ragagent.serve.mcp.limits import MAX_PASSAGE_CHARS
 from ragagent.testing.embedding import HashEmbedder
 from ragagent.testing.llm import ScriptedLLM
-from ragagent.types import Answer, Document, Hit
+from ragagent.types import Answer, AnswerEvent, Document, Hit
 
 DOCUMENTS = [
     Document(uri=f"file:///{n:02}.txt", title=f"Paper {n}", text=f"Paper {n} is about {word}. It is short.")
@@ -53,7 +54,7 @@ def called(kb: Any, name: str, **arguments: Any) -> Any:
 
 def test_the_tools_are_listed_as_reading_only_with_schemas_of_what_goes_in_and_out(kb: KnowledgeBase) -> None:
     tools = with_client(build_server(kb), lambda client: client.list_tools()).tools
-    assert [tool.name for tool in tools] == ["search", "ask", "list_documents"]
+    assert [tool.name for tool in tools] == ["search", "ask", "read_document", "list_documents", "status"]
     assert all(tool.annotations.read_only_hint and not tool.annotations.destructive_hint for tool in tools)
     assert all(tool.description and tool.output_schema for tool in tools)
     assert tools[0].input_schema["properties"]["k"]["maximum"] == 50
@@ -144,7 +145,7 @@ class Broken(KnowledgeBase):
         (hit,) = self._kb.search("plums", k=1, mode="sparse")
         return [replace(hit, chunk=replace(hit.chunk, text="x" * (MAX_PASSAGE_CHARS + 1)))]
 
-    def ask(self, *args: Any, **kwargs: Any) -> Answer:
+    def ask_stream(self, *args: Any, **kwargs: Any) -> Iterator[AnswerEvent]:
         raise RuntimeError("the password is 1234")
 
 
@@ -164,9 +165,9 @@ def test_other_calls_are_answered_while_one_takes_long(kb: KnowledgeBase) -> Non
     release = threading.Event()
 
     class Slow(Broken):
-        def ask(self, *args: Any, **kwargs: Any) -> Answer:
+        def ask_stream(self, *args: Any, **kwargs: Any) -> Iterator[AnswerEvent]:
             assert release.wait(60)
-            return Answer(question="x", text="done", status="partial", confidence=0.0)
+            yield AnswerEvent(kind="answer", answer=Answer(question="x", text="done", status="partial", confidence=0.0))
 
     async def both(client: mcp.Client) -> list[str]:
         order: list[str] = []
@@ -212,6 +213,6 @@ def test_the_tools_work_over_standard_input_and_output_whatever_else_is_printed(
 
     server = mcp.StdioServerParameters(command=sys.executable, args=["-c", SERVER, str(folder)])
     names, title, documents = with_client(server, work)
-    assert names == ["search", "ask", "list_documents"]
+    assert names == ["search", "ask", "read_document", "list_documents", "status"]
     assert title == "Paper 3"
     assert documents == len(DOCUMENTS)
