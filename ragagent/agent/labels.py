@@ -52,13 +52,18 @@ def context(steps: Sequence[Step]) -> Label:
     return join([USER, *(step.observation.label for step in steps if step.observation is not None)])
 
 
-def of_result(spec: ToolSpec, call: ToolCall, arguments: Label, documents: Sequence[str] = ()) -> Label:
-    """The label of what a tool gave: of its arguments where it does nothing but compute, else untrusted."""
+def of_result(
+    spec: ToolSpec, call: ToolCall, arguments: Label, documents: Sequence[str] = (), bounded: str = ""
+) -> Label:
+    """The label of what a tool gave: of its arguments where it does nothing but compute, else untrusted.
+
+    A value of a `bounded` type is no more trusted for that: whoever wrote the text chose it. The label says what it is.
+    """
     if not spec.effects:
         return arguments
-    found = Label(
-        trusted=False, sources=(f"tool:{call.name}", *(f"document:{one}" for one in documents)), readers=("user",)
-    )
+    sources = [f"tool:{call.name}", *(f"document:{one}" for one in documents)]
+    sources += [f"bounded:{bounded}"] if bounded else []
+    found = Label(trusted=False, sources=tuple(sources), readers=("user",))
     return join([arguments, found])
 
 

@@ -224,7 +224,7 @@ class Turn:
                 left=self._left(state),
             )
         given = argument_label(origins(call, spec, state.task, state.steps))
-        label = of_result(spec, call, given, outcome.documents)
+        label = of_result(spec, call, given, outcome.documents, outcome.bounded)
         return replace(outcome, observation=replace(outcome.observation, label=label))
 
     def _left(self, state: AgentState) -> Left:

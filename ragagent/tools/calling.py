@@ -22,6 +22,7 @@ class Outcome:
     observation: Observation
     hits: tuple[Hit, ...] = ()
     documents: tuple[str, ...] = ()
+    bounded: str = ""
 
 
 def run(
@@ -49,7 +50,7 @@ def run(
         return failed(call, bounded(hidden(f"{type(error).__name__}: {error}"), count_tokens, max_tokens))
     content = bounded(hidden(found.content), count_tokens, max_tokens)
     observation = Observation(call_id=call.id, name=call.name, content=content, usage=found.usage, calls=found.calls)
-    return Outcome(observation=observation, hits=found.hits, documents=found.documents)
+    return Outcome(observation=observation, hits=found.hits, documents=found.documents, bounded=found.bounded)
 
 
 def failed(call: ToolCall, reason: str) -> Outcome:

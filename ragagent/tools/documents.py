@@ -30,6 +30,8 @@ class Found:
     documents: tuple[str, ...] = ()
     usage: Usage = field(default_factory=Usage)
     calls: int = 0
+    bounded: str = ""
+    """The type of value that it is all the model sees, where it is one: choice, number, date, span."""
 
 
 @runtime_checkable
