@@ -257,6 +257,36 @@ class EstimatesText(Protocol):
         ...
 
 
+@runtime_checkable
+class SamplesMany(Protocol):
+    """A language model that writes several answers to one prompt side by side."""
+
+    def sample(
+        self,
+        messages: Sequence[Message],
+        *,
+        count: int,
+        max_tokens: int = 512,
+        sampling: Sampling | None = None,
+        grammar: Grammar | None = None,
+        timeout_s: float | None = None,
+    ) -> Sequence[Completion]:
+        """`count` answers (1 to 8), the n-th with the seed of `sampling` plus n. Raises as `LLM.chat` does.
+
+        The prompt is read once. A temperature of 0 gives one answer `count` times.
+        """
+        ...
+
+
+@runtime_checkable
+class ShowsPrompt(Protocol):
+    """A language model that shows what it reads."""
+
+    def prompt_tokens(self, messages: Sequence[Message]) -> Sequence[tuple[int, str]]:
+        """The tokens of a prompt, template included, each with its text; a character may be cut between two."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """A document ready to be written: its chunks in order and one vector for each (float32[n, d]).

@@ -53,6 +53,12 @@ class LlmSettings:
     """Layers to offload where the build of llama.cpp can: -1 as many as fit, 0 none."""
     batch_tokens: int = field(default=512, metadata=at_least(32))
     kv_cache: Literal["f16", "q8_0", "q4_0"] = "f16"
+    cache_mib: int = field(default=256, metadata=at_least(0))
+    """Memory for the states of prompts that were read before, so that conversations can take turns."""
+    cache_folder: str | None = None
+    """Where states go that memory has no room for, readable by the owner alone; they hold what the prompts held."""
+    cache_disk_mib: int = field(default=0, metadata=at_least(0))
+    """The most that folder may hold; 0 keeps nothing there."""
     rope_scaling: Literal["model", "none", "linear", "yarn"] = "model"
     rope_scale: float = field(default=1.0, metadata=at_least(0.01))
     lora: tuple[str, ...] = ()

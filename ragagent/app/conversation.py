@@ -18,7 +18,7 @@ from ragagent.answer import compose, history
 from ragagent.errors import ConfigError
 from ragagent.jsonable import jsonable
 from ragagent.retrieve import compress
-from ragagent.types import Answer, AnswerEvent, Document, Message, Span, digest
+from ragagent.types import Answer, AnswerEvent, Document, Evidence, Message, Span, digest
 from ragagent.where import Where
 
 if TYPE_CHECKING:
@@ -126,6 +126,15 @@ class Conversation:
         for mark in (mark for turn in turns for mark in turn.marks()):
             shown.setdefault(mark.document_id, []).append(mark.span)
         return history.Past(messages=tuple(message for turn in turns for message in turn.messages()), shown=shown)
+
+    def prompts(self) -> tuple[tuple[Message, ...], ...]:
+        """What the model reads by now for each question that was not refused, for `ragagent.answer.linter`."""
+        turns = [turn for turn in self._turns if turn.status != "refused"]
+        system = compose.messages("", Evidence(question=""), self._kb.llm)[0]
+        before = [tuple(message for turn in turns[:at] for message in turn.messages()) for at in range(len(turns))]
+        return tuple(
+            (system, *past, Message(role="user", content=turn.asked)) for past, turn in zip(before, turns, strict=True)
+        )
 
     def said(self) -> tuple[Message, ...]:
         """The last questions and answers without evidence, for understanding what a question refers to."""

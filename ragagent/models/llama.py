@@ -18,7 +18,7 @@ from ragagent.models.cores import available_cores
 from ragagent.models.grammar import check
 from ragagent.models.llama_process import LlamaProcess, ProcessDied
 from ragagent.models.sampling import configured
-from ragagent.models.wire import LoadOptions
+from ragagent.models.wire import MOST_SAMPLES, LoadOptions
 from ragagent.settings import LlmSettings
 from ragagent.types import Completion, Delta, Grammar, Message, Sampling, ToolSpec, Usage
 
@@ -146,6 +146,57 @@ class LlamaModel:
     ) -> Iterator[Delta]:
         """As `chat`, piece by piece. Closing the iterator stops the model within one token."""
         return self._streamed(self._request(messages, max_tokens, sampling, grammar, tools), timeout_s)
+
+    def prompt_tokens(self, messages: Sequence[Message]) -> tuple[tuple[int, str], ...]:
+        """The tokens that the model reads for `messages`, template included, each with the text it is spelled as."""
+        self._check_length(messages)
+        request = {"op": "prompt", "messages": [_plain(message) for message in messages]}
+        with self._my_turn():
+            answer = self._twice(
+                lambda: _ask(self._running(), {**request, "id": next(self._identifiers)}, self._patience())
+            )
+        return tuple(zip(answer["tokens"], answer["spelled"], strict=True))
+
+    def sample(
+        self,
+        messages: Sequence[Message],
+        *,
+        count: int,
+        max_tokens: int = 512,
+        sampling: Sampling | None = None,
+        grammar: Grammar | None = None,
+        timeout_s: float | None = None,
+    ) -> tuple[Completion, ...]:
+        """`count` answers (at most 8) to one prompt that is read once, written side by side, with seeds one apart.
+
+        The usage of the first has what the prompt cost and the seconds of them all.
+        """
+        if not 1 <= count <= MOST_SAMPLES:
+            raise ConfigError(f"count = {count}: must be from 1 to {MOST_SAMPLES}")
+        request = {**self._request(messages, max_tokens, sampling, grammar, ()), "op": "sample", "count": count}
+        with self._my_turn():
+            return self._twice(lambda: self._sampled(request, timeout_s))
+
+    def _sampled(self, request: dict[str, Any], timeout_s: float | None) -> tuple[Completion, ...]:
+        process, identifier = self._running(), next(self._identifiers)
+        begin = time.perf_counter()
+        finished = False
+        process.open_inbox(identifier)
+        try:
+            process.send({**request, "id": identifier})
+            self._at_work = (process, identifier)
+            message = process.receive(identifier, self._patience(timeout_s))
+            finished = True
+            _raise_failure(message)
+        finally:
+            self._at_work = None
+            if not finished:
+                _stop(process, identifier)
+            process.close_inbox(identifier)
+        seconds = [time.perf_counter() - begin] + [0.0] * (len(message["completions"]) - 1)
+        return tuple(
+            _completion(one["text"], one, took) for one, took in zip(message["completions"], seconds, strict=True)
+        )
 
     def cancel(self) -> None:
         """Stops the request under way, from any thread, within one token or one batch of the prompt."""
@@ -375,6 +426,9 @@ def _load_options(path: Path, settings: LlmSettings) -> LoadOptions:
         rope_scaling=settings.rope_scaling,
         rope_scale=settings.rope_scale,
         lora=tuple(_adapter(text) for text in settings.lora),
+        cache_bytes=settings.cache_mib * 2**20,
+        cache_folder=str(Path(settings.cache_folder).absolute()) if settings.cache_folder else "",
+        cache_disk_bytes=settings.cache_disk_mib * 2**20,
     )
 
 

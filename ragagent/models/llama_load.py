@@ -6,13 +6,14 @@ import collections
 import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import llama_cpp.llama_cpp as C
 from llama_cpp import _ggml
 
 from ragagent.errors import ModelLoadError
-from ragagent.models.wire import LoadOptions
+from ragagent.models.wire import MOST_SAMPLES, LoadOptions
 
 _KV_TYPES = {"f16": C.GGML_TYPE_F16, "q8_0": C.GGML_TYPE_Q8_0, "q4_0": C.GGML_TYPE_Q4_0}
 _ROPE = {
@@ -102,6 +103,17 @@ def load(options: LoadOptions, progressed: Callable[[int], None]) -> Loaded:
     raise ModelLoadError(f"{options.path}: llama.cpp cannot load it: {last_words()}")
 
 
+def identity(options: LoadOptions) -> str:
+    """All that the state of a sequence depends on beside its tokens."""
+    import llama_cpp
+
+    files = [Path(options.path), *(Path(path) for path, _ in options.lora)]
+    facts = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    scales = [scale for _, scale in options.lora]
+    form = (options.kv_cache, options.context_tokens, options.rope_scaling, options.rope_scale)
+    return repr((llama_cpp.__version__, facts, scales, form))
+
+
 def _layer_counts(options: LoadOptions) -> list[int]:
     if not C.llama_supports_gpu_offload() or options.gpu_layers == 0:
         return [0]
@@ -146,6 +158,8 @@ def _open_context(model: Any, options: LoadOptions) -> Any:
     parameters = C.llama_context_default_params()
     parameters.n_ctx = min(options.context_tokens, trained) if trained else options.context_tokens
     parameters.n_batch = parameters.n_ubatch = min(options.batch_tokens, parameters.n_ctx)
+    # One buffer for all sequences: copies of a prompt take no room of their own, and one alone may fill it.
+    parameters.n_seq_max, parameters.kv_unified = MOST_SAMPLES + 1, True
     parameters.n_threads = parameters.n_threads_batch = options.threads
     parameters.type_k = parameters.type_v = _KV_TYPES[options.kv_cache]
     if options.kv_cache != "f16":

@@ -84,9 +84,11 @@ class Worker:
         answers = {
             "load": self._load,
             "chat": self._chat,
+            "sample": self._chat,
             "score": self._score,
             "count": self._count,
             "build": self._build,
+            "prompt": self._prompt,
         }
         try:
             answers[message["op"]](message)
@@ -116,6 +118,11 @@ class Worker:
             {"op": "count", "id": message["id"], "tokens": len(self._engine.vocabulary.tokenize(message["text"]))}
         )
 
+    def _prompt(self, message: dict[str, Any]) -> None:
+        tokens = self._engine.prompt(message["messages"], [])
+        spelled = [self._engine.vocabulary.spelling(token).decode("utf-8", "replace") for token in tokens]
+        self._send({"op": "prompt", "id": message["id"], "tokens": tokens, "spelled": spelled})
+
     def _chat(self, message: dict[str, Any]) -> None:
         identifier = message["id"]
         with self._turn:
@@ -141,6 +148,13 @@ class Worker:
         grammar = Grammar(**message["grammar"]) if message["grammar"] else None
         prompt = self._engine.prompt(message["messages"], message["tools"])
         self._progressed(1)
+        if message["op"] == "sample":
+            found = self._engine.samples(
+                prompt, message["count"], message["max_tokens"], Sampling(**message["sampling"]), grammar
+            )
+            texts = [{"text": text, **dataclasses.asdict(outcome)} for text, outcome in found]
+            self._send({"op": "samples", "id": identifier, "completions": texts})
+            return
         pieces = self._engine.generate(prompt, message["max_tokens"], Sampling(**message["sampling"]), grammar)
         for piece in pieces:
             if isinstance(piece, str):

@@ -1,8 +1,8 @@
 """The messages between an application and its model process: JSON objects, each preceded by its length.
 
-The application sends `load`, `chat`, `score`, `count` and `cancel`; the process answers with `ready`, `delta`, `done`,
-`score`, `count` and `failed`, and reports with `alive` how much work it has done so far. Every message but `alive`
-carries the `id` of its request.
+The application sends `load`, `chat`, `sample`, `score`, `count`, `prompt` and `cancel`; the process answers with
+`ready`, `delta`, `done`, `samples`, `score`, `count`, `prompt` and `failed`, and reports with `alive` how much work it
+has done so far. Every message but `alive` carries the `id` of its request.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import struct
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+MOST_SAMPLES = 8
+"""Answers that one prompt can have written side by side."""
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _LENGTH = struct.Struct("<I")
 
@@ -29,6 +31,9 @@ class LoadOptions:
     rope_scaling: str
     rope_scale: float
     lora: tuple[tuple[str, float], ...] = ()
+    cache_bytes: int = 0
+    cache_folder: str = ""
+    cache_disk_bytes: int = 0
     special_kernels: bool = True
     """Whether weights may be laid out for the processor's matrix instructions; False is slower and always works."""
 
