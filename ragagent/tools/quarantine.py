@@ -63,7 +63,9 @@ def read_bounded(llm: LLM, text: str, question: str, bounded: Bounded) -> Value 
 def _read(llm: LLM, text: str, question: str, bounded: Bounded) -> tuple[Value | None, Usage]:
     if not llm.constrains:
         raise ConfigError(f"{llm.name} cannot be held to a grammar, and so reads nothing in quarantine")
-    user = f"Question: {' '.join(question.split())[:_MAX_QUESTION_CHARS]}\n{_asked(bounded)}\n\nText:\n{text}"
+    # The text first: a small model that reads the question before it says of everything that it is not given.
+    asked = f"Question: {' '.join(question.split())[:_MAX_QUESTION_CHARS]}\nWrite {_asked(bounded)}."
+    user = f"Text:\n```\n{text}\n```\n\n{asked}"
     completion = llm.chat(
         [Message(role="system", content=prompts.load("quarantine").render()), Message(role="user", content=user)],
         max_tokens=2 * MAX_SPAN_CHARS,
@@ -79,10 +81,10 @@ def _read(llm: LLM, text: str, question: str, bounded: Bounded) -> tuple[Value |
 
 def _asked(bounded: Bounded) -> str:
     return {
-        "choice": f"One of: {'; '.join(bounded.options)}",
-        "number": "A number, in digits alone",
-        "date": "A date, as YYYY-MM-DD",
-        "span": f"Words of the text as they stand, at most {MAX_SPAN_CHARS} characters",
+        "choice": f"one of: {'; '.join(bounded.options)}",
+        "number": "a number, in digits alone",
+        "date": "a date, as YYYY-MM-DD",
+        "span": f"words of the text as they stand, at most {MAX_SPAN_CHARS} characters",
     }[bounded.kind]
 
 

@@ -1,0 +1,256 @@
+"""Whether calls of tools are well formed and right, with the constraint and without: the BFCL v4 set in Python.
+
+    python -m ragagent.eval.calls --data DATA/bfcl_v4 --model qwen2.5-coder-0.5b-instruct --limit 20
+
+For each category the model is shown the functions and the question and writes a list of calls, once under a grammar of
+the functions' schemas and once as it likes. `readable` counts replies that are such a list, `valid` those in which each
+call is of a function that was offered, with arguments that fit its schema. `right` is by the set's own rules (`right`),
+for the questions whose answer is there: in a row's `ground_truth`, or in `possible_answer/` beside the questions; in
+`irrelevance` the right answer is no call. Where there are no answers it shows a dash.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ragagent.models import grammar
+from ragagent.protocols import LLM
+from ragagent.settings import LlmSettings
+from ragagent.tools.calling import invalid
+from ragagent.types import Message, Sampling
+
+CATEGORIES = ("simple_python", "multiple", "parallel", "parallel_multiple", "irrelevance")
+_MOST_CALLS = 8
+_MAX_TOKENS = 512
+_TYPES = {"dict": "object", "float": "number", "tuple": "array"}
+_SIGNS = re.compile(r"[ ,./\-_*^]")
+_SYSTEM = (
+    'Answer with the calls of functions that the question needs, as JSON: [{"name": ..., "arguments": {...}}, ...]. '
+    "One call for each thing asked. Where no function fits the question, answer with [] alone."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A question with the functions that are offered, by name, as JSON schemas; `answers` is None where unknown."""
+
+    id: str
+    question: str
+    functions: Mapping[str, Mapping[str, Any]]
+    about: Mapping[str, str]
+    answers: Sequence[Mapping[str, Mapping[str, Sequence[Any]]]] | None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the replies to one category came to."""
+
+    cases: int = 0
+    readable: int = 0
+    valid: int = 0
+    judged: int = 0
+    right: int = 0
+
+
+def read_cases(folder: Path, category: str) -> list[Case]:
+    """The cases of a category, in the order of its file."""
+    answers: dict[str, Any] = {}
+    for file in sorted((folder / "possible_answer").glob(f"*{category}.json*")):
+        answers |= {row["id"]: row["ground_truth"] for row in map(json.loads, file.read_text("utf-8").splitlines())}
+    rows = map(json.loads, (folder / f"{category}.jsonl").read_text("utf-8").splitlines())
+    return [_case(row, answers, category) for row in rows]
+
+
+def _case(row: Mapping[str, Any], answers: Mapping[str, Any], category: str) -> Case:
+    none: list[Any] | None = [] if category == "irrelevance" else None
+    return Case(
+        id=row["id"],
+        question="\n".join(message["content"] for message in row["question"][0]),
+        functions={one["name"]: schema(one["parameters"]) for one in row["function"]},
+        about={one["name"]: one["description"] for one in row["function"]},
+        answers=row.get("ground_truth", answers.get(row["id"], none)),
+    )
+
+
+def schema(given: Any) -> Any:
+    """A schema of the set, with Python's names of types, as a JSON schema."""
+    if isinstance(given, list):
+        return [schema(one) for one in given]
+    if not isinstance(given, Mapping):
+        return given
+    found = {key: schema(value) for key, value in given.items() if key != "optional"}
+    kind = found.get("type")
+    if isinstance(kind, str):
+        found["type"] = _TYPES.get(kind, kind)
+        if kind == "any":
+            del found["type"]
+    if found.get("type") == "object" and "properties" in found:
+        found["additionalProperties"] = False
+    return found
+
+
+def asked(case: Case, llm: LLM, *, constrained: bool) -> str:
+    """What the model answers, under the grammar of the case's functions or as it likes."""
+    offered = "\n".join(
+        json.dumps({"name": name, "description": case.about[name], "parameters": parameters}, ensure_ascii=False)
+        for name, parameters in case.functions.items()
+    )
+    completion = llm.chat(
+        [
+            Message(role="system", content=f"{_SYSTEM}\n\nFunctions:\n{offered}"),
+            Message(role="user", content=case.question),
+        ],
+        max_tokens=_MAX_TOKENS,
+        sampling=Sampling(),
+        grammar=grammar.json_schema(_constraint(case)) if constrained else None,
+    )
+    return completion.text
+
+
+def _constraint(case: Case) -> dict[str, Any]:
+    calls = [
+        {
+            "type": "object",
+            "properties": {"name": {"const": name}, "arguments": _bare(parameters)},
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+        }
+        for name, parameters in case.functions.items()
+    ]
+    return {"type": "array", "items": {"anyOf": calls}, "maxItems": _MOST_CALLS}
+
+
+def _bare(value: Any) -> Any:
+    """A schema without the words in it, which constrain nothing."""
+    if isinstance(value, Mapping):
+        return {key: _bare(one) for key, one in value.items() if not (key == "description" and isinstance(one, str))}
+    return value
+
+
+def calls_of(reply: str) -> list[dict[str, Any]] | None:
+    """The calls in a reply, which may stand in a fence or between other words; None where there is no list of calls."""
+    decoder = json.JSONDecoder()
+    for place in (match.start() for match in re.finditer(r"[\[{]", reply)):
+        try:
+            found, _ = decoder.raw_decode(reply, place)
+        except (ValueError, RecursionError):
+            continue
+        found = [found] if isinstance(found, dict) else found
+        if isinstance(found, list) and all(_is_call(one) for one in found):
+            return found
+    return None
+
+
+def _is_call(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("name"), str) and isinstance(value.get("arguments"), dict)
+
+
+def valid(calls: Sequence[Mapping[str, Any]], case: Case) -> bool:
+    """Whether each call is of a function that is offered, with arguments that its schema accepts."""
+    return all(
+        call["name"] in case.functions and not invalid(case.functions[call["name"]], call["arguments"])
+        for call in calls
+    )
+
+
+def right(calls: Sequence[Mapping[str, Any]], case: Case) -> bool:
+    """Whether these are the calls of the answers, in any order: as many, each matching another one."""
+    left = list(case.answers or ())
+    if len(calls) != len(left) or not valid(calls, case):
+        return False
+    for call in calls:
+        matching = next((one for one in left if _matches(call, one)), None)
+        if matching is None:
+            return False
+        left.remove(matching)
+    return True
+
+
+def _matches(call: Mapping[str, Any], answer: Mapping[str, Mapping[str, Sequence[Any]]]) -> bool:
+    ((name, allowed),) = answer.items()
+    return call["name"] == name and _fits(call["arguments"], allowed)
+
+
+def _fits(given: Mapping[str, Any], allowed: Mapping[str, Sequence[Any]]) -> bool:
+    """Each value is one of those allowed; "" among these means that it may be left out."""
+    if any(name not in allowed or not _one_of(value, allowed[name]) for name, value in given.items()):
+        return False
+    return all("" in values for name, values in allowed.items() if name not in given)
+
+
+def _one_of(value: Any, allowed: Sequence[Any]) -> bool:
+    if isinstance(value, Mapping):
+        return any(isinstance(one, Mapping) and _fits(value, one) for one in allowed)
+    if isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value):
+        return any(isinstance(one, list) and _each_fits(value, one) for one in allowed)
+    return any(_plain(value) == _plain(one) for one in allowed)
+
+
+def _each_fits(values: Sequence[Mapping[str, Any]], allowed: Sequence[Any]) -> bool:
+    pairs = list(zip(values, allowed, strict=False))
+    return len(values) == len(allowed) and all(isinstance(one, Mapping) and _fits(value, one) for value, one in pairs)
+
+
+def _plain(value: Any) -> Any:
+    """A value as it is compared: texts without case, spaces and signs; whole and broken numbers alike."""
+    if isinstance(value, str):
+        return _SIGNS.sub("", value).lower().replace("'", '"')
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return (type(value) is bool, value)
+
+
+def measured(cases: Sequence[Case], llm: LLM, *, constrained: bool) -> Tally:
+    """What the model's replies to these cases come to."""
+    tally = Tally()
+    for case in cases:
+        calls = calls_of(asked(case, llm, constrained=constrained))
+        tally.cases += 1
+        tally.readable += calls is not None
+        tally.valid += calls is not None and valid(calls, case)
+        if case.answers is not None:
+            tally.judged += 1
+            tally.right += calls is not None and right(calls, case)
+    return tally
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Measures calls of tools with the constraint and without.")
+    parser.add_argument("--data", type=Path, required=True, help="folder with simple_python.jsonl and its like")
+    parser.add_argument("--model", required=True, help="a GGUF file or catalogue name")
+    parser.add_argument("--limit", type=int, help="so many cases of each category, spread over it")
+    parser.add_argument("--categories", default=",".join(CATEGORIES), help="with commas between")
+    arguments = parser.parse_args()
+    llm = _model(arguments.model)
+    sys.stdout.write("category           decoding       cases  readable  valid  right\n")
+    for category in arguments.categories.split(","):
+        cases = read_cases(arguments.data, category)
+        step = max(1, len(cases) // (arguments.limit or len(cases)))
+        for constrained in (True, False):
+            tally = measured(cases[::step][: arguments.limit], llm, constrained=constrained)
+            share = f"{tally.right}/{tally.judged}" if tally.judged else "-"
+            how = "constrained" if constrained else "free"
+            sys.stdout.write(
+                f"{category:<18} {how:<13} {tally.cases:>6} {tally.readable:>9} {tally.valid:>6} {share:>6}\n"
+            )
+            sys.stdout.flush()
+    return 0
+
+
+def _model(name: str) -> LLM:
+    from ragagent.models.llama import LlamaModel
+    from ragagent.models.store import ModelStore
+
+    file = Path(name) if name.endswith(".gguf") else ModelStore().resolve(name)
+    return LlamaModel(file, LlmSettings(context_tokens=8192))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""Calls are judged as the set's own rules say, and under the constraint all are well formed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ragagent.eval.calls import asked, calls_of, measured, read_cases, right, schema, valid
+from ragagent.models.grammar import compiled
+from ragagent.testing.llm import ScriptedLLM
+
+AREA = {
+    "name": "area.of",
+    "description": "The area.",
+    "parameters": {
+        "type": "dict",
+        "properties": {
+            "base": {"type": "float", "description": "its base"},
+            "unit": {"type": "string", "description": "cm or m"},
+            "points": {"type": "array", "items": {"type": "tuple", "items": {"type": "integer"}}},
+            "at": {"type": "dict", "properties": {"city": {"type": "string"}, "zip": {"type": "integer"}}},
+            "what": {"type": "any"},
+        },
+        "required": ["base"],
+    },
+}
+ALLOWED = {
+    "base": [6.0],
+    "unit": ["square cm", "cm", ""],
+    "points": ["", [[1, 2]]],
+    "at": ["", {"city": ["Rome"], "zip": ["", 7]}],
+}
+
+
+def written(folder: Path, category: str, answers: Any = None) -> Path:
+    row: dict[str, Any] = {
+        "id": f"{category}_0",
+        "question": [[{"role": "user", "content": "How large?"}]],
+        "function": [AREA],
+    }
+    (folder / f"{category}.jsonl").write_text(json.dumps(row))
+    if answers is not None:
+        (folder / "possible_answer").mkdir(exist_ok=True)
+        known = json.dumps({"id": row["id"], "ground_truth": answers})
+        (folder / "possible_answer" / f"BFCL_v4_{category}.json").write_text(known)
+    return folder
+
+
+def call(**arguments: Any) -> dict[str, Any]:
+    return {"name": "area.of", "arguments": arguments}
+
+
+def test_the_types_of_the_set_are_those_of_json_and_nothing_else_is_accepted(tmp_path: Path) -> None:
+    (case,) = read_cases(written(tmp_path, "multiple"), "multiple")
+    assert schema({"type": "tuple", "items": {"type": "float"}}) == {"type": "array", "items": {"type": "number"}}
+    assert valid([call(base=6, points=[[1, 2]], what="x")], case)
+    for wrong in (call(), call(base="6"), call(base=6, more=1), call(base=6, at={"planet": "Mars"})):
+        assert not valid([wrong], case)
+    assert not valid([{"name": "other", "arguments": {}}], case)
+
+
+@pytest.mark.parametrize(
+    ("calls", "expected"),
+    [
+        ([call(base=6)], True),
+        ([call(base=6.0, unit="Square-CM")], True),
+        ([call(base=6, points=[[1, 2]], at={"city": "rome"})], True),
+        ([call(base=6, at={"city": "Rome", "zip": 7})], True),
+        ([call(base=7)], False),
+        ([call(base=True)], False),
+        ([call(base=6, unit="m")], False),
+        ([call(base=6, points=[[2, 1]])], False),
+        ([call(base=6, at={"zip": 7})], False),
+        ([call(base=6, what="not among the answers")], False),
+        ([call(base=6), call(base=6)], False),
+        ([], False),
+    ],
+)
+def test_a_call_is_right_where_each_value_is_allowed_and_none_is_missing(
+    tmp_path: Path, calls: list[dict[str, Any]], expected: bool
+) -> None:
+    (case,) = read_cases(written(tmp_path, "multiple", [{"area.of": ALLOWED}]), "multiple")
+    assert right(calls, case) is expected
+
+
+def test_parallel_calls_may_come_in_any_order_and_each_answer_counts_once(tmp_path: Path) -> None:
+    answers = [{"area.of": {"base": [1]}}, {"area.of": {"base": [2]}}]
+    (case,) = read_cases(written(tmp_path, "parallel", answers), "parallel")
+    assert right([call(base=2), call(base=1)], case)
+    assert not right([call(base=1), call(base=1)], case)
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("[]", []),
+        ('```json\n[{"name": "a", "arguments": {}}]\n```', [{"name": "a", "arguments": {}}]),
+        ('Sure: {"name": "a", "arguments": {"b": [1]}}', [{"name": "a", "arguments": {"b": [1]}}]),
+        ("a(b=1) [1, 2]", None),
+        ("[" * 5000, None),
+        ("no", None),
+    ],
+)
+def test_calls_are_found_in_what_models_write_around_them(reply: str, expected: Any) -> None:
+    assert calls_of(reply) == expected
+
+
+def test_no_call_is_right_where_none_fits_and_unknown_answers_are_not_judged(tmp_path: Path) -> None:
+    cases = read_cases(written(tmp_path, "irrelevance"), "irrelevance")
+    tally = measured(
+        cases * 2, ScriptedLLM(["[]", '[{"name": "area.of", "arguments": {"base": 1}}]']), constrained=True
+    )
+    assert (tally.cases, tally.readable, tally.valid, tally.judged, tally.right) == (2, 2, 2, 2, 1)
+    unknown = measured(read_cases(written(tmp_path, "multiple"), "multiple"), ScriptedLLM(["[]"]), constrained=False)
+    assert (unknown.judged, unknown.right) == (0, 0)
+
+
+def test_the_constraint_can_be_enforced_and_holds_the_functions_alone(tmp_path: Path) -> None:
+    (case,) = read_cases(written(tmp_path, "multiple"), "multiple")
+    llm = ScriptedLLM(["[]", "[]"])
+    asked(case, llm, constrained=True)
+    asked(case, llm, constrained=False)
+    one, other = llm.requests
+    assert one.grammar is not None
+    assert compiled(one.grammar)
+    assert "its base" not in one.grammar.source
+    assert other.grammar is None
