@@ -7,21 +7,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ragagent.retrieve import pack
-from ragagent.text import columns
-from ragagent.types import Message, Passage, Span
+from ragagent.text import columns, unicode
+from ragagent.types import Chunk, Message, Passage, Span
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
-    """The messages before a question, and for each document the spans of it that stand in them."""
+    """The messages before a question, and for each document the spans of it that stand in them.
+
+    `ahead` are passages that were read in advance, and stand first in the next message whatever it asks.
+    """
 
     messages: tuple[Message, ...] = ()
     shown: Mapping[str, Sequence[Span]] = field(default_factory=dict, hash=False)
+    ahead: tuple[Passage, ...] = ()
 
     def unread(self, passages: Sequence[Passage]) -> tuple[Passage, ...]:
-        """What of `passages` the messages do not hold yet; a table comes whole, for its rows need their header."""
-        found = (_without(passage, self.shown.get(passage.document_id, ())) for passage in passages)
-        return tuple(passage for passage in found if passage is not None)
+        """What the next message shows: `ahead`, and what of `passages` stands neither there nor in the messages.
+
+        A table comes whole, for its rows need their header.
+        """
+        ahead = spans(self.ahead)
+        found = [
+            _without(passage, (*self.shown.get(passage.document_id, ()), *ahead.get(passage.document_id, ())))
+            for passage in passages
+        ]
+        rest = [passage for passage in found if passage is not None]
+        if not self.ahead:
+            return tuple(rest)
+        return tuple(replace(passage, number=number) for number, passage in enumerate([*self.ahead, *rest], 1))
 
 
 NOTHING = Past()
@@ -46,6 +60,17 @@ def spans(passages: Sequence[Passage]) -> dict[str, tuple[Span, ...]]:
     for passage in passages:
         found[passage.document_id] = (*found.get(passage.document_id, ()), *passage.pieces)
     return found
+
+
+def around(passage: Passage, chunks: Sequence[Chunk], past: Past) -> list[Passage]:
+    """What of the chunks that `passage` was taken from is unread; nothing of tables, which read as they are asked."""
+    near = [
+        chunk
+        for chunk in chunks
+        if any(piece.start < chunk.span.end and chunk.span.start < piece.end for piece in passage.pieces)
+    ]
+    whole = [replace(passage, text=unicode.shown(chunk.text), pieces=(chunk.span,)) for chunk in near]
+    return [one for one in past.unread(whole) if columns.labelled(one.text, "") == one.text]
 
 
 def _without(passage: Passage, shown: Sequence[Span]) -> Passage | None:

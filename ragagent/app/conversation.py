@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from ragagent.answer import compose, history
 from ragagent.errors import ConfigError
 from ragagent.jsonable import jsonable
-from ragagent.retrieve import compress
-from ragagent.types import Answer, AnswerEvent, Document, Evidence, Message, Span, digest
+from ragagent.retrieve import compress, pack
+from ragagent.types import Answer, AnswerEvent, Document, Evidence, Message, Passage, Span, digest
 from ragagent.where import Where
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ class Conversation:
         self._kb = kb
         self._turns = list(turns)
         self._busy = threading.Lock()
+        self._last: Evidence | None = None
+        self._ahead: tuple[Passage, ...] = ()
 
     @property
     def turns(self) -> tuple[Turn, ...]:
@@ -119,13 +121,42 @@ class Conversation:
         finally:
             self._busy.release()
 
+    def prepare(self) -> int:
+        """Reads ahead, for a next question about the same passages; how many tokens, 0 where there is nothing to read.
+
+        What the last answer's passages were taken from is read whole, at most half of `answer.evidence_tokens`. Call
+        it while the answer is being read; `LlamaModel.cancel` ends it, and what was read by then counts.
+        """
+        if self._last is None or not self._busy.acquire(blocking=False):
+            return 0
+        try:
+            llm, past = self._kb.llm, dataclasses.replace(self.past(), ahead=())
+            found = [
+                one
+                for passage in self._last.passages
+                for one in history.around(passage, self._kb.chunks(passage.document_id), past)
+            ]
+            self._last, room = None, self._kb.settings.answer.evidence_tokens // 2
+            while found and llm.count_tokens(pack.rendered(found)) > room:
+                found.pop()
+            self._ahead = tuple(found)
+            if not found:
+                return 0
+            asked = compose.messages("", Evidence(question=""), llm, past=self.past())
+            usage = llm.chat(asked, max_tokens=1).usage
+            return usage.prompt_tokens - usage.reused_tokens
+        finally:
+            self._busy.release()
+
     def past(self) -> history.Past:
         """What the model reads before the next question; turns whose evidence has changed or is gone are left out."""
         turns = [turn for turn in self._turns if self._stands(turn)]
         shown: dict[str, list[Span]] = {}
         for mark in (mark for turn in turns for mark in turn.marks()):
             shown.setdefault(mark.document_id, []).append(mark.span)
-        return history.Past(messages=tuple(message for turn in turns for message in turn.messages()), shown=shown)
+        ahead = tuple(passage for passage in self._ahead if self._kb.document(passage.document_id) is not None)
+        messages = tuple(message for turn in turns for message in turn.messages())
+        return history.Past(messages=messages, shown=shown, ahead=ahead)
 
     def prompts(self) -> tuple[tuple[Message, ...], ...]:
         """What the model reads by now for each question that was not refused, for `ragagent.answer.linter`."""
@@ -180,6 +211,8 @@ class Conversation:
 
     def _remember(self, answer: Answer, past: history.Past) -> None:
         self._turns.append(self._turn(answer, past))
+        self._ahead = ()
+        self._last = answer.evidence if answer.status != "refused" else None
         del self._turns[:-MAX_TURNS]
 
     def _turn(self, answer: Answer, past: history.Past) -> Turn:
@@ -200,7 +233,7 @@ class Conversation:
             turn, asked=asked, brief=short, read=self._marks(new.passages), cited=self._marks(brief.passages)
         )
 
-    def _marks(self, passages: Sequence[Any]) -> tuple[Mark, ...]:
+    def _marks(self, passages: Sequence[Passage]) -> tuple[Mark, ...]:
         found = []
         for document_id, spans in history.spans(passages).items():
             document = self._kb.document(document_id)

@@ -23,6 +23,7 @@ from ragagent.trace import Trace
 from ragagent.types import (
     Answer,
     AnswerEvent,
+    Chunk,
     Citation,
     Document,
     Duplicates,
@@ -487,6 +488,10 @@ class KnowledgeBase:
     def document(self, document_id: str) -> Document | None:
         """The document of that id, text included."""
         return self._index.document(document_id)
+
+    def chunks(self, document_id: str) -> Sequence[Chunk]:
+        """The chunks of a document in reading order; none where it is not there."""
+        return self._index.chunks(document_id)
 
     def documents(self) -> Iterator[Document]:
         """Every document, text included, in the order of uri; read as it goes, so memory stays bounded."""

@@ -61,6 +61,23 @@ def test_no_evidence_is_shown_twice(kb: KnowledgeBase, llm: ScriptedLLM) -> None
     assert whole.count("The price of a barrel rose") == 1
 
 
+def test_what_is_read_ahead_stands_first_in_the_next_prompt_and_is_not_repeated(
+    kb: KnowledgeBase, llm: ScriptedLLM
+) -> None:
+    kb.settings = replace(SETTINGS, answer=replace(SETTINGS.answer, sentences=1, passages=1))
+    conversation = kb.conversation()
+    conversation.ask("When did the oil crisis begin?")
+    assert conversation.prepare() > 0
+    assert conversation.prepare() == 0
+    ahead = llm.requests[-1].messages
+    assert "Cars were small afterwards." in ahead[-1].content
+    conversation.ask("What was the price of a barrel?")
+    asked = llm.requests[-1].messages
+    assert asked[:-1] == ahead[:-1]
+    assert asked[-1].content.startswith(ahead[-1].content.rstrip())
+    assert "\n".join(message.content for message in asked).count("The price of a barrel rose") == 1
+
+
 def test_a_question_that_refers_is_searched_for_with_the_one_before(kb: KnowledgeBase) -> None:
     conversation = kb.conversation()
     assert conversation.meant("How many does it carry?") == "How many does it carry?"
