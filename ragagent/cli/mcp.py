@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+import json
+import sys
 from pathlib import Path
 from typing import Literal
 
 import click
 
+from ragagent.cli import client_config
 from ragagent.cli.context import Context, embedder_option, kb_option, model_option
 
 
@@ -94,3 +98,47 @@ def mcp(
         server = build_server(knowledge_base, version=__version__, limits=limits, writes=writes)
         click.echo(f"MCP at {place.resource}", err=True)
         serve(server, place, limits=limits)
+
+
+@mcp.command()
+@click.option(
+    "--client",
+    required=True,
+    type=click.Choice(list(client_config.CLIENTS)),
+    help="The program that is to use the documents.",
+)
+@click.option("--kb", type=click.Path(file_okay=False, path_type=Path), help="Knowledge base. Default: .ragagent")
+@click.option("--name", default="ragagent", show_default=True, help="What the client calls the server.")
+@click.option(
+    "--config", type=click.Path(dir_okay=False, path_type=Path), help="The config file, if it lies elsewhere."
+)
+@click.option("--print", "printed", is_flag=True, help="Print what belongs into the config, and change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def install(client: str, kb: Path | None, name: str, config: Path | None, printed: bool, yes: bool) -> None:
+    """Put this server into the config of an MCP client, after showing the change.
+
+    The config is kept beside the new one. One with comments is left as it is; --print says what to put in by hand.
+
+    \b
+    Examples:
+      ragagent mcp install --client claude-desktop --kb contracts
+      ragagent mcp install --client zed --print
+    """
+    chosen = client_config.CLIENTS[client]
+    folder = (kb or Path(".ragagent")).resolve()
+    wanted = client_config.entry(chosen, sys.executable, ["-m", "ragagent", "mcp", "--kb", str(folder)])
+    if printed:
+        click.echo(json.dumps({chosen.key: {name: wanted}}, ensure_ascii=False, indent=2))
+        return
+    file = config or Path.home() / chosen.file
+    before = client_config.read(file)
+    after = client_config.changed(chosen, before, name, wanted)
+    if before == after:
+        click.echo(f"{file} says so already")
+        return
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), str(file), str(file), lineterm="")
+    click.echo("\n".join(lines))
+    if not yes:
+        click.confirm("Change it so?", abort=True)
+    kept = client_config.write(file, after)
+    click.echo(f"changed {file}" + (f"; what it was is in {kept}" if kept else ""))

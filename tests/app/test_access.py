@@ -667,7 +667,7 @@ OWNERS: dict[str, list[list[str]]] = {
 }
 SERVES = {"mcp", "status"}
 """The first is a server over a session, which is checked above; of the second only the counts, below."""
-WITHOUT_KNOWLEDGE_BASE = {"config", "models", "eval"}
+WITHOUT_KNOWLEDGE_BASE = {"mcp install", "config", "models", "eval"}
 
 
 def leaves(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -684,7 +684,9 @@ def leaves(command: click.Command, name: str = "") -> Iterator[tuple[str, click.
 def test_every_command_has_been_decided_on() -> None:
     commands = dict(leaves(root))
     decided = READS.keys() | OWNERS.keys() | SERVES
-    undecided = {name for name in commands if name not in decided and name.split()[0] not in WITHOUT_KNOWLEDGE_BASE}
+    undecided = {
+        name for name in commands if name not in decided and not {name, name.split()[0]} & WITHOUT_KNOWLEDGE_BASE
+    }
     assert not undecided, "put what is new into a table, with a check"
     assert decided <= commands.keys()
     for name, command in commands.items():
