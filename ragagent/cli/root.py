@@ -40,6 +40,7 @@ COMMANDS = {
     "config": _Entry("ragagent.cli.config", "config", "Show the settings in force and where they come from."),
     "doctor": _Entry("ragagent.cli.doctor", "doctor", "Check environment, models and index; say what to do."),
     "eval": _Entry("ragagent.cli.evaluate", "evaluate", "Measure retrieval and answers on a data set."),
+    "completion": _Entry("ragagent.cli.completion", "completion", "Print the completion script of a shell."),
     "mcp": _Entry("ragagent.cli.mcp", "mcp", "Serve search and answers to MCP clients, over stdio or HTTP."),
 }
 

@@ -667,7 +667,7 @@ OWNERS: dict[str, list[list[str]]] = {
 }
 SERVES = {"mcp", "status"}
 """The first is a server over a session, which is checked above; of the second only the counts, below."""
-WITHOUT_KNOWLEDGE_BASE = {"mcp install", "config", "models", "eval"}
+WITHOUT_KNOWLEDGE_BASE = {"mcp install", "completion", "config", "models", "eval"}
 
 
 def leaves(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
