@@ -664,10 +664,20 @@ OWNERS: dict[str, list[list[str]]] = {
     "restore": [["kb.zip"]],
     "compact": [[], ["--erase"]],
     "doctor": [[]],
+    "token create": [["a name"]],
+    "token list": [[]],
+    "token revoke": [["abcdefgh"]],
 }
+<<<<<<< HEAD
 SERVES = {"mcp", "status"}
 """The first is a server over a session, which is checked above; of the second only the counts, below."""
 WITHOUT_KNOWLEDGE_BASE = {"mcp install", "completion", "config", "models", "eval"}
+=======
+SERVES = {"mcp", "serve", "status"}
+"""The first is a server over a session, which is checked above, the second one that makes a session for each request
+(tests/serve/http/test_access.py); of the third only the counts, below."""
+WITHOUT_KNOWLEDGE_BASE = {"config", "models", "eval"}
+>>>>>>> 7aed455 (HTTP server: search, ask, documents, uploads, agents and OpenAI-compatible routes, with tokens, limits and a fair queue)
 
 
 def leaves(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
