@@ -46,9 +46,9 @@ def listening(host: str, port: int) -> socket.socket:
     return made
 
 
-def serve(app: FastAPI, made: socket.socket, limits: Limits) -> None:
-    """Serves until SIGTERM or SIGINT; then takes nothing new, lets what is under way end within `limits.closing_s`."""
-    config = uvicorn.Config(
+def configured(app: FastAPI, limits: Limits) -> uvicorn.Config:
+    """How uvicorn is run, here and in tests."""
+    return uvicorn.Config(
         app,
         http=_Protocol.patient(limits.header_s),
         ws="none",
@@ -56,14 +56,17 @@ def serve(app: FastAPI, made: socket.socket, limits: Limits) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        date_header=True,
         proxy_headers=False,
         limit_concurrency=MOST_CONNECTIONS,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=round(limits.closing_s),
         h11_max_incomplete_event_size=MOST_HEAD_BYTES,
     )
-    _Server(config, app.state.service).run(sockets=[made])
+
+
+def serve(app: FastAPI, made: socket.socket, limits: Limits) -> None:
+    """Serves until SIGTERM or SIGINT; then takes nothing new, lets what is under way end within `limits.closing_s`."""
+    _Server(configured(app, limits), app.state.service).run(sockets=[made])
 
 
 class _Server(uvicorn.Server):
