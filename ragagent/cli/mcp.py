@@ -92,12 +92,14 @@ def mcp(
             serve_stdio(knowledge_base, limits=limits, writes=writes)
             return
         from ragagent import __version__
+        from ragagent.serve.http.tokens import Tokens
         from ragagent.serve.mcp.http import Place, serve
 
+        tokens = Tokens(knowledge_base.path)
         place = Place(host=host, port=port, url=url, issuers=issuers)
         server = build_server(knowledge_base, version=__version__, limits=limits, writes=writes)
         click.echo(f"MCP at {place.resource}", err=True)
-        serve(server, place, limits=limits)
+        serve(server, place, verifier=tokens if tokens.any() else None, limits=limits)
 
 
 @mcp.command()

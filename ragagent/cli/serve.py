@@ -36,7 +36,7 @@ def serve(
     model: str | None,
     embedder: str | None,
 ) -> None:
-    """Serve the web page, the API and the OpenAI-compatible routes (docs/http.md).
+    """Serve the HTTP API and the OpenAI-compatible routes (docs/http.md).
 
     Without tokens it serves this machine alone, and whoever asks is the owner, or whom --as names. Once a token was
     made (ragagent token create), everything needs one. An address that other machines can reach needs tokens.

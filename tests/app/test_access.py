@@ -275,6 +275,11 @@ def ids(world: World) -> list[str]:
     return [*world.live, digest("never was here")]
 
 
+def conversed(kb: KnowledgeBase) -> Any:
+    conversation = kb.conversation()
+    return [conversation.ask(QUESTIONS[0]), list(conversation.stream(QUESTIONS[4]))]
+
+
 CHECKED: dict[str, Use] = {
     "search": searches,
     "explain": lambda kb, world: [
@@ -286,6 +291,9 @@ CHECKED: dict[str, Use] = {
     "ask_stream": lambda kb, world: list(kb.ask_stream(QUESTIONS[1])),
     "document": lambda kb, world: [kb.document(key) for key in ids(world)],
     "documents": lambda kb, world: list(kb.documents()),
+    "chunks": lambda kb, world: [kb.chunks(key) for key in ids(world)],
+    "conversation": lambda kb, world: conversed(kb),
+    "conversations": lambda kb, world: kb.conversations(),
     "known": lambda kb, world: kb.known(),
     "duplicates": lambda kb, world: kb.duplicates(),
     "status": lambda kb, world: [kb.status().documents, kb.status().chunks, kb.status().fingerprint],
@@ -668,16 +676,10 @@ OWNERS: dict[str, list[list[str]]] = {
     "token list": [[]],
     "token revoke": [["abcdefgh"]],
 }
-<<<<<<< HEAD
-SERVES = {"mcp", "status"}
-"""The first is a server over a session, which is checked above; of the second only the counts, below."""
-WITHOUT_KNOWLEDGE_BASE = {"mcp install", "completion", "config", "models", "eval"}
-=======
 SERVES = {"mcp", "serve", "status"}
 """The first is a server over a session, which is checked above, the second one that makes a session for each request
-(tests/serve/http/test_access.py); of the third only the counts, below."""
-WITHOUT_KNOWLEDGE_BASE = {"config", "models", "eval"}
->>>>>>> 7aed455 (HTTP server: search, ask, documents, uploads, agents and OpenAI-compatible routes, with tokens, limits and a fair queue)
+(tests/serve/http/test_api.py); of the third only the counts, below."""
+WITHOUT_KNOWLEDGE_BASE = {"mcp install", "completion", "config", "models", "eval"}
 
 
 def leaves(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:

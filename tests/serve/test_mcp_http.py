@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,3 +184,35 @@ def test_an_address_that_others_reach_is_not_served_without_tokens(tmp_path: Pat
         for host in ("0.0.0.0", "::", "192.168.1.5", "example.com"):
             with pytest.raises(ConfigError, match="tokens are needed"):
                 app(build_server(kb), Place(host=host))
+
+
+def test_a_token_of_the_command_line_is_asked_for_as_soon_as_there_is_one(tmp_path: Path, minilm: Path) -> None:
+    command = [sys.executable, "-m", "ragagent", "--kb", str(tmp_path / "kb")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent.parent)}
+    (tmp_path / "a.txt").write_text("The ferry leaves at seven.")
+    for arguments in (["ingest", str(tmp_path / "a.txt")], ["token", "create", "mine"]):
+        made = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=True)
+    (token,) = re.findall(r"rag_\w{8}_[\w-]{43}", made.stdout)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    listing = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}
+    headers = {"Accept": "application/json, text/event-stream"}
+    with subprocess.Popen([*command, "mcp", "--http", "--port", str(port)], env=environment) as process:
+        try:
+            said = []
+            for authorization in ({}, {"Authorization": "Bearer no"}, {"Authorization": f"Bearer {token}"}):
+                said.append(_posted(f"http://127.0.0.1:{port}/mcp", listing, {**headers, **authorization}))
+            assert said[:2] == [401, 401]
+            assert said[2] not in {401, 403}
+        finally:
+            process.terminate()
+
+
+def _posted(url: str, body: dict[str, Any], headers: dict[str, str]) -> int:
+    """The status of the answer, once there is a server."""
+    for _ in range(600):
+        try:
+            return httpx.post(url, json=body, headers=headers, timeout=30).status_code
+        except httpx.ConnectError:
+            time.sleep(0.05)
+    raise AssertionError("no server came up")

@@ -33,7 +33,6 @@ from ragagent.serve.http.limits import Limits
 from ragagent.serve.http.service import Extras, Service
 from ragagent.settings import Loaded
 
-WEB = Path(__file__).parent.parent / "web"
 _ROUTERS = (routes_ask, routes_documents, routes_ingest, routes_agents, routes_server, routes_openai)
 _DESCRIPTION = (
     "Answers from your own documents, checked against their words. Errors have one form, `ErrorBody`. Streams are "
@@ -73,7 +72,7 @@ def build_app(
     api.add_api_route("/openapi.json", _described(api), include_in_schema=False)
     for kind, handler in _HANDLERS.items():
         api.add_exception_handler(kind, handler)
-    _mount_page(api, extras.web or WEB)
+    _mount_page(api, extras.web)
     api.add_middleware(
         Guard,
         tokens=service.tokens,
@@ -136,9 +135,9 @@ _HANDLERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Res
 }
 
 
-def _mount_page(api: FastAPI, folder: Path) -> None:
-    """The web page's files at the root; where there are none, a line that says where the API is described."""
-    if (folder / "index.html").is_file():
+def _mount_page(api: FastAPI, folder: Path | None) -> None:
+    """The files of a page at the root; where there are none, a line that says where the API is described."""
+    if folder is not None:
         api.mount("/", StaticFiles(directory=folder, html=True), name="page")
     else:
         api.add_api_route("/", _no_page, include_in_schema=False, response_class=HTMLResponse)

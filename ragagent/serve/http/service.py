@@ -41,7 +41,7 @@ class Extras:
     mcp: Path | None = None
     """An mcp.json with foreign servers, of whose tools agents of the owner may use those that are allowed."""
     web: Path | None = None
-    """The folder of the web page; by default the one that comes with ragagent."""
+    """The folder of the web page; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,193 @@
+"""Nobody gets past the gate: tokens, principals, other sites, and bodies that are wrong, on every route."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+
+from ragagent import Document
+from ragagent.serve.http.app import build_app
+from ragagent.serve.http.limits import Limits
+from ragagent.serve.http.tokens import SCOPES
+from ragagent.testing.embedding import HashEmbedder
+
+OPEN = {"GET /health", "GET /"}
+"""What needs no token: it tells nothing."""
+SECRET = "zqhidden"
+
+
+def routes(tmp_path: Path) -> list[tuple[str, str, str]]:
+    """(method, path with made-up ids, the scope it needs) of every route that the application has."""
+    from ragagent import KnowledgeBase
+
+    with KnowledgeBase.open(tmp_path / "routes", embedder=HashEmbedder()) as kb:
+        found = []
+        for route in build_app(kb).routes:
+            for path, methods, scope in _routes_of(route):
+                found += [(method, path, scope) for method in sorted(methods - {"HEAD", "OPTIONS"})]
+        return found
+
+
+def _routes_of(route: Any) -> Iterator[tuple[str, set[str], str]]:
+    for inner in getattr(route, "effective_candidates", lambda: [route])():
+        if isinstance(inner, APIRoute) or hasattr(inner, "dependant"):
+            scope = next((one for one in _scopes(inner.dependant)), "")
+            yield re.sub(r"\{[^}]*\}", "0123456789abcdef", inner.path), set(inner.methods or ()), scope
+
+
+def _scopes(dependant: Any) -> Iterator[str]:
+    for one in dependant.dependencies:
+        scope = getattr(one.call, "scope", None)
+        if scope:
+            yield scope
+        yield from _scopes(one)
+
+
+@pytest.fixture
+def guarded(tmp_path: Path, serving: Any) -> Iterator[Any]:
+    """A server that wants tokens, over one public document and one of Bob's; `tokens` maps names to headers."""
+    documents = [
+        Document(uri="n:open", title="Open", text="The ferry leaves at seven.", acl=("public",)),
+        Document(uri="n:bob", title=f"{SECRET} title", text=f"The {SECRET} ferry leaves at nine.", acl=("user:bob",)),
+    ]
+    limits = replace(Limits(), burst=10_000, requests_per_minute=1e6, failures_per_minute=1e6)
+    with serving(tmp_path / "kb", documents=documents, limits=limits) as served:
+        made = {scope: served.service.tokens.create(scope, scopes=[scope]) for scope in SCOPES}
+        made["ann"] = served.service.tokens.create("ann", scopes=["read", "write", "agent"], principal=["user:ann"])
+        served.headers = {name: {"Authorization": f"Bearer {_secret(one)}"} for name, one in made.items()}
+        yield served
+
+
+def _secret(made: Any) -> str:
+    return next(one for one in (made if isinstance(made, tuple) else (made,)) if isinstance(one, str))
+
+
+def test_every_route_wants_a_token_and_the_scope_that_it_names(tmp_path: Path, guarded: Any) -> None:
+    found = routes(tmp_path)
+    assert len(found) >= 30
+    for method, path, scope in found:
+        if f"{method} {path}" in OPEN:
+            continue
+        assert scope in SCOPES, f"{method} {path} is not guarded by a scope"
+        for headers in ({}, {"Authorization": "Bearer rag_aaaaaaaa_" + "A" * 43}, {"Authorization": "Basic YTpi"}):
+            answer = guarded.client.request(method, path, headers=headers)
+            assert answer.status_code == 401, f"{method} {path} {answer.status_code}"
+            assert SECRET not in answer.text
+        for other in {*SCOPES} - {scope, "admin"}:
+            answer = guarded.client.request(method, path, headers=guarded.headers[other], json={})
+            assert answer.status_code == 403, f"{method} {path} as {other}: {answer.status_code}"
+            assert answer.json()["error"]["code"] == "missing_scope"
+
+
+def test_a_revoked_token_and_one_that_has_expired_let_nobody_in(guarded: Any) -> None:
+    tokens = guarded.service.tokens
+    brief = _secret(tokens.create("brief", scopes=["read"], days=1e-9))
+    gone = _secret(tokens.create("gone", scopes=["read"]))
+    assert guarded.client.get("/api/status", headers={"Authorization": f"Bearer {gone}"}).status_code == 200
+    tokens.revoke(next(one.id for one in tokens.list() if one.name == "gone"))
+    for secret in (brief, gone):
+        assert guarded.client.get("/api/status", headers={"Authorization": f"Bearer {secret}"}).status_code == 401
+
+
+def test_a_principal_is_told_nothing_of_what_it_may_not_read(guarded: Any) -> None:
+    headers, hidden = guarded.headers["ann"], next(one for one in guarded.kb.documents() if one.uri == "n:bob").id
+    missing = "f" * len(hidden)
+    asked: list[tuple[str, str, dict[str, Any]]] = [
+        ("POST", "/api/search", {"json": {"query": f"{SECRET} ferry", "explain": True}}),
+        ("POST", "/api/ask", {"json": {"question": f"When does the {SECRET} ferry leave?"}}),
+        ("POST", "/api/ask/events", {"json": {"question": "When does the ferry leave?"}}),
+        ("GET", "/api/documents", {}),
+        ("GET", "/api/status", {}),
+        ("GET", "/api/jobs", {}),
+        ("GET", "/api/agents", {}),
+        ("GET", "/api/removed", {}),
+        (
+            "POST",
+            "/v1/chat/completions",
+            {"json": {"model": "ragagent", "messages": [{"role": "user", "content": "When does the ferry leave?"}]}},
+        ),
+    ]
+    for method, path, given in asked:
+        answer = guarded.client.request(method, path, headers=headers, **given)
+        assert answer.status_code == 200, f"{path}: {answer.text}"
+        said = answer.text.replace(f"When does the {SECRET} ferry leave?", "")
+        assert SECRET not in said.replace(f"{SECRET} ferry", ""), path
+        assert hidden not in said, path
+    assert guarded.client.get("/api/status", headers=headers).json()["documents"] == 1
+    for path in ("/api/documents/{}", "/api/documents/{}/text", "/api/documents/{}/page.png?page=1"):
+        one, other = (guarded.client.get(path.format(key), headers=headers) for key in (hidden, missing))
+        assert (one.status_code, one.text.replace(hidden, missing)) == (other.status_code, other.text), path
+    one = guarded.client.delete(f"/api/documents/{hidden}", headers=headers)
+    assert one.status_code in {403, 404}
+    assert guarded.kb.document(hidden) is not None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Host": ""},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Origin": "http://127.0.0.1:1"},
+    ],
+)
+def test_pages_of_other_sites_and_rebound_names_are_refused_before_anything_else(
+    served: Any, headers: dict[str, str]
+) -> None:
+    for method, path in (("GET", "/api/status"), ("POST", "/api/search"), ("POST", "/v1/chat/completions")):
+        answer = served.client.request(method, path, headers=headers, json={"query": "ferry"})
+        assert answer.status_code in {400, 403, 421}, f"{path} {answer.status_code}"
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_every_answer_carries_the_security_headers(served: Any) -> None:
+    for path in ("/", "/health", "/api/status", "/nothing/here", "/openapi.json"):
+        headers = served.client.get(path).headers
+        assert headers["content-security-policy"].startswith("default-src 'none'")
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+
+
+def test_a_body_that_is_too_large_or_too_slow_is_refused_and_the_next_request_is_answered(
+    tmp_path: Path, serving: Callable[..., contextlib.AbstractContextManager[Any]]
+) -> None:
+    limits = replace(Limits(), body_bytes=2000, body_wait_s=0.5)
+    with serving(tmp_path / "kb", limits=limits) as served:
+        answer = served.client.post("/api/search", json={"query": "x" * 5000})
+        assert answer.status_code == 413
+        with socket.create_connection(("127.0.0.1", served.port), timeout=10) as slow:
+            slow.sendall(
+                b"POST /api/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 1000\r\n\r\n{"
+            )
+            begin = time.monotonic()
+            told = slow.recv(4096)
+            assert time.monotonic() - begin < 9
+            assert told == b"" or told.startswith(b"HTTP/1.1 408")
+        assert served.client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "name", ["../../evil.txt", "/etc/evil.txt", "a/../../../evil.txt", "..\\..\\evil.txt", "evil\0.txt", ".evil"]
+)
+def test_an_upload_lands_in_its_own_folder_whatever_its_name(served: Any, tmp_path: Path, name: str) -> None:
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    answer = served.client.post("/api/uploads", files={"files": (name, b"The gate is green.", "text/plain")})
+    assert answer.status_code in {202, 400, 422}, answer.text
+    if answer.status_code == 202:
+        served.job(answer.json()["id"])
+    new = {path for path in tmp_path.rglob("*") if path.is_file() and "evil" in path.name} - before
+    assert all(path.is_relative_to(tmp_path / "kb" / "uploads") for path in new), new
+    assert not Path("/etc/evil.txt").exists()
