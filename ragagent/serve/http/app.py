@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -86,9 +87,19 @@ def build_app(
 
 def _described(api: FastAPI) -> Callable[..., Awaitable[Response]]:
     async def described(caller: Reader) -> Response:
-        return JSONResponse(api.openapi())
+        return JSONResponse(_document(api))
 
     return described
+
+
+def _document(api: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document. FastAPI gives errors the media type of what the route answers else; ours are all JSON."""
+    document = api.openapi()
+    for operation in (one for path in document["paths"].values() for one in path.values()):
+        for status, response in operation["responses"].items():
+            if not status.startswith("2") and "content" in response:
+                response["content"] = {"application/json": next(iter(response["content"].values()))}
+    return document
 
 
 @asynccontextmanager
