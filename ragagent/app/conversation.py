@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,7 +106,7 @@ class Conversation:
         assert last.answer is not None
         return last.answer
 
-    def stream(self, question: str, *, where: Where | None = None) -> Iterator[AnswerEvent]:
+    def stream(self, question: str, *, where: Where | None = None) -> Generator[AnswerEvent, None, None]:
         """As `ask`, piece by piece. An answer whose stream is closed before its end is not remembered."""
         if not self._busy.acquire(blocking=False):
             raise ConfigError(f"conversation {self.id} is still answering: wait for it, or close its stream")

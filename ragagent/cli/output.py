@@ -20,6 +20,6 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
 
 
-def echo_json(value: Any) -> None:
-    """Prints records as indented JSON, in their own characters."""
-    click.echo(json.dumps(jsonable(value), ensure_ascii=False, indent=2))
+def echo_json(value: Any, *, line: bool = False) -> None:
+    """Prints records as JSON in their own characters: indented, or as one `line`."""
+    click.echo(json.dumps(jsonable(value), ensure_ascii=False, indent=None if line else 2))

@@ -24,6 +24,7 @@ class _Entry(NamedTuple):
 # The help stands here so that `ragagent --help` imports no command.
 COMMANDS = {
     "ask": _Entry("ragagent.cli.ask", "ask", "Answer a question from the documents, with citations."),
+    "chat": _Entry("ragagent.cli.chat", "chat", "Ask one question after another; each may refer to those before."),
     "search": _Entry("ragagent.cli.search", "search", "Find the passages that fit a query."),
     "ingest": _Entry(
         "ragagent.cli.ingest", "ingest", "Bring files, sites, stores, mail and tables into the knowledge base."

@@ -676,9 +676,9 @@ OWNERS: dict[str, list[list[str]]] = {
     "token list": [[]],
     "token revoke": [["abcdefgh"]],
 }
-SERVES = {"mcp", "serve", "status"}
-"""The first is a server over a session, which is checked above, the second one that makes a session for each request
-(tests/serve/http/test_api.py); of the third only the counts, below."""
+SERVES = {"chat", "mcp", "serve", "status"}
+"""The first two are over a session, which is checked above, the third one makes a session for each request
+(tests/serve/http/test_guard.py); of the last only the counts, below."""
 WITHOUT_KNOWLEDGE_BASE = {"mcp install", "completion", "config", "models", "eval"}
 
 
