@@ -12,17 +12,17 @@ import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from ragagent.access import Principal
 from ragagent.answer import compose, history
 from ragagent.errors import ConfigError
 from ragagent.jsonable import jsonable
+from ragagent.protocols import LLM
 from ragagent.retrieve import compress, pack
-from ragagent.types import Answer, AnswerEvent, Document, Evidence, Message, Passage, Span, digest
+from ragagent.settings import Settings
+from ragagent.types import Answer, AnswerEvent, Chunk, Document, Evidence, Message, Passage, Span, digest
 from ragagent.where import Where
-
-if TYPE_CHECKING:
-    from ragagent.app.knowledge import KnowledgeBase
 
 FOLDER = "conversations"
 MAX_TURNS = 50
@@ -37,6 +37,30 @@ _REFERRING = re.compile(
     r"|er|sie|es|ihn|ihm|ihre?|seine?|diese?[rs]?|dort|ils?|elles?|lui|leur|cela|ello|ella)\b",
     re.IGNORECASE,
 )
+
+
+class Asked(Protocol):
+    """What a conversation needs of the knowledge base that it is about."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def principal(self) -> Principal | None: ...
+
+    @property
+    def llm(self) -> LLM: ...
+
+    def document(self, document_id: str) -> Document | None: ...
+
+    def chunks(self, document_id: str) -> Sequence[Chunk]: ...
+
+    def ask_stream(
+        self, question: str, *, where: Where | None = None, after: Conversation | None = None
+    ) -> Generator[AnswerEvent]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +110,7 @@ class Conversation:
     One question at a time: a second one while an answer is under way raises ConfigError.
     """
 
-    def __init__(self, kb: KnowledgeBase, *, identifier: str | None = None, turns: Sequence[Turn] = ()) -> None:
+    def __init__(self, kb: Asked, *, identifier: str | None = None, turns: Sequence[Turn] = ()) -> None:
         """A new one; `KnowledgeBase.conversation` makes and loads them."""
         self.id = identifier or secrets.token_hex(8)
         self._kb = kb
@@ -106,7 +130,7 @@ class Conversation:
         assert last.answer is not None
         return last.answer
 
-    def stream(self, question: str, *, where: Where | None = None) -> Generator[AnswerEvent, None, None]:
+    def stream(self, question: str, *, where: Where | None = None) -> Generator[AnswerEvent]:
         """As `ask`, piece by piece. An answer whose stream is closed before its end is not remembered."""
         if not self._busy.acquire(blocking=False):
             raise ConfigError(f"conversation {self.id} is still answering: wait for it, or close its stream")
@@ -202,7 +226,7 @@ class Conversation:
         _file(self._kb, self.id).unlink(missing_ok=True)
 
     @classmethod
-    def load(cls, kb: KnowledgeBase, identifier: str) -> Conversation:
+    def load(cls, kb: Asked, identifier: str) -> Conversation:
         """A saved one. Raises ConfigError where there is none of this id for whom the session is for, or it is torn."""
         data = _read(kb, identifier)
         if data is None:
@@ -264,7 +288,7 @@ class Conversation:
         return sum(self._kb.llm.count_tokens(one.content) + 8 for turn in self._turns for one in turn.messages())
 
 
-def saved(kb: KnowledgeBase) -> tuple[str, ...]:
+def saved(kb: Asked) -> tuple[str, ...]:
     """The ids of the saved conversations of whom `kb` is for, the last saved first; none for who is no user.
 
     Those who are no users are not told apart: each knows only the ids that were given to them.
@@ -275,7 +299,7 @@ def saved(kb: KnowledgeBase) -> tuple[str, ...]:
     return tuple(file.stem for file in files if _IDENTIFIER.fullmatch(file.stem) and _read(kb, file.stem) is not None)
 
 
-def prune(kb: KnowledgeBase) -> None:
+def prune(kb: Asked) -> None:
     """Removes the saved conversations, of anybody, that hold words of documents which are gone or have changed."""
     for file in (kb.path / FOLDER).glob("*"):
         data = _parsed(file)
@@ -292,20 +316,20 @@ def _mark(document: Document, span: Span) -> Mark:
     return Mark(document_id=document.id, span=span, digest=digest(span.of(document.text)))
 
 
-def _file(kb: KnowledgeBase, identifier: str) -> Path:
+def _file(kb: Asked, identifier: str) -> Path:
     if not _IDENTIFIER.fullmatch(identifier):
         raise ConfigError(f"{identifier!r} is no id of a conversation: up to 32 letters a to z and digits")
     return kb.path / FOLDER / f"{identifier}.json"
 
 
-def _whose(kb: KnowledgeBase) -> str | None:
+def _whose(kb: Asked) -> str | None:
     """Whom a conversation belongs to: a user whatever the groups, the owner (None), or all that are nobody."""
     if kb.principal is None:
         return None
     return str(kb.principal) if kb.principal.user is None else f"user:{kb.principal.user}"
 
 
-def _read(kb: KnowledgeBase, identifier: str) -> list[Turn] | None:
+def _read(kb: Asked, identifier: str) -> list[Turn] | None:
     """The turns of a saved conversation; None where there is none of this session's principal."""
     data = _parsed(_file(kb, identifier))
     return data[1] if data is not None and data[0] == _whose(kb) else None
