@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,6 +20,7 @@ from ragagent.serve.http.app import build_app
 from ragagent.serve.http.limits import Limits
 from ragagent.serve.http.tokens import SCOPES
 from ragagent.testing.embedding import HashEmbedder
+from ragagent.testing.llm import ScriptedLLM
 
 OPEN = {"GET /health", "GET /"}
 """What needs no token: it tells nothing."""
@@ -191,3 +193,27 @@ def test_an_upload_lands_in_its_own_folder_whatever_its_name(served: Any, tmp_pa
     new = {path for path in tmp_path.rglob("*") if path.is_file() and "evil" in path.name} - before
     assert all(path.is_relative_to(tmp_path / "kb" / "uploads") for path in new), new
     assert not Path("/etc/evil.txt").exists()
+
+
+def test_more_than_can_wait_is_turned_away_in_order_and_taken_again_later(tmp_path: Path, serving: Any) -> None:
+    gate = threading.Event()
+
+    def reply(_: Any) -> str:
+        gate.wait(30)
+        return '{"found": "", "tool": "final_answer", "arguments": {"answer": "At seven."}}'
+
+    limits = replace(Limits(), runs=1, runs_waiting=1)
+    with serving(tmp_path / "kb", limits=limits, llm=ScriptedLLM(reply)) as served:
+        task = {"task": "When does the ferry leave?"}
+        answers = [served.client.post("/api/agents", json=task) for _ in range(5)]
+        statuses = [one.status_code for one in answers]
+        assert statuses[0] == 202
+        assert statuses[-1] == 503
+        assert statuses == sorted(statuses)
+        assert int(answers[-1].headers["retry-after"]) >= 1
+        assert answers[-1].json()["error"]["code"] == "busy"
+        assert served.client.post("/api/search", json={"query": "ferry"}).status_code == 200
+        gate.set()
+        for one in answers[: statuses.index(503)]:
+            served.events("GET", f"/api/agents/{one.json()['id']}/events")
+        assert served.client.post("/api/agents", json=task).status_code == 202

@@ -18,7 +18,8 @@ CALLS = int(os.environ.get("RAGAGENT_TEST_CALLS", "5"))
 
 
 def test_generated_requests_get_what_the_document_says_and_no_fault(tmp_path: Path, serving: Any) -> None:
-    limits = replace(Limits(), burst=1_000_000, requests_per_minute=1e9)
+    # As many as are made wait; the orderly 503 of a full queue is tried in test_guard.py.
+    limits = replace(Limits(), burst=1_000_000, requests_per_minute=1e9, runs_waiting=1_000_000, jobs_waiting=1_000_000)
     documents = [Document(uri=f"n:{n}", title=f"Mill {n}", text=f"The lease of mill {n} ends.") for n in range(5)]
     with serving(tmp_path / "kb", documents=documents, limits=limits) as served:
         program, address = Path(sys.executable).parent / "schemathesis", f"http://127.0.0.1:{served.port}/openapi.json"
