@@ -588,7 +588,10 @@ def test_new_metadata_while_documents_are_read_again_leaves_the_index_sound(
         some = [one.id for one in kb.documents()][:3]
         kb.retag({key: {"shelf": "north"} for key in some})
         assert kb.check() == ()
-        assert kb.migrate().reread == 5
+        # How many the first one had done depends on its threads; what has changed since is read in any case.
+        report = kb.migrate()
+        assert report.reread + report.resumed == 6
+        assert report.reread >= 3
         assert kb.check() == ()
         assert all("One line more." in one.text for one in kb.documents())
 
@@ -606,7 +609,10 @@ def test_other_readers_stay_whatever_records_a_migration_or_a_rollback_puts_in_p
         keys = [one.id for one in kb.documents()]
         wanted = dict.fromkeys(keys, ("public",)) | dict.fromkeys(keys[:3], ("group:law",))
         kb.relabel({key: ["group:law"] for key in keys[:3]})
-        assert kb.migrate().reread == 5
+        # How many the first one had done depends on its threads; what has changed since is read in any case.
+        report = kb.migrate()
+        assert report.reread + report.resumed == 6
+        assert report.reread >= 3
         assert {key: one.acl for key, one in kb.known().items()} == wanted
         assert all("One line more." in one.text for one in kb.documents())
         kb.relabel({key: ["user:ann"] for key in keys[2:4]})
