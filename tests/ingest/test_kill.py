@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 import time
@@ -34,7 +35,7 @@ settings = Settings(
 
 def sink(event):
     if event["name"] == "ingest.commit":
-        print("committed", event["documents"], flush=True)
+        print(f"committed {event['documents']}", flush=True)
 
 print("ready", flush=True)
 with KnowledgeBase.open(sys.argv[1], settings=settings, embedder=HashEmbedder(), trace=sink) as kb:
@@ -79,7 +80,8 @@ def killed_after(commits: int, seconds: float, kb: Path, folder: Path) -> tuple[
     output, problems = child.communicate()
     lines += output.splitlines()
     assert child.returncode in (0, -9), problems
-    reported = sum(int(line.split()[1]) for line in lines if line.startswith("committed"))
+    # The last line may be cut off in its midst as well.
+    reported = sum(int(found[1]) for line in lines if (found := re.match(r"committed (\d+)", line)))
     return reported, any(line.startswith("report") for line in lines)
 
 
