@@ -96,7 +96,8 @@ def _build() -> Iterator[Finding]:
         action = "pip install --force-reinstall --no-binary :all: llama-cpp-python"
         yield Finding(level="error", subject="llama.cpp", message=str(error), action=action)
         return
-    offload = "can offload layers to a GPU" if build.gpu_offload else "runs on the CPU (no GPU backend in this build)"
+    can = f"can offload layers: {', '.join(build.devices)}"
+    offload = can if build.gpu_offload else "runs on the CPU (no GPU backend in this build)"
     yield Finding(level="ok", subject="llama.cpp", message=f"{build.version}, {offload}")
 
 
