@@ -158,6 +158,8 @@ def _open_context(model: Any, options: LoadOptions) -> Any:
     parameters = C.llama_context_default_params()
     parameters.n_ctx = min(options.context_tokens, trained) if trained else options.context_tokens
     parameters.n_batch = parameters.n_ubatch = min(options.batch_tokens, parameters.n_ctx)
+    # Without this a GPU is used for large products and the cache even where no layer is to be on it.
+    parameters.op_offload = parameters.offload_kqv = options.gpu_layers != 0
     # One buffer for all sequences: copies of a prompt take no room of their own, and one alone may fill it.
     parameters.n_seq_max, parameters.kv_unified = MOST_SAMPLES + 1, True
     parameters.n_threads = parameters.n_threads_batch = options.threads

@@ -28,9 +28,6 @@ def main() -> None:
     # Whatever a library prints must not get into the messages.
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    os.environ["GGML_NO_BACKTRACE"] = "1"  # an abort would start a debugger if there is one
-    # Threads that spin while they wait cost a busy machine 20 times its speed (measured: 0.4 against 9 tokens/s).
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     _die_with_parent()
     Worker(sys.stdin.buffer, output).run()
 
