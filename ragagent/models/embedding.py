@@ -218,7 +218,8 @@ class _Opened:
     """The encoders of a model, each opened when it is first needed: a search needs no other than that for queries.
 
     The plan of a model that is computed in int8 says that it has been opened before, so opening it later brings no
-    news; any other is opened at once. After `close`, both are refused with ModelError.
+    news; any other is opened at once. After `close`, both are refused with ModelError. Opening one, which takes a third
+    of a second and far more where the processor is busy, keeps nobody from another that is open.
     """
 
     def __init__(self, spec: EncoderSpec, way: Plan, threads: int) -> None:
@@ -226,6 +227,7 @@ class _Opened:
         self._way = way
         self._threads = threads
         self._lock = threading.Lock()
+        self._queries_lock = threading.Lock()
         self._closed = False
         self._queries: QueryEncoder | None = None
         self._documents = self._for_documents() if way.seen is None else None
@@ -256,19 +258,18 @@ class _Opened:
 
     def check_open(self) -> None:
         """Raises ModelError after `close`."""
-        with self._lock:
-            self._check()
+        self._check()
 
     def for_queries(self) -> QueryEncoder | None:
         """None where short queries are embedded like documents."""
-        with self._lock:
+        with self._queries_lock:
             self._check()
             if self._way.seen is not None and self._queries is None:
                 self._queries = QueryEncoder(self._spec, self._way.seen)
             return self._queries
 
     def close(self) -> None:
-        with self._lock:
+        with self._lock, self._queries_lock:
             self._closed = True
             for encoder in (self._documents, self._queries, self._float, self._tokens):
                 if encoder is not None:

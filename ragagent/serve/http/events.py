@@ -87,6 +87,16 @@ async def kept_alive(events: AsyncIterator[str]) -> AsyncIterator[str]:
             await feeding
 
 
+async def either(*events: asyncio.Event) -> None:
+    """Returns when one of them is set; nothing waits for the others any more."""
+    waits = [asyncio.ensure_future(one.wait()) for one in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waits:
+            one.cancel()
+
+
 async def unless_gone(request: Request, events: AsyncIterator[Any]) -> AsyncIterator[Any]:
     """The items, until the client hangs up; then the iterator is left, which cancels what makes them."""
     gone = asyncio.create_task(_gone(request))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import secrets
 import threading
 import time
@@ -22,7 +21,7 @@ from typing import Any, Literal
 from ragagent.errors import RagAgentError
 from ragagent.jsonable import jsonable
 from ragagent.protocols import Progress
-from ragagent.serve.http import logs
+from ragagent.serve.http import logs, priority
 from ragagent.serve.http.errors import Refusal
 from ragagent.serve.http.uploads import placed
 from ragagent.types import IngestReport
@@ -171,7 +170,7 @@ class Jobs:
             self._thread.join()
 
     def _work(self) -> None:
-        _at_low_priority()
+        priority.of_ingests()
         while True:
             with self._changed:
                 while not self._waiting and not self._closing:
@@ -260,9 +259,3 @@ def _reported(report: IngestReport) -> dict[str, Any]:
         replace(report, failures=report.failures[:_MOST_FAILURES], notes=report.notes[:_MOST_FAILURES])
     )
     return {key: value for key, value in found.items() if key not in ("duplicates", "stage_seconds")}
-
-
-def _at_low_priority() -> None:
-    """Lets whoever waits for an answer go first; threads that are started from here inherit it."""
-    with contextlib.suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

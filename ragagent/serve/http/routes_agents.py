@@ -12,7 +12,7 @@ from ragagent.serve.http import agent_shapes as out
 from ragagent.serve.http import runs_kept, shapes
 from ragagent.serve.http.access import Operator, Shared
 from ragagent.serve.http.errors import RESPONSES, Refusal
-from ragagent.serve.http.events import EventStream, event, kept_alive, stream_of
+from ragagent.serve.http.events import EventStream, either, event, kept_alive, stream_of
 from ragagent.serve.http.filters import where_of
 from ragagent.serve.http.guard import Caller
 from ragagent.serve.http.runs import Run, Wanted
@@ -121,10 +121,7 @@ async def _followed(service: Service, run: Run, begin: int) -> AsyncIterator[str
                 yield event("state", out.run_out(run))
             if run.ended or state == "waiting" or service.closing.is_set():
                 return
-            await asyncio.wait(
-                {asyncio.ensure_future(changed.wait()), asyncio.ensure_future(service.closing.wait())},
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            await either(changed, service.closing)
     finally:
         run.listeners.discard(told)
 

@@ -14,7 +14,7 @@ from ragagent.access import acl_of
 from ragagent.serve.http import shapes
 from ragagent.serve.http.access import Admin, Shared, Writer
 from ragagent.serve.http.errors import RESPONSES, Refusal
-from ragagent.serve.http.events import EventStream, event, kept_alive, stream_of
+from ragagent.serve.http.events import EventStream, either, event, kept_alive, stream_of
 from ragagent.serve.http.guard import Caller
 from ragagent.serve.http.jobs import Job
 from ragagent.serve.http.service import Service
@@ -119,10 +119,7 @@ async def _followed(service: Service, job_id: str) -> AsyncIterator[str]:
                 yield event("job", job_out(job))
             if job.ended or service.closing.is_set():
                 return
-            await asyncio.wait(
-                {asyncio.ensure_future(changed.wait()), asyncio.ensure_future(service.closing.wait())},
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            await either(changed, service.closing)
             await asyncio.sleep(0.1)
 
 

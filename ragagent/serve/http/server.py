@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 from types import FrameType
 from typing import Any
@@ -13,7 +14,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ragagent.errors import ConfigError
-from ragagent.serve.http import logs
+from ragagent.serve.http import logs, priority
 from ragagent.serve.http.guard import is_loopback
 from ragagent.serve.http.limits import Limits
 from ragagent.serve.http.service import Service
@@ -65,8 +66,12 @@ def configured(app: FastAPI, limits: Limits) -> uvicorn.Config:
 
 
 def serve(app: FastAPI, made: socket.socket, limits: Limits) -> None:
-    """Serves until SIGTERM or SIGINT; then takes nothing new, lets what is under way end within `limits.closing_s`."""
-    _Server(configured(app, limits), app.state.service).run(sockets=[made])
+    """Serves until SIGTERM or SIGINT; then takes nothing new, lets what is under way end within `limits.closing_s`.
+
+    It returns then; a second SIGINT ends it without patience.
+    """
+    with priority.quick_turns():
+        _Server(configured(app, limits), app.state.service).run(sockets=[made])
 
 
 class _Server(uvicorn.Server):
@@ -85,7 +90,10 @@ class _Server(uvicorn.Server):
         logs.log("closing", signal=sig)
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._service.begin_closing)
-        super().handle_exit(sig, frame)
+        # What uvicorn itself does beside this is to raise the signal again at the end, which would kill the process
+        # before the knowledge base is closed.
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 class _Protocol(H11Protocol):

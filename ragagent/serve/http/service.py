@@ -13,7 +13,9 @@ from typing import TypeVar
 
 from ragagent.access import principal_of
 from ragagent.app import Agent, KnowledgeBase
+from ragagent.errors import RagAgentError
 from ragagent.protocols import Cancels, Progress, Tool
+from ragagent.serve.http import logs, priority
 from ragagent.serve.http.errors import Refusal
 from ragagent.serve.http.guard import Caller
 from ragagent.serve.http.jobs import Job, Jobs
@@ -30,6 +32,9 @@ from ragagent.settings import Loaded
 from ragagent.types import IngestReport
 
 _Item = TypeVar("_Item")
+_LENGTHS = (6, 14, 24, 40)
+_MANY = 32
+"""Numbers of words that make the embedder load each of the ways in which it embeds a question."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +77,9 @@ class Service:
         self.jobs = Jobs(kb.path, self._ingest, most_waiting=limits.jobs_waiting)
         self.runs = Runs(self._agent, at_once=limits.runs, waiting=limits.runs_waiting)
         self.closing = asyncio.Event()
-        self._answering = ThreadPoolExecutor(limits.waiting + 1, thread_name_prefix="answer")
+        self._answering = ThreadPoolExecutor(
+            limits.waiting + 1, thread_name_prefix="answer", initializer=priority.of_answers
+        )
         self._stops: set[Stop] = set()
         self._lock = threading.Lock()
         self._gauges()
@@ -104,6 +111,8 @@ class Service:
                 raise Refusal(
                     503, "timeout", f"no answer within {self.limits.answer_s:g} s; ask for less", retry_after_s=5
                 ) from None
+            if stop.wished:
+                raise Refusal(503, "closing", "the server ends; the answer was cancelled", retry_after_s=10)
         finally:
             stop.wish()
             if not begun:
@@ -179,8 +188,20 @@ class Service:
             threads.close()
 
     def start(self) -> None:
-        """Begins to work on the ingests that wait."""
+        """Begins to work on the ingests that wait, and loads what searches need."""
+        threading.Thread(target=self._load, name="load", daemon=True).start()
         self.jobs.start()
+
+    def _load(self) -> None:
+        """Embeds texts of a few lengths, for each of which the first costs a third of a second more than the next."""
+        # The engine keeps the threads, and the priority, of whoever embeds documents first.
+        priority.of_embedding()
+        try:
+            self.kb.embedder.embed_documents(["word"] * _MANY)
+            for words in _LENGTHS:
+                self.kb.embedder.embed_query(" ".join(["word"] * words))
+        except RagAgentError as error:
+            logs.log("not loaded", error=type(error).__name__)
 
     def _agent(self, run: Run) -> Agent:
         """The agent of a run, which sees what the run's principal sees and takes turns at the model."""
