@@ -35,7 +35,6 @@ from ragagent.errors import RagAgentError
 from ragagent.eval.environment import facts
 from ragagent.eval.perf.generated import SYLLABLES, texts
 from ragagent.eval.perf.loopback import Answer, Connection, memory_of
-from ragagent.serve.http.tokens import Tokens
 from ragagent.settings import Settings
 
 QUESTION = "Do searches stay quick, and answers apart, while many clients ask, search and documents are brought in?"
@@ -86,7 +85,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clients = _clients(folder / "kb", options.clients, options.embedder)
-        owner = Tokens(folder / "kb").create("owner", scopes=["admin"])[1]
+        owner = _token(folder / "kb", "--scope", "admin")
         (folder / "files").mkdir()
         for number, text in enumerate(texts(options.files, options.words)):
             (folder / "files" / f"{number}.txt").write_text(text, "utf-8")
@@ -128,9 +127,13 @@ def _clients(folder: Path, count: int, embedder: str | None) -> list[Client]:
             )
             for number, code in enumerate(codes)
         )
-    tokens = Tokens(folder)
-    made = [tokens.create(f"client {number}", principal=[f"user:c{number}"])[1] for number in range(count)]
+    made = [_token(folder, "--principal", f"user:c{number}") for number in range(count)]
     return [Client(number=number, token=made[number], code=code) for number, code in enumerate(codes)]
+
+
+def _token(folder: Path, *options: str) -> str:
+    command = [sys.executable, "-m", "ragagent", "token", "create", "load", "--kb", str(folder), "--json", *options]
+    return str(json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["token"])
 
 
 def _settings(embedder: str | None) -> Settings:
