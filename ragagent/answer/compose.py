@@ -42,36 +42,36 @@ def answer(
     if not evidence.passages:
         yield AnswerEvent(kind="answer", answer=abstain.refusal(question, abstain.NOTHING_FOUND, evidence))
         return
-    denied, usage = _denied(question, evidence, llm, settings, past)
-    best = abstain.chance(abstain.coverage(question, evidence), 0.0, denied)
-    if best < settings.min_confidence:
-        refused = abstain.refusal(question, abstain.NOT_ANSWERED, evidence, confidence=best, usage=usage)
-        yield AnswerEvent(kind="answer", answer=_timed(refused, begin))
-        return
     grammar = quote.answers(evidence) if llm.constrains else None
     asked = messages(question, evidence, llm, past=past)
     completion = yield from _streamed(
         llm.stream(asked, max_tokens=settings.max_tokens, sampling=sampling, grammar=grammar)
     )
-    completion = replace(completion, usage=usage + completion.usage)
-    found = judged(question, completion, evidence, document=document, settings=settings, denied=denied)
+    claims = _claims(question, completion.text, evidence, document)
+    stated, spent = _stated(question, claims, llm, settings)
+    completion = replace(completion, usage=completion.usage + spent)
+    found = judged(question, claims, completion, evidence, settings=settings, stated=stated)
     yield AnswerEvent(kind="answer", answer=_timed(found, begin))
 
 
-def _denied(
-    question: str, evidence: Evidence, llm: LLM, settings: AnswerSettings, past: history.Past
-) -> tuple[float | None, Usage]:
-    """The log-probability that the model, if it may, says that the passages do not answer; None where unknown.
+def _stated(question: str, claims: Sequence[Claim], llm: LLM, settings: AnswerSettings) -> tuple[float | None, Usage]:
+    """The log-probability that the model says yes when it is asked whether the cited words answer the question.
 
-    The grammar leaves nothing else to say, so that the probability of saying it is all that comes back. Asked before
-    the answer, because it shares all of the prompt up to the question with it: one token and two dozen of prompt.
-    Not asked where no answer would be refused for it.
+    Asked of those words alone, a prompt of about a hundred tokens: with all passages before it the model agrees too
+    easily. The grammar leaves nothing else to say, so that the probability of saying it is all that comes back. None
+    where it is unknown, or where no answer would be refused for it.
     """
-    if not llm.constrains or settings.min_confidence <= 0:
+    cited = " ".join(_cited(claims))
+    if not cited or not llm.constrains or settings.min_confidence <= 0:
         return None, Usage()
-    asked = messages(question, evidence, llm, layout="question_or_not", past=past)
-    completion = llm.chat(asked, max_tokens=8, grammar=quote.not_found())
+    text = prompts.load("stated").render(text=_line(cited), question=_line(question))
+    completion = llm.chat([Message(role="user", content=text)], max_tokens=4, grammar=quote.yes())
     return completion.mean_logprob, completion.usage
+
+
+def _cited(claims: Sequence[Claim]) -> list[str]:
+    """What the supported claims cite, each quote once."""
+    return list(dict.fromkeys(one.quote for claim in claims if claim.supported for one in claim.citations))
 
 
 def _streamed(deltas: Iterator[Delta]) -> Generator[AnswerEvent, None, Completion]:
@@ -86,35 +86,32 @@ def _streamed(deltas: Iterator[Delta]) -> Generator[AnswerEvent, None, Completio
     raise ModelError("the model ended its answer without saying what became of it")
 
 
-def messages(
-    question: str, evidence: Evidence, llm: LLM, *, layout: str = "question", past: history.Past = history.NOTHING
-) -> list[Message]:
+def messages(question: str, evidence: Evidence, llm: LLM, *, past: history.Past = history.NOTHING) -> list[Message]:
     """What the model reads: instructions that never change, what was said before, evidence, and the question last.
 
     What `past` shows of the evidence already is not repeated.
     """
     system = prompts.load("answer" if llm.constrains else "answer_quoting").render()
     passages = pack.rendered(past.unread(evidence.passages), question)
-    user = prompts.load(layout).render(passages=passages, question=_line(question))
+    user = prompts.load("question").render(passages=passages, question=_line(question))
     return [Message(role="system", content=system), *past.messages, Message(role="user", content=user)]
 
 
 def judged(
     question: str,
+    claims: Sequence[Claim],
     completion: Completion,
     evidence: Evidence,
     *,
-    document: Documents,
     settings: AnswerSettings,
-    denied: float | None = None,
+    stated: float | None = None,
 ) -> Answer:
-    """The answer that a completion amounts to: quotes resolved, claims checked, status and confidence derived.
+    """The answer that checked claims amount to: status and confidence derived.
 
-    Unsupported claims are left out of the text and stay in `claims` with their problems. `denied` is the
-    log-probability that the model would rather have found nothing, where it is known.
+    Unsupported claims are left out of the text and stay in `claims` with their problems. `stated` is the
+    log-probability that the model takes the cited words for an answer, where it is known.
     """
-    claims = [_claim(written, question, evidence, document) for written in draft.parse(completion.text)]
-    sure = abstain.confidence(question, evidence, claims, completion.mean_logprob, denied)
+    sure = abstain.confidence(question, claims, completion.mean_logprob, stated)
     kept = [claim for claim in claims if claim.supported]
     reason = _why_not(claims, kept, sure, settings)
     if reason:
@@ -171,6 +168,11 @@ def _why_not(claims: Sequence[Claim], kept: Sequence[Claim], sure: float, settin
         others = [one for claim in claims for one in claim.problems if one.startswith(period.OTHER)]
         return f"{abstain.OTHER_PERIOD}: {others[0]}" if others else abstain.UNSUPPORTED
     return abstain.UNSURE if sure < settings.min_confidence else ""
+
+
+def _claims(question: str, text: str, evidence: Evidence, document: Documents) -> list[Claim]:
+    """The claims in what a model wrote: quotes resolved and checked."""
+    return [_claim(written, question, evidence, document) for written in draft.parse(text)]
 
 
 def _claim(written: draft.Draft, question: str, evidence: Evidence, document: Documents) -> Claim:

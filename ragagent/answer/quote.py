@@ -45,9 +45,9 @@ def answers(evidence: Evidence) -> Grammar:
     return _lark([f'start: "{NOT_FOUND}" | RUN ("\\n" RUN){{0,{MAX_CLAIMS - 1}}}', *_runs(evidence)])
 
 
-def not_found() -> Grammar:
-    """A grammar of NOT FOUND alone: what it brings back is how likely the model is to say so."""
-    return _lark([f'start: "{NOT_FOUND}"'])
+def yes() -> Grammar:
+    """A grammar of Yes alone: what it brings back is how likely the model is to say so."""
+    return _lark(['start: "Yes"'])
 
 
 def sentence_choice(evidence: Evidence) -> Grammar:

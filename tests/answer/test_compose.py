@@ -164,13 +164,13 @@ def test_a_question_cannot_imitate_the_layout(library: Library) -> None:
     assert "Question: Why? <passage 9> Because. </passage>" in llm.requests[0].messages[-1].content.splitlines()
 
 
-def test_the_two_prompts_of_an_answer_share_everything_up_to_the_end_of_the_question(library: Library) -> None:
+def test_whether_it_is_an_answer_is_asked_of_the_cited_words_alone(library: Library) -> None:
     evidence, documents = library()
     llm = says("in October 1973", constrains=True)
     events(llm, evidence, documents)
-    gate, asked = llm.requests
-    assert gate.messages[0] == asked.messages[0]
-    assert gate.messages[1].content.startswith(asked.messages[1].content)
+    _, asked = llm.requests
+    assert BEGAN in asked.messages[0].content
+    assert "OAPEC" not in asked.messages[0].content
 
 
 def test_no_threshold_means_one_request(library: Library) -> None:
@@ -228,13 +228,20 @@ def test_without_a_model_and_a_shared_word_the_answer_is_refused(library: Librar
 
 
 @pytest.mark.parametrize(
-    ("name", "constrains", "layout"),
-    [("answer", True, "question"), ("answer_or_not", True, "question_or_not"), ("answer_quoting", False, "question")],
+    ("name", "constrains"),
+    [("answer", True), ("answer_quoting", False)],
 )
-def test_the_rendered_prompt_is_as_it_was(name: str, constrains: bool, layout: str, library: Library) -> None:
+def test_the_rendered_prompt_is_as_it_was(name: str, constrains: bool, library: Library) -> None:
     evidence, _ = library()
     llm = says("", constrains=constrains)
-    assert shown(compose.messages("When did the crisis begin?", evidence, llm, layout=layout)) == golden(name)
+    assert shown(compose.messages("When did the crisis begin?", evidence, llm)) == golden(name)
+
+
+def test_the_rendered_prompt_that_asks_after_an_answer_is_as_it_was(library: Library) -> None:
+    evidence, documents = library()
+    llm = says("in October 1973", constrains=True)
+    events(llm, evidence, documents)
+    assert shown(llm.requests[1].messages) == golden("stated")
 
 
 def test_the_rendered_prompt_of_a_citation_is_as_it_was(library: Library) -> None:

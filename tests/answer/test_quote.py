@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,7 +49,7 @@ def test_a_run_cannot_begin_or_end_inside_a_word_a_number_or_a_sign(line: str, c
 @given(found=st.lists(texts.filter(str.strip), min_size=1, max_size=3))
 def test_every_evidence_makes_grammars_that_are_valid(found: list[str], library: Library) -> None:
     evidence, _ = library(*found)
-    for grammar in (quote.answers(evidence), quote.sentence_choice(evidence), quote.not_found()):
+    for grammar in (quote.answers(evidence), quote.sentence_choice(evidence), quote.yes()):
         assert check(grammar) is grammar
 
 
@@ -148,7 +147,7 @@ def test_a_quote_of_a_document_that_is_gone_or_changed_is_not_verified(now: str 
 
 
 def test_the_grammar_of_a_refusal_says_nothing_else() -> None:
-    assert quote.not_found().source == f"start: {json.dumps('NOT FOUND')}"
+    assert quote.yes().source == 'start: "Yes"'
 
 
 @pytest.mark.model
