@@ -64,16 +64,16 @@ def confidence(question: str, claims: Sequence[Claim], mean_logprob: float | Non
 
 
 def chance(cited: float, mean_logprob: float | None, stated: float | None) -> float:
-    """How likely an answer of the model is right: sigmoid(-1.89 + 1.07 s + 0.98 c + 1.19 l).
+    """How likely an answer of the model is right: sigmoid(-1.84 + 1.05 s + 0.94 c + 1.17 l).
 
     s is the log-odds, 6 at most either way, that the model takes the cited words for an answer (`stated` is the
     log-probability); c the share of the question's terms that stand in them (`cited`); l the mean log-probability of
     the answer's tokens, -3 at least. An unknown s counts as 1.5, an unknown l as -0.3. A logistic regression over
-    240 questions put to the default model, half of them without an answer (`python -m ragagent.eval.refusal`).
+    227 questions put to the default model, half of them without an answer (`python -m ragagent.eval.refusal`).
     """
     odds = 1.5 if stated is None else _log_odds(stated)
     fluency = -0.3 if mean_logprob is None else max(mean_logprob, -3.0)
-    return 1 / (1 + math.exp(1.89 - 1.07 * odds - 0.98 * cited - 1.19 * fluency))
+    return 1 / (1 + math.exp(1.84 - 1.05 * odds - 0.94 * cited - 1.17 * fluency))
 
 
 def _log_odds(log_probability: float) -> float:

@@ -14,7 +14,19 @@ from ragagent.protocols import LLM
 from ragagent.retrieve import compress, pack
 from ragagent.settings import AnswerSettings
 from ragagent.text import columns, period
-from ragagent.types import Answer, AnswerEvent, Claim, Completion, Delta, Document, Evidence, Message, Sampling, Usage
+from ragagent.types import (
+    Answer,
+    AnswerEvent,
+    Citation,
+    Claim,
+    Completion,
+    Delta,
+    Document,
+    Evidence,
+    Message,
+    Sampling,
+    Usage,
+)
 
 Documents = Callable[[str], Document | None]
 
@@ -48,30 +60,35 @@ def answer(
         llm.stream(asked, max_tokens=settings.max_tokens, sampling=sampling, grammar=grammar)
     )
     claims = _claims(question, completion.text, evidence, document)
-    stated, spent = _stated(question, claims, llm, settings)
+    stated, spent = _stated(question, claims, evidence, llm, settings)
     completion = replace(completion, usage=completion.usage + spent)
     found = judged(question, claims, completion, evidence, settings=settings, stated=stated)
     yield AnswerEvent(kind="answer", answer=_timed(found, begin))
 
 
-def _stated(question: str, claims: Sequence[Claim], llm: LLM, settings: AnswerSettings) -> tuple[float | None, Usage]:
+def _stated(
+    question: str, claims: Sequence[Claim], evidence: Evidence, llm: LLM, settings: AnswerSettings
+) -> tuple[float | None, Usage]:
     """The log-probability that the model says yes when it is asked whether the cited words answer the question.
 
-    Asked of those words alone, a prompt of about a hundred tokens: with all passages before it the model agrees too
-    easily. The grammar leaves nothing else to say, so that the probability of saying it is all that comes back. None
-    where it is unknown, or where no answer would be refused for it.
+    Asked of those words and what they stand under alone, a prompt of about a hundred tokens: with all passages before
+    it the model agrees too easily. The grammar leaves nothing else to say, so that the probability of saying it is all
+    that comes back. None where it is unknown, or where no answer would be refused for it.
     """
-    cited = " ".join(_cited(claims))
+    cited = [citation for claim in claims if claim.supported for citation in claim.citations]
     if not cited or not llm.constrains or settings.min_confidence <= 0:
         return None, Usage()
-    text = prompts.load("stated").render(text=_line(cited), question=_line(question))
+    lines = dict.fromkeys(line for citation in cited for line in (*_above(citation, evidence), citation.quote))
+    text = prompts.load("stated").render(text="\n".join(map(_line, lines)), question=_line(question))
     completion = llm.chat([Message(role="user", content=text)], max_tokens=4, grammar=quote.yes())
     return completion.mean_logprob, completion.usage
 
 
-def _cited(claims: Sequence[Claim]) -> list[str]:
-    """What the supported claims cite, each quote once."""
-    return list(dict.fromkeys(one.quote for claim in claims if claim.supported for one in claim.citations))
+def _above(citation: Citation, evidence: Evidence) -> Sequence[str]:
+    """The title and the headings that cited words stand under: what they speak of is often said only there."""
+    found = (one for one in evidence.passages if one.document_id == citation.document_id and citation.quote in one.text)
+    passage = next(found, None)
+    return [citation.title, *passage.headings] if passage else [citation.title]
 
 
 def _streamed(deltas: Iterator[Delta]) -> Generator[AnswerEvent, None, Completion]:
