@@ -34,13 +34,17 @@ def require_safe(host: str, tokens: Tokens) -> None:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that is bound there; port 0 takes a free one. Raises ConfigError when it is taken, or not ours."""
+    """A socket that listens there; port 0 takes a free one. Raises ConfigError when it is taken, or not ours.
+
+    Who connects before the server is ready waits, and is not turned away.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Only of a socket that says it is TCP does asyncio send small pieces at once; else each answer takes 40 ms more.
     made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((host, port))
+        made.listen(2048)
     except OSError as error:
         made.close()
         raise ConfigError(f"--host {host} --port {port}: {error.strerror}; choose another port") from error

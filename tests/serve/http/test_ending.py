@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ragagent.serve.http import server
 from tests.serve.http.conftest import parsed
 
 FERRY = b"The ferry to the island leaves the harbour at seven in the morning."
@@ -146,3 +148,8 @@ def test_an_answer_that_takes_too_long_is_cancelled_and_its_stream_says_so(tmp_p
         assert name == "error"
         assert body["error"]["code"] == "closing"
         assert running.popen.wait(30) == 0
+
+
+def test_who_connects_before_the_server_is_ready_waits_and_is_not_turned_away() -> None:
+    with contextlib.closing(server.listening("127.0.0.1", 0)) as made, socket.create_connection(made.getsockname()):
+        pass
