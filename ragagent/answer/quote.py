@@ -66,11 +66,12 @@ def units(passage: Passage) -> list[Place]:
 
 
 def find(run: str, evidence: Evidence, near: str = "") -> Place | None:
-    """Where `run` stands in the evidence: exactly, else but for white space and the kinds of quotation marks.
+    """Where `run` stands in the evidence: exactly, else, where no passage has it so, as `_loosely` reads it.
 
     Of several places the one whose sentence shares most terms with `near` is taken; of equals the first.
     """
-    places = [place for passage in evidence.passages for place in _places(run.strip(), passage)]
+    run = run.strip()
+    places = _places(evidence, lambda text: _exactly(run, text)) or _places(evidence, lambda text: _loosely(run, text))
     wanted = set(compress.question_terms(near))
 
     def shared(place: Place) -> int:
@@ -174,14 +175,18 @@ def _goes_on(chunk: str, char: str, following: str) -> bool:
     return char.isalnum() or (inner and not _UNSPACED.match(following))
 
 
-def _places(run: str, passage: Passage) -> list[Place]:
-    """Every place of a run in a passage: exact ones, else those of the normalised text."""
-    ranges = [(at, at + len(run)) for at in _all(run, passage.text)] or _loosely(run, passage.text)
+def _places(evidence: Evidence, ranges: Callable[[str], Sequence[tuple[int, int]]]) -> list[Place]:
+    """Every place within one piece among the ranges of each passage's text."""
     return [
         Place(passage=passage, start=start, end=end)
-        for start, end in ranges
+        for passage in evidence.passages
+        for start, end in ranges(passage.text)
         if pack.locate(passage, start, end) is not None
     ]
+
+
+def _exactly(run: str, text: str) -> list[tuple[int, int]]:
+    return [(at, at + len(run)) for at in _all(run, text)]
 
 
 def _all(part: str, text: str) -> list[int]:

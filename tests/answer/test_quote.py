@@ -146,7 +146,7 @@ def test_a_quote_of_a_document_that_is_gone_or_changed_is_not_verified(now: str 
     assert (citation.verified, citation.span, citation.page) == (False, None, None)
 
 
-def test_the_grammar_of_a_refusal_says_nothing_else() -> None:
+def test_the_grammar_of_a_yes_says_nothing_else() -> None:
     assert quote.yes().source == 'start: "Yes"'
 
 
@@ -201,3 +201,10 @@ def test_words_with_hidden_characters_are_shown_with_marks_and_cited_as_they_sta
     assert citation.quote == text
     assert citation.span is not None
     assert citation.span.of(text) == citation.quote
+
+
+def test_a_run_that_stands_somewhere_exactly_is_not_taken_from_where_it_stands_nearly(library: Library) -> None:
+    evidence, _ = library("the “death ray” of Tesla", 'the "death ray" of Tesla')
+    place = quote.find('"death ray"', evidence)
+    assert place is not None
+    assert (place.text, place.passage.number) == ('"death ray"', 2)
