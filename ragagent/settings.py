@@ -207,7 +207,8 @@ class AnswerSettings:
     """What is kept of a conversation as it was read; beyond it only the evidence that was cited stays, and then the
     oldest questions go (docs/conversations.md)."""
     min_confidence: float = field(default=0.3, metadata=at_least(0))
-    """Answers less likely to be right than this are refused; 0 refuses none, and saves the question that asks."""
+    """Answers less likely to be right than this are refused; 0 refuses none, saves the question that asks, and shows
+    an answer as it is written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,8 +94,8 @@ def main() -> None:
     options = _options()
     settings = Settings(
         llm=LlmSettings(model=options.model or LlmSettings().model, cache_mib=options.cache_mib),
-        # None is refused, so that every question has a first word.
-        answer=AnswerSettings(min_confidence=1e-9, sentences=options.sentences),
+        # None is refused, so that every question has a first word, and it comes as soon as it is written.
+        answer=AnswerSettings(min_confidence=0.0, sentences=options.sentences),
     )
     model = parts.open_llm(settings)
     if not isinstance(model, LlamaModel):

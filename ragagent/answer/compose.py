@@ -46,8 +46,9 @@ def answer(
     """The answer to `question` as it comes: the evidence, pieces of its text, and last the whole answer.
 
     With no passages the answer is refused and the model is not called. A model that `constrains` answers in runs of
-    the evidence; another one is asked to quote, and what it quotes counts only where it stands. The text shown on the
-    way is provisional: the last event may refuse it. Closing the iterator cancels the model.
+    the evidence, and its text comes when it is known not to be refused, which takes one more short prompt; with
+    `min_confidence` 0 it comes as it is written. Another model is asked to quote, and what it quotes counts only where
+    it stands; its text on the way is provisional: the last event may refuse it. Closing the iterator cancels the model.
     """
     begin = time.perf_counter()
     yield AnswerEvent(kind="evidence", evidence=evidence)
@@ -56,14 +57,25 @@ def answer(
         return
     grammar = quote.answers(evidence) if llm.constrains else None
     asked = messages(question, evidence, llm, past=past)
-    completion = yield from _streamed(
-        llm.stream(asked, max_tokens=settings.max_tokens, sampling=sampling, grammar=grammar)
-    )
+    gated = _gated(llm, settings)
+    if gated:
+        # Nothing is shown yet: words that may be refused could not be taken back.
+        completion = llm.chat(asked, max_tokens=settings.max_tokens, sampling=sampling, grammar=grammar)
+    else:
+        pieces = llm.stream(asked, max_tokens=settings.max_tokens, sampling=sampling, grammar=grammar)
+        completion = yield from _streamed(pieces)
     claims = _claims(question, completion.text, evidence, document)
     stated, spent = _stated(question, claims, evidence, llm, settings)
     completion = replace(completion, usage=completion.usage + spent)
     found = judged(question, claims, completion, evidence, settings=settings, stated=stated)
+    if gated and found.text:
+        yield AnswerEvent(kind="text", text=found.text)
     yield AnswerEvent(kind="answer", answer=_timed(found, begin))
+
+
+def _gated(llm: LLM, settings: AnswerSettings) -> bool:
+    """Whether an answer is refused for what the model thinks of the words that it cites."""
+    return llm.constrains and settings.min_confidence > 0
 
 
 def _stated(
@@ -76,7 +88,7 @@ def _stated(
     that comes back. None where it is unknown, or where no answer would be refused for it.
     """
     cited = [citation for claim in claims if claim.supported for citation in claim.citations]
-    if not cited or not llm.constrains or settings.min_confidence <= 0:
+    if not cited or not _gated(llm, settings):
         return None, Usage()
     lines = dict.fromkeys(line for citation in cited for line in (*_above(citation, evidence), citation.quote))
     text = prompts.load("stated").render(text="\n".join(map(_line, lines)), question=_line(question))

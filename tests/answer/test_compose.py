@@ -173,6 +173,15 @@ def test_whether_it_is_an_answer_is_asked_of_the_cited_words_alone(library: Libr
     assert "OAPEC" not in asked.messages[0].content
 
 
+def test_the_words_of_a_constrained_answer_that_is_refused_are_never_shown(library: Library) -> None:
+    evidence, documents = library()
+    sure = replace(SETTINGS, min_confidence=0.99)
+    llm = says("in October 1973", constrains=True)
+    found = list(compose.answer("When?", evidence, llm, document=documents.get, settings=sure))
+    assert last(found).status == "refused"
+    assert [event.kind for event in found] == ["evidence", "answer"]
+
+
 def test_no_threshold_means_one_request(library: Library) -> None:
     evidence, documents = library()
     llm = says("in October 1973", constrains=True)
