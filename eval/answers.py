@@ -16,7 +16,7 @@ import numpy as np
 from ragagent.app import KnowledgeBase
 from ragagent.errors import ConfigError, ContextOverflow, ModelCrashed
 from ragagent.eval import datasets, metrics
-from ragagent.eval.about import about
+from ragagent.eval.about import About, about
 from ragagent.eval.answer_figures import figures
 from ragagent.eval.answer_records import AnswersRun, CitationRecord, QuestionRecord, Records
 from ragagent.eval.corpus import Corpus, Parts, opened
@@ -25,6 +25,7 @@ from ragagent.eval.environment import without_folder
 from ragagent.protocols import Progress
 from ragagent.settings import Settings
 from ragagent.types import Answer, Citation
+from ragagent.where import Where
 
 
 def run(
@@ -48,18 +49,24 @@ def run(
     chosen, parts = settings or Settings(), parts or Parts()
     asked = drawn(datasets.questions(data), n, seed, impossible_share)
     with opened(data, kb, chosen, parts) as corpus:
-        status = corpus.kb.status()
-        facts = about(
-            data,
-            parameters={"questions": len(asked), "seed": seed, "impossible_share": impossible_share},
-            settings=chosen,
-            models={"embedder": corpus.kb.embedder.name, "llm": corpus.kb.llm.name},
-            counts=(status.documents, status.chunks),
-            ingest=corpus.ingest,
-        )
+        parameters = {"questions": len(asked), "seed": seed, "impossible_share": impossible_share}
+        facts = described(corpus, data, chosen, parameters)
         with Records(records, facts) as kept:
             rows = tuple(_answered(corpus, asked, kept, parts.progress))
     return AnswersRun(about=facts, figures={"": figures(rows)}, records=rows)
+
+
+def described(corpus: Corpus, data: Path, settings: Settings, parameters: Mapping[str, Any]) -> About:
+    """The facts of a run that puts questions to `corpus`, the set in `data`."""
+    status = corpus.kb.status()
+    return about(
+        data,
+        parameters=parameters,
+        settings=settings,
+        models={"embedder": corpus.kb.embedder.name, "llm": corpus.kb.llm.name},
+        counts=(status.documents, status.chunks),
+        ingest=corpus.ingest,
+    )
 
 
 def drawn(asked: Sequence[Question], n: int, seed: int, impossible_share: float | None) -> list[Question]:
@@ -102,11 +109,11 @@ def _answered(
         yield record
 
 
-def ask(kb: KnowledgeBase, question: Question) -> QuestionRecord:
-    """Asks one question and scores the answer; what was refused counts as saying nothing."""
+def ask(kb: KnowledgeBase, question: Question, *, where: Where | None = None) -> QuestionRecord:
+    """Asks one question, of the documents that `where` lets through; what was refused counts as saying nothing."""
     begin = time.perf_counter()
     try:
-        answer = kb.ask(question.text)
+        answer = kb.ask(question.text, where=where)
     except (ModelCrashed, ContextOverflow) as error:
         return _failed(question, error, time.perf_counter() - begin)
     seconds = time.perf_counter() - begin

@@ -1,6 +1,6 @@
 """When an answer is refused, and whether its confidence means what it says.
 
-    python -m ragagent.eval.refusal --data sets/squad --foreign sets/nq_open --questions 600 --out refusal.json
+    python -m ragagent.eval.refusal --data sets/squad --foreign sets/nq_open --questions 600 --out refusal.jsonl
 
 Half of the questions have their answer in the documents. The others have none, in three ways: the set says so (a
 quarter), the document that holds the answer is kept out of the search (an eighth), or they are those of another set (an
@@ -15,15 +15,22 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from ragagent.eval import datasets, metrics
+from ragagent.eval import answers, datasets, metrics
+from ragagent.eval.answer_figures import ANSWERED
+from ragagent.eval.answer_records import QuestionRecord, Records
 from ragagent.eval.corpus import opened
 from ragagent.eval.datasets import Question
 from ragagent.settings import Settings
+
+ANSWERABLE = "answerable"
+_BARELY = 1e-9
+"""A threshold that refuses next to nothing, so that it is known of every answer whether it would have been right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,23 +41,17 @@ class Case:
     question: Question
 
     @property
+    def put(self) -> Question:
+        """The question under an id of its own for each kind, as one without an answer where this kind has none."""
+        name = f"{self.kind}:{self.question.id}"
+        return replace(self.question, id=name, impossible=self.kind != ANSWERABLE)
+
+    @property
     def where(self) -> str | None:
         """Keeps the documents with the answer out of the search, where they are to be missing."""
         if self.kind != "removed":
             return None
         return " and ".join(f"id != {json.dumps(name)}" for name in self.question.document_ids)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became of a case. `right`: a gold answer stands in what was shown, or would have been."""
-
-    kind: str
-    id: str
-    refused: bool
-    right: bool
-    confidence: float
-    seconds: float
 
 
 def main() -> None:
@@ -61,11 +62,11 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kb", type=Path, help="where the knowledge base of the set is kept")
-    parser.add_argument("--out", type=Path, help="JSON lines, one for each question; a second run asks what is missing")
+    parser.add_argument("--out", type=Path, help="file of records; a second run asks what is missing")
     options = parser.parse_args()
     cases = drawn(options.data, options.foreign, options.half, options.questions, options.seed)
-    found = list(outcomes(options.data, cases, options.kb, options.out))
-    sys.stdout.write(json.dumps(figures(found), indent=2) + "\n")
+    found = list(records(options.data, cases, options.kb, options.out))
+    sys.stdout.write(json.dumps(figures(found, Settings().answer.min_confidence), indent=2) + "\n")
 
 
 def drawn(data: Path, foreign: Path, half: str, count: int, seed: int) -> list[Case]:
@@ -76,7 +77,7 @@ def drawn(data: Path, foreign: Path, half: str, count: int, seed: int) -> list[C
     told, untold = [one for one in own if not one.impossible], [one for one in own if one.impossible]
     answerable, impossible, removed = count // 2, count // 4, count // 8
     parts = {
-        "answerable": told[:answerable],
+        ANSWERABLE: told[:answerable],
         "impossible": untold[:impossible],
         "removed": told[answerable : answerable + removed],
         "foreign": others[: count - answerable - impossible - removed],
@@ -98,55 +99,49 @@ def _half(name: str) -> str:
     return "fit" if hashlib.sha256(name.encode()).digest()[-1] % 2 else "test"
 
 
-def outcomes(data: Path, cases: Sequence[Case], folder: Path | None, out: Path | None) -> Iterator[Outcome]:
-    """Puts the cases one by one; what `out` has already is not put again."""
-    known = _known(out)
-    with opened(data, folder, Settings()) as corpus:
-        for case in cases:
-            kept = known.get((case.kind, case.question.id))
-            if kept is None:
-                answer = corpus.kb.ask(case.question.text, where=case.where)
-                shown = "\n".join(claim.text for claim in answer.claims if claim.supported)
-                kept = Outcome(
-                    kind=case.kind,
-                    id=case.question.id,
-                    refused=answer.status == "refused",
-                    right=case.kind == "answerable" and bool(metrics.contains(shown, case.question.answers)),
-                    confidence=answer.confidence,
-                    seconds=answer.usage.seconds,
-                )
-                if out is not None:
-                    with out.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps(asdict(kept)) + "\n")
-            yield kept
+def records(data: Path, cases: Sequence[Case], folder: Path | None, out: Path | None) -> Iterator[QuestionRecord]:
+    """Puts the cases one by one; what `out` has already of this set and these models is not put again."""
+    settings = Settings()
+    settings = replace(settings, answer=replace(settings.answer, min_confidence=_BARELY))
+    with opened(data, folder, settings) as corpus:
+        facts = answers.described(corpus, data, settings, {})
+        with Records(out, facts) as kept:
+            for case in cases:
+                record = kept.found(case.put.id)
+                if record is None:
+                    record = answers.ask(corpus.kb, case.put, where=case.where)
+                    kept.append(record)
+                yield record
 
 
-def _known(out: Path | None) -> dict[tuple[str, str], Outcome]:
-    if out is None or not out.exists():
-        return {}
-    found = [Outcome(**json.loads(line)) for line in out.read_text(encoding="utf-8").splitlines()]
-    return {(one.kind, one.id): one for one in found}
-
-
-def figures(found: Sequence[Outcome]) -> dict[str, object]:
-    """Precision and recall of refusals, false refusals, calibration error and AURC over all answers, seconds."""
-    told = np.array([one.kind == "answerable" for one in found])
-    refused = np.array([one.refused for one in found])
-    right = [one.right for one in found]
+def figures(found: Sequence[QuestionRecord], threshold: float) -> dict[str, object]:
+    """What comes of refusing below `threshold`; calibration error and AURC are over all answers, also those refused."""
+    refused = np.array([one.refused or (one.status in ANSWERED and one.confidence < threshold) for one in found])
+    right = np.array([one.scores.get("contains", 0.0) > 0 for one in found])
+    told = np.array([not one.impossible for one in found])
+    kinds = np.array([one.id.partition(":")[0] for one in found])
+    placed = metrics.refusals(refused.tolist(), (~told).tolist())
     sure = [one.confidence for one in found]
-    kinds = {kind: [one.refused for one in found if one.kind == kind] for kind in ("impossible", "removed", "foreign")}
     return {
         "questions": len(found),
-        "refusal precision": round(float((~told[refused]).mean()), 3),
-        "refusal recall": round(float(refused[~told].mean()), 3),
-        "refused by kind": {kind: round(float(np.mean(values)), 3) for kind, values in kinds.items() if values},
-        "false refusals": round(float(refused[told].mean()), 3),
-        "right answers refused": round(float(refused[np.array(right)].mean()), 3),
-        "answerable and right": round(float((np.array(right) & ~refused)[told].mean()), 3),
-        "calibration error": round(metrics.calibration_error(sure, right), 3),
-        "AURC": round(metrics.aurc(sure, right), 3),
+        "refusal precision": _rounded(placed.precision),
+        "refusal recall": _rounded(placed.recall),
+        "refused by kind": {kind: _mean(refused[kinds == kind]) for kind in sorted({*kinds[~told].tolist()})},
+        "false refusals": _rounded(placed.false_share),
+        "right answers refused": _mean(refused[right]),
+        "answerable and right": _mean((right & ~refused)[told]),
+        "calibration error": _rounded(metrics.calibration_error(sure, right.tolist())),
+        "AURC": _rounded(metrics.aurc(sure, right.tolist())),
         "median seconds": round(float(np.median([one.seconds for one in found])), 2),
     }
+
+
+def _mean(values: npt.NDArray[np.bool_]) -> float | None:
+    return _rounded(float(values.mean()) if len(values) else None)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count, repeat
 from pathlib import Path
 
 from ragagent.eval.perf import measure
@@ -50,10 +51,11 @@ def compare(path: Path, read: int, write: int, repeats: int) -> None:
     models = {"cpu": _opened(path, 0), "gpu": _opened(path, -1)}
     try:
         _check({name: model.log_likelihood(_asked(read, 0), WORDS) for name, model in models.items()})
-        for question, work, tokens in (("reading", read, 1), ("writing", write, write)):
-            variants = {name: _turn(model, read, tokens) for name, model in models.items()}
-            timings = measure.interleaved(variants, repeats=repeats, work=work)
-            print(measure.line(f"Is the GPU faster at {question}?", timings, baseline="cpu"), flush=True)
+        tokens = models["cpu"].count_tokens(_asked(read, 0)[0].content)
+        reading = {name: _answers(model, (_asked(read, turn) for turn in count()), 1) for name, model in models.items()}
+        _compare("Is the GPU faster at reading?", reading, repeats, tokens)
+        writing = {name: _answers(model, repeat(_asked(read, 0)), write) for name, model in models.items()}
+        _compare("Is the GPU faster at writing?", writing, repeats, write)
     finally:
         for model in models.values():
             model.close()
@@ -73,14 +75,14 @@ def _asked(characters: int, turn: int) -> tuple[Message, ...]:
     return (Message(role="user", content=f"{turn}. " + (WORDS * (characters // len(WORDS) + 1))[:characters]),)
 
 
-def _turn(model: LlamaModel, read: int, tokens: int) -> Callable[[], object]:
-    """One answer of `tokens` tokens. For more than one the prompt stays the same and is not read again."""
-    turns = iter(range(10**6)) if tokens == 1 else None
+def _answers(model: LlamaModel, prompts: Iterator[tuple[Message, ...]], tokens: int) -> Callable[[], object]:
+    """Each call writes one answer of `tokens` tokens to the next prompt; one that stays the same is read once."""
+    return lambda: model.chat(next(prompts), max_tokens=tokens).usage
 
-    def answered() -> object:
-        return model.chat(_asked(read, next(turns) if turns else 0), max_tokens=tokens).usage
 
-    return answered
+def _compare(question: str, variants: Mapping[str, Callable[[], object]], repeats: int, work: int) -> None:
+    timings = measure.interleaved(variants, repeats=repeats, work=work)
+    print(measure.line(question, timings, baseline="cpu"), flush=True)
 
 
 def _check(likely: Mapping[str, float]) -> None:

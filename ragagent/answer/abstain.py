@@ -68,8 +68,9 @@ def chance(cited: float, mean_logprob: float | None, stated: float | None) -> fl
 
     s is the log-odds, 6 at most either way, that the model takes the cited words for an answer (`stated` is the
     log-probability); c the share of the question's terms that stand in them (`cited`); l the mean log-probability of
-    the answer's tokens, -3 at least. An unknown s counts as 1.5, an unknown l as -0.3. A logistic regression over
-    227 questions put to the default model, half of them without an answer (`python -m ragagent.eval.refusal`).
+    the answer's tokens, -3 at least. An unknown s counts as 1.5, an unknown l as -0.3. The weights are a logistic
+    regression's over 227 questions put to the default model, half of them without an answer (docs/evaluation.md); how
+    they do on others, `python -m ragagent.eval.refusal` measures.
     """
     odds = 1.5 if stated is None else _log_odds(stated)
     fluency = -0.3 if mean_logprob is None else max(mean_logprob, -3.0)
@@ -77,5 +78,6 @@ def chance(cited: float, mean_logprob: float | None, stated: float | None) -> fl
 
 
 def _log_odds(log_probability: float) -> float:
-    likely = math.exp(min(log_probability, 0.0))
-    return 6.0 if likely >= 0.9976 else max(-6.0, math.log(max(likely, 1e-9) / (1 - likely)))
+    """Of a yes against anything else, kept within 6 either way."""
+    other = -math.expm1(min(log_probability, -1e-3))
+    return min(6.0, max(-6.0, log_probability - math.log(other)))

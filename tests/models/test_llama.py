@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -14,7 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gguf
 import jsonschema
+import numpy as np
 import pytest
 
 import ragagent
@@ -308,26 +309,16 @@ def test_a_closed_model_is_refused_and_its_process_gone(opened: Callable[..., Ll
 
 def write_adapter(path: Path, value: float) -> None:
     """A GGUF adapter of rank 1 that adds `value` times a constant matrix to one projection of the tiny model."""
-
-    def text(value: str) -> bytes:
-        data = value.encode()
-        return struct.pack("<Q", len(data)) + data
-
-    def entry(key: str, kind: int, data: bytes) -> bytes:
-        return text(key) + struct.pack("<I", kind) + data
-
-    meta = [
-        entry("general.architecture", 8, text("llama")),
-        entry("general.type", 8, text("adapter")),
-        entry("adapter.type", 8, text("lora")),
-        entry("adapter.lora.alpha", 6, struct.pack("<f", 1.0)),
-    ]
-    tensors = [("blk.0.attn_output.weight.lora_a", (576, 1)), ("blk.0.attn_output.weight.lora_b", (1, 576))]
-    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(meta)) + b"".join(meta)
-    for place, (name, shape) in enumerate(tensors):
-        head += text(name) + struct.pack("<IQQIQ", 2, *shape, 0, place * 576 * 4)
-    head += bytes(-len(head) % 32)
-    path.write_bytes(head + struct.pack("<f", 1.0) * 576 + struct.pack("<f", value) * 576)
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 1.0)
+    writer.add_tensor("blk.0.attn_output.weight.lora_a", np.ones((1, 576), dtype=np.float32))
+    writer.add_tensor("blk.0.attn_output.weight.lora_b", np.full((576, 1), value, dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 def test_an_adapter_changes_the_answer_by_its_scale(

@@ -33,8 +33,9 @@ from ragagent.types import IngestReport
 
 _Item = TypeVar("_Item")
 _LENGTHS = (6, 14, 24, 40)
-_MANY = 32
 """Numbers of words that make the embedder load each of the ways in which it embeds a question."""
+_MANY = 32
+"""Texts of a document that are embedded at once, so that the engine starts all its threads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,89 @@
+"""Questions with and without an answer, and what refusing below a threshold makes of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ragagent.eval import refusal
+from ragagent.eval.answer_records import QuestionRecord
+from ragagent.eval.refusal import Case
+
+
+@pytest.fixture
+def sets(tmp_path: Path) -> tuple[Path, Path]:
+    """A set of 40 articles, each with a question that it answers and one that it does not, and a foreign one."""
+    own, foreign = tmp_path / "own", tmp_path / "foreign"
+    own.mkdir()
+    foreign.mkdir()
+    rows = [
+        {"id": f"{article}{kind}", "question": f"{kind} {article}?", "answers": [] if kind == "no" else ["x"]}
+        | {"is_impossible": kind == "no", "doc_ids": [f"article{article}#0"]}
+        for article in range(40)
+        for kind in ("yes", "no")
+    ]
+    (own / "qa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    others = [{"id": f"f{number}", "question": f"foreign {number}?", "answers": ["x"]} for number in range(40)]
+    (foreign / "qa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in others))
+    return own, foreign
+
+
+def articles(cases: list[Case]) -> set[str]:
+    return {name for case in cases if case.kind != "foreign" for name in case.question.document_ids}
+
+
+def test_half_have_an_answer_and_no_article_is_in_both_halves(sets: tuple[Path, Path]) -> None:
+    halves = {half: refusal.drawn(*sets, half, 16, seed=0) for half in ("fit", "test")}
+    for cases in halves.values():
+        kinds = [case.kind for case in cases]
+        assert [kinds.count(kind) for kind in ("answerable", "impossible", "removed", "foreign")] == [8, 4, 2, 2]
+        assert len({case.put.id for case in cases}) == 16
+        assert all(case.put.impossible == (case.kind != "answerable") for case in cases)
+    assert not articles(halves["fit"]) & articles(halves["test"])
+    assert refusal.drawn(*sets, "fit", 16, seed=0) == halves["fit"]
+
+
+def test_only_of_what_is_removed_the_document_is_kept_out(sets: tuple[Path, Path]) -> None:
+    for case in refusal.drawn(*sets, "test", 16, seed=1):
+        expected = f'id != "{case.question.document_ids[0]}"' if case.kind == "removed" else None
+        assert case.where == expected
+
+
+def record(
+    kind: str, number: int, confidence: float, *, right: bool = False, status: str = "grounded"
+) -> QuestionRecord:
+    return QuestionRecord(
+        id=f"{kind}:{number}",
+        question="?",
+        golds=("x",),
+        impossible=kind != "answerable",
+        answer="x",
+        status=status,
+        confidence=confidence,
+        reason="",
+        refused=status == "refused",
+        citations=(),
+        scores={"contains": float(right)},
+        seconds=1.0,
+    )
+
+
+def test_the_figures_are_those_of_a_table_counted_by_hand() -> None:
+    found = [
+        record("answerable", 1, 0.9, right=True),
+        record("answerable", 2, 0.2, right=True),
+        record("answerable", 3, 0.0, status="failed"),
+        record("impossible", 4, 0.1),
+        record("removed", 5, 0.8),
+        record("foreign", 6, 0.0, status="refused"),
+    ]
+    figures = refusal.figures(found, 0.3)
+    assert figures["refusal precision"] == 0.667
+    assert figures["refusal recall"] == 0.667
+    assert figures["refused by kind"] == {"foreign": 1.0, "impossible": 1.0, "removed": 0.0}
+    assert figures["false refusals"] == 0.333
+    assert figures["right answers refused"] == 0.5
+    assert figures["answerable and right"] == 0.333
+    assert refusal.figures(found, 0.0)["refusal recall"] == 0.333
