@@ -65,8 +65,10 @@ def answer(
         pieces = llm.stream(asked, max_tokens=settings.max_tokens, sampling=sampling, grammar=grammar)
         completion = yield from _streamed(pieces)
     claims = _claims(question, completion.text, evidence, document)
-    stated, spent = _stated(question, claims, evidence, llm, settings)
-    completion = replace(completion, usage=completion.usage + spent)
+    stated = None
+    if completion.finish != "cancelled":
+        stated, spent = _stated(question, claims, evidence, llm, settings)
+        completion = replace(completion, usage=completion.usage + spent)
     found = judged(question, claims, completion, evidence, settings=settings, stated=stated)
     if gated and found.text:
         yield AnswerEvent(kind="text", text=found.text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from ragagent.serve.http.limits import Limits
 from ragagent.settings import Settings
 from ragagent.testing.embedding import HashEmbedder
 from ragagent.testing.llm import ScriptedLLM
-from ragagent.types import Delta, Message, Vector
+from ragagent.types import Completion, Message, Vector
 
 
 class SlowEmbedder(HashEmbedder):
@@ -36,13 +36,11 @@ class SlowModel(ScriptedLLM):
         self._pieces = pieces
         self._cancelled = threading.Event()
 
-    def stream(self, messages: Sequence[Message], **given: Any) -> Iterator[Delta]:
+    def chat(self, messages: Sequence[Message], **given: Any) -> Completion:
         self._cancelled.clear()
-        for _ in range(self._pieces):
-            if self._cancelled.wait(0.1):
-                break
-            yield Delta(text="")
-        yield from super().stream(messages, **given)
+        cancelled = self._cancelled.wait(self._pieces * 0.1)
+        completion = super().chat(messages, **given)
+        return replace(completion, finish="cancelled") if cancelled else completion
 
     def cancel(self) -> None:
         self._cancelled.set()
