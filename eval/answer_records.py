@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -35,7 +35,10 @@ class CitationRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionRecord:
-    """One question, what was answered, what that is worth and what it cost. `status` failed: there was no answer."""
+    """One question, what was answered, what that is worth and what it cost. `status` failed: there was no answer.
+
+    `signals` is what its confidence is made of (`ragagent.types.Signals`), empty for an answer without.
+    """
 
     id: str
     question: str
@@ -53,6 +56,7 @@ class QuestionRecord:
     reused_tokens: int = 0
     completion_tokens: int = 0
     row: str = ""
+    signals: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

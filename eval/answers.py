@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,7 @@ def recorded(kb: KnowledgeBase, question: Question, answer: Answer, seconds: flo
         prompt_tokens=answer.usage.prompt_tokens,
         reused_tokens=answer.usage.reused_tokens,
         completion_tokens=answer.usage.completion_tokens,
+        signals=asdict(answer.signals) if answer.signals else {},
     )
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ragagent.answer.calibration import shipped
 from ragagent.eval import answers, datasets, metrics
 from ragagent.eval.answer_figures import ANSWERED
 from ragagent.eval.answer_records import QuestionRecord, Records
@@ -66,7 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     cases = drawn(options.data, options.foreign, options.half, options.questions, options.seed)
     found = list(records(options.data, cases, options.kb, options.out))
-    sys.stdout.write(json.dumps(figures(found, Settings().answer.min_confidence), indent=2) + "\n")
+    sys.stdout.write(json.dumps(figures(found, shipped("").threshold), indent=2) + "\n")
 
 
 def drawn(data: Path, foreign: Path, half: str, count: int, seed: int) -> list[Case]:

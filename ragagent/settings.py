@@ -206,9 +206,9 @@ class AnswerSettings:
     history_tokens: int = field(default=3000, metadata=at_least(0))
     """What is kept of a conversation as it was read; beyond it only the evidence that was cited stays, and then the
     oldest questions go (docs/conversations.md)."""
-    min_confidence: float = field(default=0.3, metadata=at_least(0))
+    min_confidence: float | None = field(default=None, metadata=at_least(0))
     """Answers less likely to be right than this are refused; 0 refuses none, saves the question that asks, and shows
-    an answer as it is written."""
+    an answer as it is written. None: 0.3, or what `ragagent calibrate --risk` found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -292,6 +292,21 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Signals:
+    """What an answer's confidence is made of (`ragagent.answer.calibration`); None where it is not known.
+
+    `stated` is the log-probability that the model takes the cited words for an answer, `covered` the share of the
+    question's terms that stand in them, `fluency` the mean log-probability of the answer's tokens, and `supported` the
+    share of its claims that passed the checks.
+    """
+
+    stated: float | None = None
+    covered: float = 1.0
+    fluency: float | None = None
+    supported: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """The answer to a question. `refused` comes with a reason; `grounded` means every claim shown is supported."""
 
@@ -304,6 +319,7 @@ class Answer:
     citations: tuple[Citation, ...] = ()
     evidence: Evidence | None = None
     usage: Usage = field(default_factory=Usage)
+    signals: Signals | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "where",
         "access",
         "protocols",
-        "settings trace text jsonable",
+        "settings trace text jsonable atomic",
         "models prompts connectors",
         "index",
         "ingest retrieve",

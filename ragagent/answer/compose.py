@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 
 from ragagent import prompts
-from ragagent.answer import abstain, draft, history, quote, verify
+from ragagent.answer import abstain, conflict, draft, history, opinion, quote, verify
+from ragagent.answer.calibration import Calibration, shipped
 from ragagent.answer.citing import cite
+from ragagent.answer.quote import Documents
 from ragagent.errors import ModelError
 from ragagent.protocols import LLM
 from ragagent.retrieve import compress, pack
@@ -17,18 +19,15 @@ from ragagent.text import columns, period
 from ragagent.types import (
     Answer,
     AnswerEvent,
-    Citation,
     Claim,
     Completion,
     Delta,
-    Document,
     Evidence,
     Message,
     Sampling,
+    Signals,
     Usage,
 )
-
-Documents = Callable[[str], Document | None]
 
 __all__ = ["answer", "cite", "extract", "judged", "messages", "refuse"]
 
@@ -42,67 +41,61 @@ def answer(
     settings: AnswerSettings,
     sampling: Sampling | None = None,
     past: history.Past = history.NOTHING,
+    calibration: Calibration | None = None,
 ) -> Iterator[AnswerEvent]:
     """The answer to `question` as it comes: the evidence, pieces of its text, and last the whole answer.
 
     With no passages the answer is refused and the model is not called. A model that `constrains` answers in runs of
     the evidence, and its text comes when it is known not to be refused, which takes one more short prompt; with
-    `min_confidence` 0 it comes as it is written. Another model is asked to quote, and what it quotes counts only where
-    it stands; its text on the way is provisional: the last event may refuse it. Closing the iterator cancels the model.
+    `min_confidence` 0 it comes as it is written. `calibration` says how sure an answer is and, where the settings do
+    not, from where on it is shown; None takes what is shipped for the model. Another model is asked to quote, and what
+    it quotes counts only where it stands; its text on the way is provisional: the last event may refuse it. Closing the
+    iterator cancels the model.
     """
     begin = time.perf_counter()
+    calibration = calibration or shipped(llm.name)
+    least = calibration.threshold if settings.min_confidence is None else settings.min_confidence
     yield AnswerEvent(kind="evidence", evidence=evidence)
     if not evidence.passages:
         yield AnswerEvent(kind="answer", answer=abstain.refusal(question, abstain.NOTHING_FOUND, evidence))
         return
-    grammar = quote.answers(evidence) if llm.constrains else None
+    # What may be refused for what the model thinks of it is not shown before: it could not be taken back.
+    gated = llm.constrains and least > 0
     asked = messages(question, evidence, llm, past=past)
-    gated = _gated(llm, settings)
-    if gated:
-        # Nothing is shown yet: words that may be refused could not be taken back.
-        completion = llm.chat(asked, max_tokens=settings.max_tokens, sampling=sampling, grammar=grammar)
-    else:
-        pieces = llm.stream(asked, max_tokens=settings.max_tokens, sampling=sampling, grammar=grammar)
-        completion = yield from _streamed(pieces)
+    completion = yield from _written(asked, evidence, llm, settings, sampling, shown=not gated)
     claims = _claims(question, completion.text, evidence, document)
-    stated = None
-    if completion.finish != "cancelled":
-        stated, spent = _stated(question, claims, evidence, llm, settings)
-        completion = replace(completion, usage=completion.usage + spent)
-    found = judged(question, claims, completion, evidence, settings=settings, stated=stated)
-    if gated and found.text:
+    gated = gated and completion.finish != "cancelled"
+    stated, spent = _stated(question, claims, evidence, llm) if gated else (None, Usage())
+    signals = abstain.signals(question, claims, completion.mean_logprob, stated)
+    sure = calibration.confidence(signals) if signals else 0.0
+    found = judged(question, claims, evidence, signals=signals, confidence=sure, least=least)
+    found = replace(found, usage=completion.usage + spent)
+    if gated and found.status != "refused":
+        found = conflict.with_rival(found, evidence, llm, calibration, document)
         yield AnswerEvent(kind="text", text=found.text)
     yield AnswerEvent(kind="answer", answer=_timed(found, begin))
 
 
-def _gated(llm: LLM, settings: AnswerSettings) -> bool:
-    """Whether an answer is refused for what the model thinks of the words that it cites."""
-    return llm.constrains and settings.min_confidence > 0
+def _written(
+    asked: Sequence[Message],
+    evidence: Evidence,
+    llm: LLM,
+    settings: AnswerSettings,
+    sampling: Sampling | None,
+    *,
+    shown: bool,
+) -> Generator[AnswerEvent, None, Completion]:
+    """What the model writes, under the grammar of the evidence where it can be constrained."""
+    grammar = quote.answers(evidence) if llm.constrains else None
+    if not shown:
+        return llm.chat(asked, max_tokens=settings.max_tokens, sampling=sampling, grammar=grammar)
+    pieces = llm.stream(asked, max_tokens=settings.max_tokens, sampling=sampling, grammar=grammar)
+    return (yield from _streamed(pieces))
 
 
-def _stated(
-    question: str, claims: Sequence[Claim], evidence: Evidence, llm: LLM, settings: AnswerSettings
-) -> tuple[float | None, Usage]:
-    """The log-probability that the model says yes when it is asked whether the cited words answer the question.
-
-    Asked of those words and what they stand under alone, a prompt of about a hundred tokens: with all passages before
-    it the model agrees too easily. The grammar leaves nothing else to say, so that the probability of saying it is all
-    that comes back. None where it is unknown, or where no answer would be refused for it.
-    """
+def _stated(question: str, claims: Sequence[Claim], evidence: Evidence, llm: LLM) -> tuple[float | None, Usage]:
     cited = [citation for claim in claims if claim.supported for citation in claim.citations]
-    if not cited or not _gated(llm, settings):
-        return None, Usage()
-    lines = dict.fromkeys(line for citation in cited for line in (*_above(citation, evidence), citation.quote))
-    text = prompts.load("stated").render(text="\n".join(map(_line, lines)), question=_line(question))
-    completion = llm.chat([Message(role="user", content=text)], max_tokens=4, grammar=quote.yes())
-    return completion.mean_logprob, completion.usage
-
-
-def _above(citation: Citation, evidence: Evidence) -> Sequence[str]:
-    """The title and the headings that cited words stand under: what they speak of is often said only there."""
-    found = (one for one in evidence.passages if one.document_id == citation.document_id and citation.quote in one.text)
-    passage = next(found, None)
-    return [citation.title, *passage.headings] if passage else [citation.title]
+    return opinion.stated(question, cited, evidence, llm)
 
 
 def _streamed(deltas: Iterator[Delta]) -> Generator[AnswerEvent, None, Completion]:
@@ -124,39 +117,37 @@ def messages(question: str, evidence: Evidence, llm: LLM, *, past: history.Past 
     """
     system = prompts.load("answer" if llm.constrains else "answer_quoting").render()
     passages = pack.rendered(past.unread(evidence.passages), question)
-    user = prompts.load("question").render(passages=passages, question=_line(question))
+    user = prompts.load("question").render(passages=passages, question=opinion.one_line(question))
     return [Message(role="system", content=system), *past.messages, Message(role="user", content=user)]
 
 
 def judged(
     question: str,
     claims: Sequence[Claim],
-    completion: Completion,
     evidence: Evidence,
     *,
-    settings: AnswerSettings,
-    stated: float | None = None,
+    signals: Signals | None,
+    confidence: float,
+    least: float,
 ) -> Answer:
-    """The answer that checked claims amount to: status and confidence derived.
+    """The answer that checked claims amount to: its status derived, refused where `confidence` is below `least`.
 
-    Unsupported claims are left out of the text and stay in `claims` with their problems. `stated` is the
-    log-probability that the model takes the cited words for an answer, where it is known.
+    Unsupported claims are left out of the text and stay in `claims` with their problems.
     """
-    sure = abstain.confidence(question, claims, completion.mean_logprob, stated)
     kept = [claim for claim in claims if claim.supported]
-    reason = _why_not(claims, kept, sure, settings)
+    reason = _why_not(claims, kept, confidence < least)
     if reason:
-        return abstain.refusal(question, reason, evidence, claims=claims, confidence=sure, usage=completion.usage)
+        return abstain.refusal(question, reason, evidence, claims=claims, confidence=confidence, signals=signals)
     return Answer(
         question=question,
         text="\n".join(claim.text for claim in kept),
         status="grounded" if len(kept) == len(claims) else "partial",
         reason="" if len(kept) == len(claims) else abstain.PARTLY,
-        confidence=sure,
+        confidence=confidence,
         claims=tuple(claims),
         citations=verify.citations(kept),
         evidence=evidence,
-        usage=completion.usage,
+        signals=signals,
     )
 
 
@@ -191,14 +182,14 @@ def extract(question: str, evidence: Evidence, *, document: Documents, limit: in
     )
 
 
-def _why_not(claims: Sequence[Claim], kept: Sequence[Claim], sure: float, settings: AnswerSettings) -> str:
+def _why_not(claims: Sequence[Claim], kept: Sequence[Claim], unsure: bool) -> str:
     """The reason to refuse; "" for none."""
     if not claims:
         return abstain.NOT_ANSWERED
     if not kept:
         others = [one for claim in claims for one in claim.problems if one.startswith(period.OTHER)]
         return f"{abstain.OTHER_PERIOD}: {others[0]}" if others else abstain.UNSUPPORTED
-    return abstain.UNSURE if sure < settings.min_confidence else ""
+    return abstain.UNSURE if unsure else ""
 
 
 def _claims(question: str, text: str, evidence: Evidence, document: Documents) -> list[Claim]:
@@ -218,8 +209,3 @@ def _claim(written: draft.Draft, question: str, evidence: Evidence, document: Do
 
 def _timed(found: Answer, begin: float) -> Answer:
     return replace(found, usage=replace(found.usage, seconds=time.perf_counter() - begin))
-
-
-def _line(text: str) -> str:
-    """A question as one line, so that it cannot imitate the layout of the prompt."""
-    return " ".join(text.split())

@@ -18,6 +18,9 @@ MAX_RUN_CHARS = 200
 MAX_QUOTE_CHARS = 400
 MAX_CLAIMS = 3
 
+Documents = Callable[[str], Document | None]
+"""A document by its id, or None."""
+
 _MAX_PLACES = 100
 _NEAR_CHARS = 200
 # Scripts without spaces between words: every character may begin or end a run.
@@ -92,7 +95,7 @@ def widened(place: Place) -> Place:
     return _whole_words(place, near, Span(start, end))
 
 
-def citation(place: Place, document: Callable[[str], Document | None]) -> Citation:
+def citation(place: Place, document: Documents) -> Citation:
     """The document's own words at `place`; `verified` when the document as it is now has them there.
 
     Words with hidden characters are cited as they stand, though the model was shown marks in their place. Of the copies

@@ -32,6 +32,9 @@ class Facts:
     def __len__(self) -> int:
         return len(self.numbers) + len(self.names)
 
+    def __sub__(self, other: Facts) -> Facts:
+        return Facts(numbers=self.numbers - other.numbers, names=self.names - other.names)
+
 
 def facts(text: str) -> Facts:
     """The numbers of `text` and its words with a capital letter, small words at the start of a sentence left out."""

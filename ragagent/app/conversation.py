@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import re
 import secrets
 import threading
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from ragagent import atomic
 from ragagent.access import Principal
 from ragagent.answer import compose, history
 from ragagent.errors import ConfigError
@@ -214,10 +214,7 @@ class Conversation:
         file = _file(self._kb, self.id)
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         data = {"principal": _whose(self._kb), "turns": jsonable(self._turns)}
-        aside = file.with_suffix(f".{secrets.token_hex(4)}.part")
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
-            json.dump(data, stream)
-        os.replace(aside, file)
+        atomic.write(file, json.dumps(data))
         return file
 
     def forget(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import threading
@@ -12,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ragagent.access import Principal, acl_of, denied
-from ragagent.app import parts, searching
+from ragagent.app import answering, parts, searching
 from ragagent.app.embedders import Embedders
 from ragagent.app.rerankers import Rerankers
 from ragagent.errors import ConfigError, Corrupt, IndexStateError, ReadError
@@ -37,6 +36,7 @@ from ragagent.where import Where
 
 if TYPE_CHECKING:
     from ragagent.answer.pages import PageImage
+    from ragagent.app.calibrate import CalibrationReport
     from ragagent.app.conversation import Conversation
     from ragagent.index.backup import BackupReport
     from ragagent.index.compaction import CompactReport
@@ -392,43 +392,69 @@ class KnowledgeBase:
         Closing the iterator cancels the model. With `after`, the question is the next one of that conversation, to
         which `Conversation.stream` also adds it.
         """
-        from ragagent.answer import compose, history
-        from ragagent.models.sampling import configured
-        from ragagent.retrieve import expand, pack, rewrite
+        from ragagent.retrieve import rewrite
 
         said = after.said() if after is not None else ()
         meant = after.meant(question) if after is not None else question
         hits = self.explain(rewrite.searched(meant), self.settings.retrieval.k, where=where, conversation=said).hits
         if not hits:
+            from ragagent.answer import compose
+
             yield AnswerEvent(kind="answer", answer=compose.refuse(question, _nothing_found(self)))
             return
-        expanded = expand.expanded(
-            hits,
-            chunks=self._index.chunks,
-            document=self._index.document,
-            settings=self.settings.chunking,
-            neighbours=self.settings.answer.neighbours,
+        past = after.past() if after is not None else None
+        yield from answering.answered(question, hits, self._answering(), meant=meant, past=past)
+
+    def calibrate(
+        self,
+        *,
+        questions: int = 40,
+        risk: float | None = None,
+        seed: int = 0,
+        keep: bool = True,
+        progress: Progress | None = None,
+    ) -> CalibrationReport:
+        """Fits the confidence of answers to these documents, from questions that the model makes of their passages.
+
+        Each is asked with its passage and with the passage left out, which takes about three answers a question.
+        `risk` also sets the threshold: the share of shown answers that may be wrong. What is found is kept beside the
+        index, for this model, unless `keep` is false; nothing is kept of a run that is broken off.
+        """
+        from ragagent.answer import calibration
+        from ragagent.app.calibrate import calibrated
+
+        self._require_owner("calibrating")
+        report = calibrated(
+            self._answering(),
+            lambda query: self.explain(query, self.settings.retrieval.k).hits,
+            questions=questions,
+            risk=risk,
+            seed=seed,
+            progress=progress,
         )
-        with self._trace.span("pack", hits=len(hits)) as event:
-            evidence = pack.pack(
-                meant,
-                expanded,
-                document=self._index.document,
-                count_tokens=self.llm.count_tokens,
-                settings=self.settings.answer,
-            )
-            evidence = dataclasses.replace(evidence, question=question)
-            event.update(passages=len(evidence.passages), tokens=evidence.tokens)
-        with self._trace.span("compose"):
-            yield from compose.answer(
-                question,
-                evidence,
-                self.llm,
-                document=self._index.document,
-                settings=self.settings.answer,
-                sampling=configured(self.settings.llm),
-                past=after.past() if after is not None else history.NOTHING,
-            )
+        if keep:
+            calibration.keep(self.path, self.llm.name, report.found)
+        return report
+
+    def forget_calibration(self) -> bool:
+        """Goes back to what comes with the package for this model; false when nothing was kept for it."""
+        from ragagent.answer import calibration
+
+        self._require_owner("calibrating")
+        gone = calibration.kept(self.path, self.llm.name) is not None
+        calibration.keep(self.path, self.llm.name, None)
+        return gone
+
+    def _answering(self) -> answering.Parts:
+        from ragagent.answer import calibration
+
+        return answering.Parts(
+            index=self._index,
+            settings=self.settings,
+            llm=self.llm,
+            trace=self._trace,
+            calibration=calibration.kept(self.path, self.llm.name),
+        )
 
     def conversation(self, identifier: str | None = None) -> Conversation:
         """A new conversation, or the saved one of that id. Raises ConfigError for one that is not there."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ragagent import atomic
 from ragagent.errors import ConfigError
 
 _MOST_BYTES = 10_000_000
@@ -87,10 +86,5 @@ def write(file: Path, text: str) -> Path | None:
         kept = file.with_name(file.name + ".before-ragagent")
         kept.write_bytes(file.read_bytes())
         kept.chmod(mode)
-    with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as made:
-        made.write(text)
-        made.flush()
-        os.fsync(made.fileno())
-    os.chmod(made.name, mode)
-    os.replace(made.name, file)
+    atomic.write(file, text, mode=mode)
     return kept

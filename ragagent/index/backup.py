@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from ragagent.atomic import sync_folder
 from ragagent.errors import ConfigError, Corrupt, NewerVersion
 from ragagent.index import block, schema, segments
-from ragagent.index.database import FILE_NAME, connect, sync_folder, translated
+from ragagent.index.database import FILE_NAME, connect, translated
 from ragagent.index.view import listed
 from ragagent.protocols import Progress
 

@@ -184,15 +184,6 @@ def remembered(folder: Path) -> int:
     return int(generation) if zlib.crc32(generation.to_bytes(8, "little")) == checksum else 0
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes the names in `folder` outlive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 class Readers:
     """A pool of read-only connections: one for each search that is under way."""
 

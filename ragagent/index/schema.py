@@ -35,9 +35,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ragagent.atomic import sync_folder
 from ragagent.errors import Corrupt, FingerprintMismatch, NewerVersion
 from ragagent.index import checksums
-from ragagent.index.database import FILE_NAME, connect, single, sync_folder, translated
+from ragagent.index.database import FILE_NAME, connect, single, translated
 
 VERSION = 4
 APPLICATION_ID = 0x52414758

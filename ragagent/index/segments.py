@@ -20,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from ragagent.atomic import sync_folder
+
 FOLDER = "segments"
 _MAGIC = b"RAGSEG02"
 _ALIGNMENT = 64
@@ -41,7 +43,7 @@ def write(folder: Path, suffix: str, arrays: Mapping[str, npt.NDArray[Any]]) -> 
     """
     (folder / FOLDER).mkdir(exist_ok=True)
     # The name of the folder itself has to outlive a power cut.
-    _sync_folder(folder)
+    sync_folder(folder)
     aside = folder / FOLDER / f"{uuid.uuid4().hex}{_ASIDE}.{suffix}"
     _pending.add(aside)
     try:
@@ -58,7 +60,7 @@ def write(folder: Path, suffix: str, arrays: Mapping[str, npt.NDArray[Any]]) -> 
         raise
     finally:
         _pending.discard(aside)
-    _sync_folder(folder / FOLDER)
+    sync_folder(folder / FOLDER)
     return digest, size
 
 
@@ -137,11 +139,3 @@ def _view(data: npt.NDArray[np.uint8], begin: int, entry: Mapping[str, Any]) -> 
 
 def _aligned(offset: int) -> int:
     return -(-offset // _ALIGNMENT) * _ALIGNMENT
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

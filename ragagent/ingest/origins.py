@@ -7,12 +7,11 @@ the owner's then.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ragagent import atomic
 from ragagent.access import acl_of
 from ragagent.connectors import open_connector, scheme_of
 from ragagent.connectors.addresses import names_secret, public
@@ -55,9 +54,7 @@ class Origins:
         if known.get(connector.source, {}) == entry:
             return
         known[connector.source] = entry
-        with tempfile.NamedTemporaryFile("w", dir=self._folder, prefix=".sources-", delete=False) as file:
-            json.dump(known, file, indent=1, sort_keys=True)
-        os.replace(file.name, self._folder / FILE)
+        atomic.write(self._folder / FILE, json.dumps(known, indent=1, sort_keys=True))
 
     def reopen(self, source: str) -> Connector:
         """The connector of a source by its name, as it was opened last. Raises what `open_connector` raises."""

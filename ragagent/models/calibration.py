@@ -8,17 +8,16 @@ the texts alone. A model whose int8 vectors of the texts do not agree with its o
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import numpy as np
 
+from ragagent import atomic
 from ragagent.models.encoder import EncoderSpec
 from ragagent.models.int8 import Seen
 from ragagent.models.openvino_bert import OpenVinoEncoder, Precision, best_precision, has_int8
@@ -142,15 +141,8 @@ def save(target: Path, found: Calibration) -> None:
         for name, seen in found.seen.items()
         for field in _FIELDS
     }
-    temporary = NamedTemporaryFile(dir=target.parent, delete=False)  # noqa: SIM115
-    try:
-        # Closing writes too, so a full disk may show as late as there.
-        with temporary as file:
-            np.savez_compressed(file, agreement=np.float64(found.agreement), **arrays)
-        os.replace(temporary.name, target)
-    except BaseException:
-        Path(temporary.name).unlink(missing_ok=True)
-        raise
+    with atomic.placed(target, mode=0o644) as file:
+        np.savez_compressed(file, agreement=np.float64(found.agreement), **arrays)
 
 
 def _loaded(path: Path) -> Calibration:

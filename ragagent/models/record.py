@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ragagent import atomic
 from ragagent.errors import ModelLoadError, ModelNotFound
 from ragagent.models.catalogue import Model, ModelFile, ModelKind, safe_name, safe_path, safe_sha256
 from ragagent.models.reference import PREFIX, folder_name, hub_model
-from ragagent.models.transfer import write_whole
 
 Trust = Literal["catalogue", "source", "first pull"]
 """Who says that a hash is right: the catalogue, the source it came from, or nobody (seen at the first pull)."""
@@ -41,7 +41,7 @@ class Record:
 
 def write_record(path: Path, record: Record) -> None:
     """Writes the record whole or not at all."""
-    write_whole(path, json.dumps(asdict(record), indent=1) + "\n")
+    atomic.write(path, json.dumps(asdict(record), indent=1) + "\n", mode=0o644)
 
 
 def read_record(path: Path) -> Record | None:

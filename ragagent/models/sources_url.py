@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ragagent import atomic
 from ragagent.errors import ModelDownloadError
 from ragagent.models.access import Access, Network
 from ragagent.models.catalogue import ModelFile, UrlSource, safe_sha256
-from ragagent.models.transfer import Meter, require_space, settle, write_whole
+from ragagent.models.transfer import Meter, require_space, settle
 
 if TYPE_CHECKING:
     import httpx
@@ -219,7 +220,7 @@ class _Transfer:
             raise ModelDownloadError(f"{self._download.url}: offers sha256 {self.stated_sha256}, {known} is expected")
         etag = response.headers.get("ETag", "")
         validator = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
-        write_whole(self.notes, json.dumps({"validator": validator}))
+        atomic.write(self.notes, json.dumps({"validator": validator}), mode=0o644)
 
     def _restart(self) -> None:
         self._meter.add(-self._size(), self._download.file.path)

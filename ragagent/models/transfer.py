@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ragagent.atomic import sync_folder
 from ragagent.errors import ModelDownloadError, StorageFull
 
 if TYPE_CHECKING:
@@ -130,19 +131,3 @@ def settle(partial: Path, final: Path) -> None:
     final.parent.mkdir(parents=True, exist_ok=True)
     os.replace(partial, final)
     sync_folder(final.parent)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a small file so that readers see the old text or the new, never a part."""
-    partial = path.with_name(f".{path.name}.new")
-    partial.write_text(text, encoding="utf-8")
-    settle(partial, path)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes the names in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ragagent import atomic
 from ragagent.errors import ConfigError
 from ragagent.jsonable import canonical
 from ragagent.types import EFFECTS, Effect
@@ -142,10 +142,7 @@ class Allowances:
         return _read(self._file) if self._file.exists() else {}
 
     def _write(self, said: Mapping[str, Any]) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        aside = self._file.with_name(f".{self._file.name}.{os.getpid()}")
-        aside.write_text(json.dumps(said, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        os.replace(aside, self._file)
+        atomic.write(self._file, json.dumps(said, indent=2, sort_keys=True) + "\n")
 
 
 def _allowed(said: Any, file: Path) -> Allowed:

@@ -4,36 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from ragagent.answer import abstain
-from ragagent.types import Claim, Document, Evidence
+from ragagent.types import Citation, Claim, Document, Evidence, Signals, Span
 
 Library = Callable[..., tuple[Evidence, dict[str, Document]]]
 
-shares = st.floats(0, 1)
-logs_below = st.floats(-20, 0)
-logs = logs_below | st.none()
 
-
-@given(covered=shares, fluency=logs, stated=logs)
-def test_a_chance_is_between_nothing_and_certain(covered: float, fluency: float | None, stated: float | None) -> None:
-    assert 0 < abstain.chance(covered, fluency, stated) < 1
-
-
-@given(covered=shares, more=shares, fluency=logs_below, stated=logs_below, step=st.floats(0, 3))
-def test_it_rises_with_coverage_fluency_and_agreement(
-    covered: float, more: float, fluency: float, stated: float, step: float
-) -> None:
-    here = abstain.chance(covered, fluency, stated)
-    assert abstain.chance(max(covered, more), fluency, stated) >= here
-    assert abstain.chance(covered, min(0.0, fluency + step), stated) >= here
-    assert abstain.chance(covered, fluency, min(0.0, stated + step)) >= here
-
-
-def test_no_answer_is_surer_than_the_same_with_perfect_fluency() -> None:
-    assert abstain.chance(0.5, None, -1.0) <= abstain.chance(0.5, 0.0, -1.0)
+def cited(quote: str) -> Citation:
+    return Citation(quote=quote, document_id="d", uri="file:d", title="d", span=Span(0, len(quote)), verified=True)
 
 
 def test_coverage_is_the_share_of_the_questions_terms_in_texts_and_titles(library: Library) -> None:
@@ -44,11 +22,14 @@ def test_coverage_is_the_share_of_the_questions_terms_in_texts_and_titles(librar
     assert abstain.coverage("???", evidence) == 1.0
 
 
-def test_unsupported_claims_lower_the_confidence_and_no_claims_leave_none() -> None:
-    good, bad = Claim(text="a", supported=True), Claim(text="b")
-    whole = abstain.confidence("oil", [good], -0.1, -0.2)
-    assert abstain.confidence("oil", [good, bad], -0.1, -0.2) == whole * 0.75
-    assert abstain.confidence("oil", [bad], -0.1, -0.2) == abstain.confidence("oil", [], -0.1, -0.2) == 0.0
+def test_signals_are_of_the_supported_claims_alone_and_there_are_none_without_one() -> None:
+    good = Claim(text="a", supported=True, citations=(cited("the oil crisis"),))
+    bad = Claim(text="b", citations=(cited("the tanker"),))
+    assert abstain.signals("oil tanker", [good, bad], -0.1, -0.2) == Signals(
+        stated=-0.2, covered=0.5, fluency=-0.1, supported=0.5
+    )
+    assert abstain.signals("oil", [bad], -0.1, -0.2) is None
+    assert abstain.signals("oil", [], -0.1, -0.2) is None
 
 
 def test_a_refusal_has_a_reason_and_the_nearest_passages_but_no_text(library: Library) -> None:

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ragagent.atomic import placed
 from ragagent.errors import RagAgentError
 from ragagent.jsonable import jsonable
 from ragagent.protocols import Progress
 from ragagent.serve.http import logs, priority
 from ragagent.serve.http.errors import Refusal
-from ragagent.serve.http.uploads import placed
 from ragagent.types import IngestReport
 
 FOLDER = "serve/jobs"

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Query, UploadFile
 
 from ragagent.access import acl_of
+from ragagent.atomic import placed
 from ragagent.serve.http import shapes
 from ragagent.serve.http.access import Admin, Shared, Writer
 from ragagent.serve.http.errors import RESPONSES, Refusal
@@ -18,7 +19,7 @@ from ragagent.serve.http.events import EventStream, either, event, kept_alive, s
 from ragagent.serve.http.guard import Caller
 from ragagent.serve.http.jobs import Job
 from ragagent.serve.http.service import Service
-from ragagent.serve.http.uploads import Space, placed, space_of
+from ragagent.serve.http.uploads import Space, space_of
 
 router = APIRouter(prefix="/api", tags=["ingest"], responses=RESPONSES)
 

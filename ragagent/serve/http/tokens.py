@@ -11,10 +11,8 @@ import fcntl
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from ragagent import atomic
 from ragagent.access import Principal, acl_of, principal_of
 from ragagent.errors import ConfigError
 
@@ -187,9 +186,4 @@ def _token(row: dict[str, object]) -> Token:
 
 def _store(file: Path, known: dict[str, Token]) -> None:
     """Written aside and put in place as a whole, for the owner's eyes alone."""
-    with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=".tokens-", delete=False, encoding="utf-8") as made:
-        json.dump([asdict(token) for token in known.values()], made, indent=1)
-        made.flush()
-        os.fsync(made.fileno())
-    os.chmod(made.name, 0o600)
-    os.replace(made.name, file)
+    atomic.write(file, json.dumps([asdict(token) for token in known.values()], indent=1))

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ragagent.atomic import placed
 from ragagent.jsonable import jsonable
 from ragagent.serve.http.errors import Refusal
-from ragagent.serve.http.uploads import placed
 from ragagent.types import Block, Document, Span
 
 FOLDER = "serve/trash"

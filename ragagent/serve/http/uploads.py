@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import secrets
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from ragagent.access import PUBLIC, USER, Principal, acl_of
 from ragagent.connectors.files import FilesConnector, NarrowedFiles, file_path, file_uri
@@ -100,28 +97,3 @@ def _safe(part: str) -> str:
 
 def _cut(text: str, most: int) -> str:
     return text.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
-
-
-@contextlib.contextmanager
-def placed(target: Path) -> Iterator[BinaryIO]:
-    """A file to write to that becomes `target` as a whole, on disk, when the block ends well; else nothing is left."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.parent / f".{secrets.token_hex(8)}.part"
-    try:
-        with aside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, target)
-        sync_folder(target.parent)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes names in a folder outlast a power failure."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

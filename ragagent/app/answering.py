@@ -1,0 +1,82 @@
+"""Hits become an answer: expanded, packed into evidence, and put to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ragagent.protocols import LLM, Index
+from ragagent.settings import Settings
+from ragagent.trace import Trace
+from ragagent.types import AnswerEvent, Evidence, Hit
+
+if TYPE_CHECKING:
+    from ragagent.answer.calibration import Calibration
+    from ragagent.answer.history import Past
+
+Search = Callable[[str], Sequence[Hit]]
+"""The hits of a query, best first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What an answer is made with. A `calibration` of None is the one that comes with the package."""
+
+    index: Index
+    settings: Settings
+    llm: LLM
+    trace: Trace
+    calibration: Calibration | None = None
+
+
+def answered(
+    question: str, hits: Sequence[Hit], parts: Parts, *, meant: str | None = None, past: Past | None = None
+) -> Generator[AnswerEvent]:
+    """The events of the answer to `question` from these hits, at least one.
+
+    `meant` is what was searched for, where the question alone does not say it, and `past` what was said before.
+    """
+    from ragagent.answer import compose, history
+    from ragagent.models.sampling import configured
+
+    evidence = replace(_evidence(meant or question, hits, parts), question=question)
+    with parts.trace.span("compose"):
+        yield from compose.answer(
+            question,
+            evidence,
+            parts.llm,
+            document=parts.index.document,
+            settings=parts.settings.answer,
+            sampling=configured(parts.settings.llm),
+            past=past or history.NOTHING,
+            calibration=parts.calibration,
+        )
+
+
+def expanded(hits: Sequence[Hit], parts: Parts) -> Sequence[Hit]:
+    """The hits with the passages that are read of them; what is expanded already stays as it is."""
+    from ragagent.retrieve import expand
+
+    return expand.expanded(
+        hits,
+        chunks=parts.index.chunks,
+        document=parts.index.document,
+        settings=parts.settings.chunking,
+        neighbours=parts.settings.answer.neighbours,
+    )
+
+
+def _evidence(meant: str, hits: Sequence[Hit], parts: Parts) -> Evidence:
+    from ragagent.retrieve import pack
+
+    with parts.trace.span("pack", hits=len(hits)) as event:
+        evidence = pack.pack(
+            meant,
+            expanded(hits, parts),
+            document=parts.index.document,
+            count_tokens=parts.llm.count_tokens,
+            settings=parts.settings.answer,
+        )
+        event.update(passages=len(evidence.passages), tokens=evidence.tokens)
+    return evidence
