@@ -102,7 +102,7 @@ def print_answer(answer: Answer, *, streamed: bool = False) -> None:
     if answer.status == "refused":
         out.print(f"Not answered: {answer.reason}", style="yellow")
     elif answer.status == "partial":
-        out.print(f"Partly supported: {answer.reason}", style="yellow")
+        out.print(f"In part: {answer.reason}", style="yellow")
     for number, citation in enumerate(answer.citations, start=1):
         page = f", page {citation.page}" if citation.page is not None else ""
         place = f", characters {citation.span.start}-{citation.span.end}" if citation.span else ""
