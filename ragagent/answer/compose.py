@@ -65,7 +65,7 @@ def answer(
     completion = yield from _written(asked, evidence, llm, settings, sampling, shown=not gated)
     claims = _claims(question, completion.text, evidence, document)
     gated = gated and completion.finish != "cancelled"
-    stated, spent = _stated(question, claims, evidence, llm) if gated else (None, Usage())
+    stated, spent = _stated(question, claims, evidence, llm, document) if gated else (None, Usage())
     signals = abstain.signals(question, claims, completion.mean_logprob, stated)
     sure = calibration.confidence(signals) if signals else 0.0
     found = judged(question, claims, evidence, signals=signals, confidence=sure, least=least)
@@ -93,9 +93,11 @@ def _written(
     return (yield from _streamed(pieces))
 
 
-def _stated(question: str, claims: Sequence[Claim], evidence: Evidence, llm: LLM) -> tuple[float | None, Usage]:
+def _stated(
+    question: str, claims: Sequence[Claim], evidence: Evidence, llm: LLM, document: Documents
+) -> tuple[float | None, Usage]:
     cited = [citation for claim in claims if claim.supported for citation in claim.citations]
-    return opinion.stated(question, cited, evidence, llm)
+    return opinion.stated(question, cited, evidence, llm, document)
 
 
 def _streamed(deltas: Iterator[Delta]) -> Generator[AnswerEvent, None, Completion]:

@@ -26,7 +26,7 @@ def with_rival(answer: Answer, evidence: Evidence, llm: LLM, calibration: Calibr
     if place is None:
         return answer
     other = quote.citation(quote.widened(place), document)
-    stated, spent = opinion.stated(answer.question, [other], evidence, llm)
+    stated, spent = opinion.stated(answer.question, [other], evidence, llm, document)
     answer = replace(answer, usage=answer.usage + spent)
     claim = Claim(text=other.quote, citations=(other,), supported=other.verified)
     signals = abstain.signals(answer.question, [claim], answer.signals.fluency if answer.signals else None, stated)

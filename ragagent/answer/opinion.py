@@ -6,20 +6,26 @@ from collections.abc import Sequence
 
 from ragagent import prompts
 from ragagent.answer import quote
+from ragagent.answer.quote import Documents
 from ragagent.protocols import LLM
-from ragagent.types import Citation, Evidence, Message, Usage
+from ragagent.text.sentences import sentences
+from ragagent.types import Citation, Evidence, Message, Span, Usage
+
+_BEFORE_CHARS = 400
 
 
-def stated(question: str, cited: Sequence[Citation], evidence: Evidence, llm: LLM) -> tuple[float | None, Usage]:
+def stated(
+    question: str, cited: Sequence[Citation], evidence: Evidence, llm: LLM, document: Documents
+) -> tuple[float | None, Usage]:
     """The log-probability that the model says yes when it is asked whether the cited words answer the question.
 
-    Asked of those words and what they stand under alone, a prompt of about a hundred tokens: with all passages before
-    it the model agrees too easily. The grammar leaves nothing else to say, so that the probability of saying it is all
-    that comes back. None where nothing is cited or the model does not tell.
+    Asked of those words, the sentence before them and what they stand under alone, a prompt of about a hundred tokens:
+    with all passages before it the model agrees too easily. The grammar leaves nothing else to say, so that the
+    probability of saying it is all that comes back. None where nothing is cited or the model does not tell.
     """
     if not cited:
         return None, Usage()
-    lines = dict.fromkeys(line for citation in cited for line in (*above(citation, evidence), citation.quote))
+    lines = dict.fromkeys(line for one in cited for line in (*above(one, evidence), _in_place(one, document)))
     text = prompts.load("stated").render(text="\n".join(map(one_line, lines)), question=one_line(question))
     completion = llm.chat([Message(role="user", content=text)], max_tokens=4, grammar=quote.yes())
     return completion.mean_logprob, completion.usage
@@ -30,6 +36,16 @@ def above(citation: Citation, evidence: Evidence) -> Sequence[str]:
     found = (one for one in evidence.passages if one.document_id == citation.document_id and citation.quote in one.text)
     passage = next(found, None)
     return [citation.title, *passage.headings] if passage else [citation.title]
+
+
+def _in_place(citation: Citation, document: Documents) -> str:
+    """The cited words with the sentence before them, which often says whom or what they speak of."""
+    source = document(citation.document_id) if citation.span is not None else None
+    if source is None or citation.span is None:
+        return citation.quote
+    near = Span(max(0, citation.span.start - _BEFORE_CHARS), citation.span.start)
+    before = sentences(source.text, near)
+    return source.text[before[-1].start : citation.span.end] if before else citation.quote
 
 
 def one_line(text: str) -> str:
