@@ -42,6 +42,7 @@ def answer(
     sampling: Sampling | None = None,
     past: history.Past = history.NOTHING,
     calibration: Calibration | None = None,
+    meant: str | None = None,
 ) -> Iterator[AnswerEvent]:
     """The answer to `question` as it comes: the evidence, pieces of its text, and last the whole answer.
 
@@ -50,10 +51,11 @@ def answer(
     `min_confidence` 0 it comes as it is written. `calibration` says how sure an answer is and, where the settings do
     not, from where on it is shown; None takes what is shipped for the model. Another model is asked to quote, and what
     it quotes counts only where it stands; its text on the way is provisional: the last event may refuse it. Closing the
-    iterator cancels the model.
+    iterator cancels the model. `meant` is the question as it is to be understood by itself, where an earlier one has to
+    be known for it; how sure the answer is is judged by that.
     """
     begin = time.perf_counter()
-    calibration = calibration or shipped(llm.name)
+    calibration, meant = calibration or shipped(llm.name), meant or question
     least = calibration.threshold if settings.min_confidence is None else settings.min_confidence
     yield AnswerEvent(kind="evidence", evidence=evidence)
     if not evidence.passages:
@@ -65,8 +67,8 @@ def answer(
     completion = yield from _written(asked, evidence, llm, settings, sampling, shown=not gated)
     claims = _claims(question, completion.text, evidence, document)
     gated = gated and completion.finish != "cancelled"
-    stated, spent = _stated(question, claims, evidence, llm, document) if gated else (None, Usage())
-    signals = abstain.signals(question, claims, completion.mean_logprob, stated)
+    stated, spent = _stated(meant, claims, evidence, llm, document) if gated else (None, Usage())
+    signals = abstain.signals(meant, claims, completion.mean_logprob, stated)
     sure = calibration.confidence(signals) if signals else 0.0
     found = judged(question, claims, evidence, signals=signals, confidence=sure, least=least)
     found = replace(found, usage=completion.usage + spent)

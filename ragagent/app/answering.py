@@ -51,6 +51,7 @@ def answered(
             sampling=configured(parts.settings.llm),
             past=past or history.NOTHING,
             calibration=parts.calibration,
+            meant=meant,
         )
 
 

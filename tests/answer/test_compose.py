@@ -268,3 +268,16 @@ def shown(messages: object) -> str:
 
 def golden(name: str) -> str:
     return (GOLDEN / f"prompt_{name}.txt").read_text(encoding="utf-8")
+
+
+def test_a_follow_up_is_judged_by_what_it_means(library: Library) -> None:
+    evidence, documents = library()
+    llm = says("in October 1973", constrains=True)
+    found = compose.answer(
+        "And when?", evidence, llm, document=documents.get, settings=SETTINGS, meant="When did the oil crisis begin?"
+    )
+    answer = last(list(found))
+    assert answer.question == "And when?"
+    assert "oil crisis begin?" in llm.requests[1].messages[0].content
+    assert answer.signals is not None
+    assert answer.signals.covered > 0.5
