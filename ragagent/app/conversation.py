@@ -71,12 +71,17 @@ class Mark:
     span: Span
     digest: str
 
+    def holds(self, document: Document) -> bool:
+        """Whether the document still has there what was read."""
+        return digest(self.span.of(document.text)) == self.digest
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """A question with its answer. `asked` is the message as the model read it, `brief` with the cited evidence alone.
 
-    `read` and `cited` are the pieces of documents that stand in the one and in the other.
+    `read` and `cited` are the pieces of documents that stand in the one and in the other, `quoted` the words that the
+    answer cites, which may have been read for an earlier question.
     """
 
     question: str
@@ -87,6 +92,7 @@ class Turn:
     brief: str = ""
     read: tuple[Mark, ...] = ()
     cited: tuple[Mark, ...] = ()
+    quoted: tuple[Mark, ...] = ()
     short: bool = False
     """Whether `brief` is what the model reads of it by now."""
 
@@ -209,6 +215,12 @@ class Conversation:
             return question
         return f"{question} {self._turns[-1].question}"
 
+    @property
+    def saved_at(self) -> float:
+        """When it was saved last, in seconds since the epoch; 0 where it was not."""
+        file = _file(self._kb, self.id)
+        return file.stat().st_mtime if file.exists() else 0.0
+
     def save(self) -> Path:
         """Writes it to the knowledge base's folder, for `KnowledgeBase.conversation(id)`; the file."""
         file = _file(self._kb, self.id)
@@ -238,7 +250,13 @@ class Conversation:
 
     def _turn(self, answer: Answer, past: history.Past) -> Turn:
         evidence = answer.evidence
-        turn = Turn(question=answer.question, text=answer.text, status=answer.status, reason=answer.reason)
+        turn = Turn(
+            question=answer.question,
+            text=answer.text,
+            status=answer.status,
+            reason=answer.reason,
+            quoted=self._quoted(answer),
+        )
         if evidence is None or answer.status == "refused":
             return turn
         cited: dict[str, list[Span]] = {}
@@ -254,6 +272,10 @@ class Conversation:
             turn, asked=asked, brief=short, read=self._marks(new.passages), cited=self._marks(brief.passages)
         )
 
+    def _quoted(self, answer: Answer) -> tuple[Mark, ...]:
+        places = [(self._kb.document(one.document_id), one.span) for one in answer.citations]
+        return tuple(_mark(document, span) for document, span in places if document is not None and span is not None)
+
     def _marks(self, passages: Sequence[Passage]) -> tuple[Mark, ...]:
         found = []
         for document_id, spans in history.spans(passages).items():
@@ -265,10 +287,7 @@ class Conversation:
     def _stands(self, turn: Turn) -> bool:
         """Whether all that was read for a turn is still there, unchanged, and may be read."""
         documents = {mark.document_id: self._kb.document(mark.document_id) for mark in turn.read}
-        return all(
-            (document := documents[mark.document_id]) is not None and _mark(document, mark.span) == mark
-            for mark in turn.read
-        )
+        return all((document := documents[mark.document_id]) is not None and mark.holds(document) for mark in turn.read)
 
     def _fit(self) -> None:
         """Keeps the history within its budget, in few large steps, for each has the whole prompt read again."""
@@ -345,8 +364,8 @@ def _parsed(file: Path) -> tuple[Any, list[Turn]] | None:
 
 def _turn(item: Any) -> Turn:
     texts = {name: str(item[name]) for name in ("question", "text", "status", "reason", "asked", "brief")}
-    read, cited = (tuple(_mark_of(mark) for mark in item[name]) for name in ("read", "cited"))
-    return Turn(**texts, read=read, cited=cited, short=bool(item["short"]))
+    read, cited, quoted = (tuple(_mark_of(mark) for mark in item[name]) for name in ("read", "cited", "quoted"))
+    return Turn(**texts, read=read, cited=cited, quoted=quoted, short=bool(item["short"]))
 
 
 def _mark_of(item: Any) -> Mark:

@@ -44,7 +44,7 @@ COMMANDS = {
     "eval": _Entry("ragagent.cli.evaluate", "evaluate", "Measure retrieval and answers on a data set."),
     "completion": _Entry("ragagent.cli.completion", "completion", "Print the completion script of a shell."),
     "mcp": _Entry("ragagent.cli.mcp", "mcp", "Serve search and answers to MCP clients, over stdio or HTTP."),
-    "serve": _Entry("ragagent.cli.serve", "serve", "Serve the HTTP API and OpenAI-compatible routes."),
+    "serve": _Entry("ragagent.cli.serve", "serve", "Serve the web page, the HTTP API and OpenAI-compatible routes."),
     "token": _Entry("ragagent.cli.token", "token", "Make, list and revoke the tokens of the server."),
 }
 

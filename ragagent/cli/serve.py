@@ -36,7 +36,7 @@ def serve(
     model: str | None,
     embedder: str | None,
 ) -> None:
-    """Serve the HTTP API and the OpenAI-compatible routes (docs/http.md).
+    """Serve the web page, the HTTP API and the OpenAI-compatible routes (docs/web.md, docs/http.md).
 
     Without tokens it serves this machine alone, and whoever asks is the owner, or whom --as names. Once a token was
     made (ragagent token create), everything needs one. An address that other machines can reach needs tokens.
@@ -48,7 +48,7 @@ def serve(
     ragagent serve --host 0.0.0.0 --allow-host docs.example.org
     """
     from ragagent.serve.http import logs, server
-    from ragagent.serve.http.app import build_app
+    from ragagent.serve.http.app import PAGE, build_app
     from ragagent.serve.http.guard import Reach, is_loopback
     from ragagent.serve.http.limits import Limits
     from ragagent.serve.http.service import Extras
@@ -69,7 +69,7 @@ def serve(
             reach=Reach(loopback=is_loopback(host), hosts=frozenset(name.lower() for name in hosts)),
             limits=limits,
             loaded=context.loaded,
-            extras=Extras(mcp=mcp),
+            extras=Extras(mcp=mcp, web=PAGE),
             everybody=everybody,
         )
         shown = f"[{host}]" if ":" in host else host

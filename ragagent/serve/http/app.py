@@ -22,6 +22,7 @@ from ragagent.errors import RagAgentError
 from ragagent.serve.http import (
     routes_agents,
     routes_ask,
+    routes_conversations,
     routes_documents,
     routes_ingest,
     routes_openai,
@@ -34,7 +35,17 @@ from ragagent.serve.http.limits import Limits
 from ragagent.serve.http.service import Extras, Service
 from ragagent.settings import Loaded
 
-_ROUTERS = (routes_ask, routes_documents, routes_ingest, routes_agents, routes_server, routes_openai)
+PAGE = Path(__file__).with_name("page")
+"""The web page that comes with the package; it goes into `Extras.web`."""
+_ROUTERS = (
+    routes_ask,
+    routes_conversations,
+    routes_documents,
+    routes_ingest,
+    routes_agents,
+    routes_server,
+    routes_openai,
+)
 _DESCRIPTION = (
     "Answers from your own documents, checked against their words. Errors have one form, `ErrorBody`. Streams are "
     "server-sent events. Without tokens the server answers this machine alone, as the owner."

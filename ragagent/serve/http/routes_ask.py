@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from fastapi import APIRouter, Request
 
 from ragagent.app import KnowledgeBase
-from ragagent.serve.http import shapes
+from ragagent.serve.http import routes_conversations, shapes
 from ragagent.serve.http.access import Reader, Session, Shared
 from ragagent.serve.http.errors import RESPONSES, Refusal
 from ragagent.serve.http.events import EventStream, event, kept_alive, stream_of, unless_gone
 from ragagent.serve.http.filters import where_of
 from ragagent.serve.http.guard import Caller
 from ragagent.serve.http.service import Service, Waits
+from ragagent.serve.http.work import Stop
 from ragagent.types import AnswerEvent
 
 router = APIRouter(prefix="/api", tags=["ask"], responses=RESPONSES)
@@ -46,7 +47,10 @@ async def search(body: shapes.SearchRequest, kb: Session, service: Shared) -> sh
 async def ask(
     body: shapes.AskRequest, request: Request, caller: Reader, kb: Session, service: Shared
 ) -> shapes.AnswerOut:
-    """The answer from the documents, each claim with its citations, or a refusal with the reason."""
+    """The answer from the documents, each claim with its citations, or a refusal with the reason.
+
+    With a `conversation` it is the next answer of that, which is saved.
+    """
     async for item in unless_gone(request, asked(service, caller, kb, body)):
         if isinstance(item, AnswerEvent) and item.answer is not None:
             return shapes.answer_out(item.answer)
@@ -67,8 +71,14 @@ async def asked(
     service: Service, caller: Caller, kb: KnowledgeBase, body: shapes.AskRequest
 ) -> AsyncIterator[AnswerEvent | Waits]:
     """The events of an answer, once it is the caller's turn."""
-    where = where_of(body.where)
-    async for item in service.answered(caller, lambda _: kb.ask_stream(body.question, where=where)):
+    where, conversation = where_of(body.where), body.conversation
+
+    def made(_: Stop) -> Iterator[AnswerEvent]:
+        if conversation is None:
+            return kb.ask_stream(body.question, where=where)
+        return routes_conversations.asked(kb, conversation, body.question, where)
+
+    async for item in service.answered(caller, made):
         yield item
 
 

@@ -28,6 +28,7 @@ Question = Annotated[
     str, Field(min_length=1, max_length=MOST_QUESTION, pattern=r"\S", description="the question, in words")
 ]
 Identifier = Annotated[str, Field(min_length=1, max_length=200)]
+ConversationId = Annotated[str, Field(min_length=1, max_length=64, description="what POST /api/conversations gave")]
 Filter = Annotated[
     str | dict[str, JsonValue] | None,
     Field(
@@ -115,10 +116,11 @@ class SearchResult(BaseModel):
 
 
 class AskRequest(Given):
-    """A question to the documents."""
+    """A question to the documents, by itself or as the next one of a conversation."""
 
     question: Question
     where: Filter = None
+    conversation: ConversationId | None = None
 
 
 class BoxOut(BaseModel):
@@ -176,6 +178,38 @@ class AnswerOut(BaseModel):
     claims: list[ClaimOut]
     citations: list[CitationOut]
     usage: UsageOut
+
+
+class ConversationOut(BaseModel):
+    """A conversation as it is listed; its title is the first question, "" where none was asked."""
+
+    id: str
+    title: str
+    turns: int
+    saved_at: float
+
+
+class ConversationList(BaseModel):
+    """Conversations, the last saved first."""
+
+    conversations: list[ConversationOut]
+
+
+class TurnOut(BaseModel):
+    """A question and its answer; `citations` are those whose words still stand in the documents."""
+
+    question: str
+    text: str
+    status: Literal["grounded", "partial", "refused"]
+    reason: str
+    citations: list[CitationOut]
+
+
+class TurnList(BaseModel):
+    """The turns of a conversation, the oldest first."""
+
+    id: str
+    turns: list[TurnOut]
 
 
 class PassageOut(BaseModel):
