@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ragagent import Document
+from ragagent.testing.llm import ScriptedLLM
 
 FERRY = Document(
     uri="n:ferry", title="Ferry", text="The ferry to the island leaves the harbour at seven.", acl=("public",)
@@ -17,7 +18,7 @@ def ask(served: Any, conversation: str, question: str, **given: Any) -> Any:
 
 
 def test_questions_follow_one_another_and_are_there_after_a_restart(tmp_path: Path, serving: Any) -> None:
-    with serving(tmp_path / "kb", documents=[FERRY]) as served:
+    with serving(tmp_path / "kb", documents=[FERRY], llm=ScriptedLLM(lambda _: FERRY.text)) as served:
         made = served.client.post("/api/conversations")
         assert made.status_code == 201
         name = made.json()["id"]
@@ -32,7 +33,7 @@ def test_questions_follow_one_another_and_are_there_after_a_restart(tmp_path: Pa
 
 
 def test_what_was_cited_is_not_shown_once_it_does_not_stand_there_any_more(tmp_path: Path, serving: Any) -> None:
-    with serving(tmp_path / "kb", documents=[FERRY]) as served:
+    with serving(tmp_path / "kb", documents=[FERRY], llm=ScriptedLLM(lambda _: FERRY.text)) as served:
         name = served.client.post("/api/conversations").json()["id"]
         ask(served, name, "When does the ferry leave?")
         served.kb.ingest([Document(uri=FERRY.uri, title="Ferry", text="It was moved to noon.", acl=("public",))])
@@ -41,7 +42,7 @@ def test_what_was_cited_is_not_shown_once_it_does_not_stand_there_any_more(tmp_p
 
 
 def test_nobody_reads_asks_in_or_deletes_the_conversation_of_another(tmp_path: Path, serving: Any) -> None:
-    with serving(tmp_path / "kb", documents=[FERRY]) as served:
+    with serving(tmp_path / "kb", documents=[FERRY], llm=ScriptedLLM(lambda _: FERRY.text)) as served:
         tokens = served.service.tokens
         whose = {"ann": ["user:ann"], "bob": ["user:bob"], "owner": None}
         heads = {
