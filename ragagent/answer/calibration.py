@@ -20,7 +20,7 @@ from ragagent.types import Signals
 
 FILE = "calibration.json"
 _LIMIT = 6.0
-_UNKNOWN_STATED = 1.5
+_UNKNOWN_STATED = 2.2
 _UNKNOWN_FLUENCY = -0.3
 _MAX_BYTES = 1 << 20
 _STEPS = 50
@@ -43,7 +43,7 @@ class Calibration:
 
         s is the log-odds, 6 at most either way, that the model takes the cited words for an answer; c the share of
         the question's terms that stand in them; l the mean log-probability of the answer's tokens, -3 at least. An
-        unknown s counts as 1.5, an unknown l as -0.3.
+        unknown s counts as 2.2, an unknown l as -0.3.
         """
         return float(1 / (1 + math.exp(-float(_row(signals) @ self._weights()))))
 

@@ -23,6 +23,7 @@ from ragagent.types import (
     Completion,
     Delta,
     Evidence,
+    Grammar,
     Message,
     Sampling,
     Signals,
@@ -64,7 +65,8 @@ def answer(
     # What may be refused for what the model thinks of it is not shown before: it could not be taken back.
     gated = llm.constrains and least > 0
     asked = messages(question, evidence, llm, past=past)
-    completion = yield from _written(asked, evidence, llm, settings, sampling, shown=not gated)
+    grammar = quote.answers(evidence, question) if llm.constrains else None
+    completion = yield from _written(asked, grammar, llm, settings, sampling, shown=not gated)
     claims = _claims(question, completion.text, evidence, document)
     gated = gated and completion.finish != "cancelled"
     stated, spent = _stated(meant, claims, evidence, llm, document) if gated else (None, Usage())
@@ -80,15 +82,14 @@ def answer(
 
 def _written(
     asked: Sequence[Message],
-    evidence: Evidence,
+    grammar: Grammar | None,
     llm: LLM,
     settings: AnswerSettings,
     sampling: Sampling | None,
     *,
     shown: bool,
 ) -> Generator[AnswerEvent, None, Completion]:
-    """What the model writes, under the grammar of the evidence where it can be constrained."""
-    grammar = quote.answers(evidence) if llm.constrains else None
+    """What the model writes, as it comes or at once."""
     if not shown:
         return llm.chat(asked, max_tokens=settings.max_tokens, sampling=sampling, grammar=grammar)
     pieces = llm.stream(asked, max_tokens=settings.max_tokens, sampling=sampling, grammar=grammar)
