@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ragagent.answer.quote import Documents
 from ragagent.app import KnowledgeBase
 from ragagent.errors import ConfigError, ContextOverflow, ModelCrashed
 from ragagent.eval import datasets, metrics
@@ -118,13 +119,13 @@ def ask(kb: KnowledgeBase, question: Question, *, where: Where | None = None) ->
     except (ModelCrashed, ContextOverflow) as error:
         return _failed(question, error, time.perf_counter() - begin)
     seconds = time.perf_counter() - begin
-    return recorded(kb, question, answer, seconds)
+    return recorded(kb.document, question, answer, seconds)
 
 
-def recorded(kb: KnowledgeBase, question: Question, answer: Answer, seconds: float) -> QuestionRecord:
-    """The record of an answer, its citations checked against the text that `kb` holds."""
+def recorded(document: Documents, question: Question, answer: Answer, seconds: float) -> QuestionRecord:
+    """The record of an answer, its citations checked against the documents' texts."""
     refused = answer.status == "refused"
-    citations = tuple(checked(kb, citation, question.answers) for citation in answer.citations)
+    citations = tuple(checked(document, citation, question.answers) for citation in answer.citations)
     evidence = [passage.text for passage in answer.evidence.passages] if answer.evidence else []
     return QuestionRecord(
         id=question.id,
@@ -159,10 +160,10 @@ def scores(
     return {name: float(value) for name, value in found.items()}
 
 
-def checked(kb: KnowledgeBase, citation: Citation, golds: Sequence[str]) -> CitationRecord:
+def checked(document: Documents, citation: Citation, golds: Sequence[str]) -> CitationRecord:
     """A citation with the verdict of a check of its own: is the quote what stands at the span, to the character?"""
-    document = kb.document(citation.document_id)
-    text = document.text if document else ""
+    source = document(citation.document_id)
+    text = source.text if source else ""
     return CitationRecord(
         quote=citation.quote,
         document_id=citation.document_id,

@@ -123,8 +123,8 @@ def test_a_citation_is_checked_against_the_document_and_not_believed(
     with KnowledgeBase.open(tmp_path / "kb", embedder=HashEmbedder()) as kb:
         kb.ingest(datasets.documents(towns))
         assert kb.document("Alderby").text[71:86] == "granted in 1204"  # type: ignore[union-attr]
-        found = answers.checked(kb, claimed, ["1204"])
-        gone = answers.checked(kb, dataclasses.replace(claimed, document_id="Atlantis"), ["1204"])
+        found = answers.checked(kb.document, claimed, ["1204"])
+        gone = answers.checked(kb.document, dataclasses.replace(claimed, document_id="Atlantis"), ["1204"])
     assert (found.exact, found.contains_gold, found.verified) == (exact, contains_gold, True)
     assert not gone.exact
 
@@ -133,8 +133,8 @@ def test_what_was_refused_counts_as_silence(towns: Path, tmp_path: Path) -> None
     said = Answer(question="?", text="1204, I guess", status="refused", confidence=0.1, reason="unsure")
     with KnowledgeBase.open(tmp_path / "kb", embedder=HashEmbedder()) as kb:
         kb.ingest(datasets.documents(towns))
-        answerable = answers.recorded(kb, Question(id="1", text="?", answers=("1204",)), said, 0.5)
-        impossible = answers.recorded(kb, Question(id="2", text="?", impossible=True), said, 0.5)
+        answerable = answers.recorded(kb.document, Question(id="1", text="?", answers=("1204",)), said, 0.5)
+        impossible = answers.recorded(kb.document, Question(id="2", text="?", impossible=True), said, 0.5)
     assert answerable.scores["contains"] == answerable.scores["F1"] == 0.0
     assert impossible.scores == {"EM": 1.0, "F1": 1.0}
 
