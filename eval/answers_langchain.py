@@ -10,6 +10,7 @@ its own, where ragagent is not installed; appends one line of JSON for each ques
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -35,7 +36,13 @@ def main(documents: str, questions: str, embedder: str, model: str, out: str) ->
     _without_amx()
     retriever = _retriever(documents, embedder)
     llm = ChatLlamaCpp(
-        model_path=model, n_ctx=CONTEXT_TOKENS, n_batch=512, temperature=0.0, max_tokens=256, verbose=False
+        model_path=model,
+        n_ctx=CONTEXT_TOKENS,
+        n_batch=512,
+        n_threads=os.cpu_count(),
+        temperature=0.0,
+        max_tokens=256,
+        verbose=False,
     )
     prompt = ChatPromptTemplate.from_messages([("human", PROMPT.read_text(encoding="utf-8"))])
     asked = json.loads(Path(questions).read_text(encoding="utf-8"))
@@ -55,7 +62,7 @@ def main(documents: str, questions: str, embedder: str, model: str, out: str) ->
 
 
 def _without_amx() -> None:
-    """Keeps llama.cpp from kernels with which some compilers' builds crash, as ragagent does: both use the same then."""
+    """Keeps llama.cpp from kernels with which builds of some compilers crash, as ragagent does: both use the same."""
     import llama_cpp.llama_cpp as low
 
     if b"AMX_INT8 = 1" not in low.llama_print_system_info():

@@ -40,7 +40,31 @@ def commands() -> Iterator[tuple[str, str]]:
                     yield place, command
 
 
-@pytest.mark.parametrize(("place", "command"), list(commands()))
+def _leaves(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    """Every command that can be called, by its whole name."""
+    if not isinstance(command, click.Group) or command.invoke_without_command:
+        yield name, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for one in command.list_commands(context):
+            found = command.get_command(context, one)
+            assert found is not None
+            yield from _leaves(found, f"{name} {one}")
+
+
+def _examples(name: str, command: click.Command) -> list[tuple[str, str]]:
+    lines = [line.strip() for line in (command.help or "").splitlines()]
+    return [(f"{name} --help", line) for line in lines if line.startswith("ragagent ") and name.split()[-1] in line]
+
+
+EXAMPLES = {name: _examples(name, command) for name, command in _leaves(root, "ragagent")}
+
+
+def test_the_help_of_every_command_has_an_example() -> None:
+    assert not [name for name, found in EXAMPLES.items() if not found]
+
+
+@pytest.mark.parametrize(("place", "command"), [*commands(), *(one for found in EXAMPLES.values() for one in found)])
 def test_every_command_shown_is_one_that_exists(place: str, command: str) -> None:
     arguments = shlex.split(command.split(" | ")[0].split(" > ")[0], comments=True)[1:]
     context = click.Context(root, info_name="ragagent", resilient_parsing=False)

@@ -89,7 +89,12 @@ def run(
     model: str | None,
     as_json: bool,
 ) -> None:
-    """Work on TASK. A call that needs an approval is asked about; without a terminal the run waits, with code 3."""
+    """Work on TASK. A call that needs an approval is asked about; without a terminal the run waits, with code 3.
+
+    \b
+    ragagent agent run "What do 12 months of cleaning cost?"
+    ragagent agent run "Compare both offers." --read-only
+    """
     context.choose(kb=kb, model=model)
     with _opened(context, _policy(ask, read_only), mcp, parse_filters(filters), sandbox=sandbox) as worker:
         _follow(worker, worker.stream(task), yes, as_json)
@@ -119,7 +124,12 @@ def resume(
     model: str | None,
     as_json: bool,
 ) -> None:
-    """Go on with a run that was interrupted, or that waits for an approval."""
+    """Go on with a run that was interrupted, or that waits for an approval.
+
+    \b
+    ragagent agent resume 3f2a9c1e
+    ragagent agent resume 3f2a9c1e --approve b7d2
+    """
     context.choose(kb=kb, model=model)
     # Of the runs of others nothing is kept.
     context.require_owner("resuming a run")
@@ -134,7 +144,11 @@ def resume(
 @json_option
 @click.pass_obj
 def list_runs(context: Context, kb: Path | None, as_json: bool) -> None:
-    """List the runs there were, the latest first."""
+    """List the runs there were, the latest first.
+
+    \b
+    ragagent agent list --json
+    """
     context.choose(kb=kb)
     journal = _journal(context)
     found = [_summary(journal, run_id) for run_id in journal.runs()] if journal else []
@@ -154,7 +168,11 @@ def list_runs(context: Context, kb: Path | None, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def show(context: Context, run_id: str, kb: Path | None, as_json: bool) -> None:
-    """Show what happened in a run, and whether its log is whole."""
+    """Show what happened in a run, and whether its log is whole.
+
+    \b
+    ragagent agent show 3f2a9c1e
+    """
     from ragagent.agent.replay import transcript
 
     context.choose(kb=kb)
@@ -175,7 +193,11 @@ def show(context: Context, run_id: str, kb: Path | None, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def replay(context: Context, run_id: str, kb: Path | None, as_json: bool) -> None:
-    """Make a run again from its log, without model and tools, and say whether it comes out the same."""
+    """Make a run again from its log, without model and tools, and say whether it comes out the same.
+
+    \b
+    ragagent agent replay 3f2a9c1e
+    """
     from ragagent.agent.replay import replay as replayed
 
     context.choose(kb=kb)
@@ -201,7 +223,11 @@ def replay(context: Context, run_id: str, kb: Path | None, as_json: bool) -> Non
 @json_option
 @click.pass_obj
 def tools(context: Context, mcp: Path, kb: Path | None, as_json: bool) -> None:
-    """List the tools that the servers of an mcp.json offer, and which of them are allowed. Starts the servers."""
+    """List the tools that the servers of an mcp.json offer, and which of them are allowed. Starts the servers.
+
+    \b
+    ragagent agent tools --mcp mcp.json
+    """
     context.choose(kb=kb)
     servers = _servers(context, mcp)
     try:
@@ -226,7 +252,11 @@ def tools(context: Context, mcp: Path, kb: Path | None, as_json: bool) -> None:
 def allow(
     context: Context, server: str, names: tuple[str, ...], effects: str | None, mcp: Path, kb: Path | None
 ) -> None:
-    """Allow tools of a server, as they are described now; a changed description has to be allowed anew."""
+    """Allow tools of a server, as they are described now; a changed description has to be allowed anew.
+
+    \b
+    ragagent agent allow notes search_notes --mcp mcp.json
+    """
     from ragagent.types import EFFECTS
 
     context.choose(kb=kb)
@@ -248,7 +278,11 @@ def allow(
 @kb_option
 @click.pass_obj
 def forbid(context: Context, server: str, names: tuple[str, ...], mcp: Path, kb: Path | None) -> None:
-    """Take tools of a server out again."""
+    """Take tools of a server out again.
+
+    \b
+    ragagent agent forbid notes delete_note --mcp mcp.json
+    """
     context.choose(kb=kb)
     _servers(context, mcp).forbid(server, names)
 

@@ -18,7 +18,12 @@ def config() -> None:
 @json_option
 @click.pass_obj
 def show(context: Context, as_json: bool) -> None:
-    """Print every setting, its value and the origin of the value."""
+    """Print every setting, its value and the origin of the value.
+
+    \b
+    ragagent config show
+    ragagent --config work.toml config show --json
+    """
     values = settings_module.values(context.settings)
     origins = context.loaded.origins
     for key in settings_module.SECRET_KEYS:

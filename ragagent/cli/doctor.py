@@ -41,7 +41,11 @@ class Finding:
 @json_option
 @click.pass_obj
 def doctor(context: Context, kb: Path | None, as_json: bool) -> None:
-    """Check environment, models and index, and say what to do about each finding. Fails if something is broken."""
+    """Check environment, models and index, and say what to do about each finding. Fails if something is broken.
+
+    \b
+    ragagent doctor
+    """
     context.choose(kb=kb)
     findings = [*_environment(), *_build(), *_models(context), *_index(context)]
     if as_json:

@@ -30,7 +30,11 @@ def documents() -> None:
 @json_option
 @click.pass_obj
 def list_documents(context: Context, kb: Path | None, as_json: bool) -> None:
-    """List every document: id, title and place of origin."""
+    """List every document: id, title and place of origin.
+
+    \b
+    ragagent documents list --json
+    """
     context.choose(kb=kb)
     with context.open(embedder=False) as knowledge_base:
         rows = [_summary(document) for document in knowledge_base.documents()]
@@ -49,7 +53,11 @@ def list_documents(context: Context, kb: Path | None, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def show(context: Context, document: str, kb: Path | None, as_json: bool) -> None:
-    """Print the text of a document, named by its id, its uri or its file name."""
+    """Print the text of a document, named by its id, its uri or its file name.
+
+    \b
+    ragagent documents show contract.pdf
+    """
     context.choose(kb=kb)
     with context.open(embedder=False) as knowledge_base:
         found = _find(knowledge_base, document)
@@ -65,7 +73,11 @@ def show(context: Context, document: str, kb: Path | None, as_json: bool) -> Non
 @json_option
 @click.pass_obj
 def remove(context: Context, names: tuple[str, ...], kb: Path | None, as_json: bool) -> None:
-    """Remove documents, named by id, uri or file name, from the knowledge base. Files stay where they are."""
+    """Remove documents, named by id, uri or file name, from the knowledge base. Files stay where they are.
+
+    \b
+    ragagent documents remove old-contract.pdf
+    """
     context.choose(kb=kb)
     context.require_owner("removing")
     with context.open(embedder=False) as knowledge_base:
@@ -114,7 +126,11 @@ def label(
 @json_option
 @click.pass_obj
 def duplicates(context: Context, kb: Path | None, as_json: bool) -> None:
-    """Report copies and versions of documents, and lines that stand in many. Nothing is changed."""
+    """Report copies and versions of documents, and lines that stand in many. Nothing is changed.
+
+    \b
+    ragagent documents duplicates
+    """
     context.choose(kb=kb)
     with context.open(embedder=False) as knowledge_base:
         found = knowledge_base.duplicates()

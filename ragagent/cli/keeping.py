@@ -20,6 +20,9 @@ def backup(context: Context, file: Path, kb: Path | None, as_json: bool) -> None
     """Write the knowledge base to one file, while it is searched and written.
 
     The file is a zip archive with a checksum of every part. Models and settings are not in it.
+
+    \b
+    ragagent backup monday.zip
     """
     context.choose(kb=kb)
     with context.open(embedder=False) as knowledge_base, Bar() as bar:
@@ -65,6 +68,10 @@ def compact(context: Context, erase: bool, drop_snapshots: bool, kb: Path | None
 
     Takes small steps and no extra room. With --erase the database is written anew, which takes room for it twice
     meanwhile; afterwards the text of removed documents is in no file of the knowledge base.
+
+    \b
+    ragagent compact
+    ragagent compact --erase --drop-snapshots
     """
     context.choose(kb=kb)
     with context.open(embedder=False) as knowledge_base, Bar() as bar:

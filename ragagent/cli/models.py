@@ -26,7 +26,11 @@ def models() -> None:
 @json_option
 @click.pass_obj
 def list_models(context: Context, as_json: bool) -> None:
-    """List the models that have a name, and which of them are here."""
+    """List the models that have a name, and which of them are here.
+
+    \b
+    ragagent models list
+    """
     entries = context.store.list()
     if as_json:
         echo_json(entries)
@@ -53,6 +57,9 @@ def pull(context: Context, names: tuple[str, ...], quiet: bool, as_json: bool) -
     """Fetch models from the first source that has them; each file is checked before it is put in place.
 
     A download that was cut goes on where it stopped.
+
+    \b
+    ragagent models pull qwen2.5-coder-1.5b-instruct
     """
     pulled = []
     for name in names:
@@ -76,7 +83,11 @@ def _print_pulled(pulled: Pulled) -> None:
 @json_option
 @click.pass_obj
 def verify(context: Context, names: tuple[str, ...], as_json: bool) -> None:
-    """Hash the files of models (of all that are here, if none is named) and compare. Fails if one is wrong."""
+    """Hash the files of models (of all that are here, if none is named) and compare. Fails if one is wrong.
+
+    \b
+    ragagent models verify
+    """
     chosen = names or tuple(entry.name for entry in context.store.list() if entry.state != "absent")
     checks = []
     for name in chosen:
@@ -101,7 +112,11 @@ def verify(context: Context, names: tuple[str, ...], as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def path(context: Context, name: str, as_json: bool) -> None:
-    """Print where a model's file (chat) or folder (embedding) is. Fails if it is not here."""
+    """Print where a model's file (chat) or folder (embedding) is. Fails if it is not here.
+
+    \b
+    ragagent models path all-MiniLM-L6-v2
+    """
     found = context.store.resolve(name)
     if as_json:
         echo_json({"name": name, "path": found})
@@ -114,7 +129,11 @@ def path(context: Context, name: str, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def remove(context: Context, names: tuple[str, ...], as_json: bool) -> None:
-    """Delete models and what was downloaded of them."""
+    """Delete models and what was downloaded of them.
+
+    \b
+    ragagent models remove smollm2-135m-instruct
+    """
     removed = [context.store.remove(name) for name in names]
     if as_json:
         echo_json(removed)
@@ -129,7 +148,11 @@ def remove(context: Context, names: tuple[str, ...], as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def export(context: Context, archive: Path, names: tuple[str, ...], as_json: bool) -> None:
-    """Write models into ARCHIVE (NAME.tar, else a folder), for a machine without a network."""
+    """Write models into ARCHIVE (NAME.tar, else a folder), for a machine without a network.
+
+    \b
+    ragagent models export models.tar all-MiniLM-L6-v2
+    """
     with Bar(unit="bytes") as bar:
         exported = context.store.export(names, archive, progress=bar)
     if as_json:
@@ -143,7 +166,11 @@ def export(context: Context, archive: Path, names: tuple[str, ...], as_json: boo
 @json_option
 @click.pass_obj
 def import_models(context: Context, archive: Path, as_json: bool) -> None:
-    """Put the models of an ARCHIVE that `export` wrote into the model folder, each file checked."""
+    """Put the models of an ARCHIVE that `export` wrote into the model folder, each file checked.
+
+    \b
+    ragagent models import models.tar
+    """
     with Bar(unit="bytes") as bar:
         imported = context.store.import_(archive, progress=bar)
     if as_json:

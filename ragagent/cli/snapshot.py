@@ -27,7 +27,11 @@ def snapshot() -> None:
 @json_option
 @click.pass_obj
 def create(context: Context, name: str, kb: Path | None, as_json: bool) -> None:
-    """Name the state that the documents are in. Takes no time; room only for what changes later."""
+    """Name the state that the documents are in. Takes no time; room only for what changes later.
+
+    \b
+    ragagent snapshot create before-the-merger
+    """
     context.choose(kb=kb)
     with context.open(embedder=False) as knowledge_base:
         made = knowledge_base.snapshots.create(name)
@@ -42,7 +46,11 @@ def create(context: Context, name: str, kb: Path | None, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def list_snapshots(context: Context, kb: Path | None, as_json: bool) -> None:
-    """List the snapshots, the oldest first."""
+    """List the snapshots, the oldest first.
+
+    \b
+    ragagent snapshot list
+    """
     context.choose(kb=kb)
     with context.open(embedder=False) as knowledge_base:
         found = knowledge_base.snapshots.list()
@@ -62,7 +70,11 @@ def list_snapshots(context: Context, kb: Path | None, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def diff(context: Context, name: str, other: str | None, kb: Path | None, as_json: bool) -> None:
-    """Say what was added (+), removed (-) and changed (~) from snapshot NAME to OTHER, or to now."""
+    """Say what was added (+), removed (-) and changed (~) from snapshot NAME to OTHER, or to now.
+
+    \b
+    ragagent snapshot diff before-the-merger
+    """
     context.choose(kb=kb)
     with context.open(embedder=False) as knowledge_base:
         difference = knowledge_base.snapshots.diff(name, other)
@@ -78,7 +90,11 @@ def diff(context: Context, name: str, other: str | None, kb: Path | None, as_jso
 @json_option
 @click.pass_obj
 def restore(context: Context, name: str, kb: Path | None, as_json: bool) -> None:
-    """Make the documents what they were in snapshot NAME; nothing is embedded. The state before is kept, too."""
+    """Make the documents what they were in snapshot NAME; nothing is embedded. The state before is kept, too.
+
+    \b
+    ragagent snapshot restore before-the-merger
+    """
     context.choose(kb=kb)
     with context.open(embedder=False) as knowledge_base:
         restored = knowledge_base.snapshots.restore(name)
@@ -95,7 +111,11 @@ def restore(context: Context, name: str, kb: Path | None, as_json: bool) -> None
 @json_option
 @click.pass_obj
 def remove(context: Context, names: tuple[str, ...], kb: Path | None, as_json: bool) -> None:
-    """Forget snapshots, and the versions of documents that only they have."""
+    """Forget snapshots, and the versions of documents that only they have.
+
+    \b
+    ragagent snapshot remove before-the-merger
+    """
     context.choose(kb=kb)
     with context.open(embedder=False) as knowledge_base:
         knowledge_base.snapshots.remove(names)

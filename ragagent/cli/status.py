@@ -15,7 +15,12 @@ from ragagent.cli.output import console, echo_json
 @json_option
 @click.pass_obj
 def status(context: Context, kb: Path | None, as_json: bool) -> None:
-    """Count what the knowledge base holds and say what it was built with."""
+    """Count what the knowledge base holds and say what it was built with.
+
+    \b
+    ragagent status
+    ragagent status --kb archive --json
+    """
     context.choose(kb=kb)
     with context.open(embedder=False) as knowledge_base:
         facts = knowledge_base.status()

@@ -70,7 +70,11 @@ def create(
 @json_option
 @click.pass_obj
 def list_tokens(context: Context, kb: Path | None, as_json: bool) -> None:
-    """List the tokens there ever were, without the tokens themselves."""
+    """List the tokens there ever were, without the tokens themselves.
+
+    \b
+    ragagent token list
+    """
     rows = [_shown(one) for one in _tokens(context, kb).list()]
     if as_json:
         echo_json(rows)
@@ -89,7 +93,11 @@ def list_tokens(context: Context, kb: Path | None, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def revoke(context: Context, identifier: str, kb: Path | None, as_json: bool) -> None:
-    """End a token, named by its id, at once; it stays listed."""
+    """End a token, named by its id, at once; it stays listed.
+
+    \b
+    ragagent token revoke abcdefgh
+    """
     ended = _tokens(context, kb).revoke(identifier)
     if as_json:
         echo_json(_shown(ended))
