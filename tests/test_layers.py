@@ -38,6 +38,7 @@ OWNERS = {
     "faiss": {"ragagent.index.candidates", "ragagent.index.vectors", "ragagent.eval.perf"},
     "sqlite3": {"ragagent.index", "ragagent.agent.graph", "ragagent.agent.journal", "ragagent.tools.table_query"},
     "llama_cpp": {
+        "ragagent.eval.answers_langchain",
         "ragagent.models.llama_worker",
         "ragagent.models.llama_engine",
         "ragagent.models.llama_load",
@@ -79,7 +80,7 @@ OWNERS = {
     "numba": {"ragagent.index.compiling", "ragagent.index.hamming", "ragagent.index.kernels"},
     "llvmlite": {"ragagent.index.compiling"},
     "tree_sitter": {"ragagent.text.syntax"},
-    "langchain_core": {"ragagent.adapters.langchain", "ragagent.eval.perf"},
+    "langchain_core": {"ragagent.adapters.langchain", "ragagent.eval.answers_langchain", "ragagent.eval.perf"},
     "llama_index": {"ragagent.adapters.llama_index", "ragagent.eval.perf"},
 }
 
