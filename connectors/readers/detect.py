@@ -36,7 +36,8 @@ _RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav"}
 _HTML = re.compile(
     rb"(?:\s|\xef\xbb\xbf|<\?xml[^>]*>|<!--(?:(?!-->).)*+-->)*+<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
 )
-_XML = re.compile(rb"(?:\xef\xbb\xbf)?\s*+<\?xml\s")
+# A declaration, or a drawing without one.
+_XML = re.compile(rb"(?:\xef\xbb\xbf)?\s*+(?:<\?xml\s|<svg\s[^<>]*\bxmlns=)")
 
 
 def media_type(data: bytes, name: str, stated: str = "") -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ragagent.retrieve import compress
-from ragagent.types import Answer, Claim, Evidence, Signals, Usage
+from ragagent.types import Answer, Citation, Claim, Evidence, Signals, Usage
 
 NOTHING_FOUND = "nothing in the documents bears on the question"
 NOT_ANSWERED = "the passages found do not answer the question"
@@ -53,13 +53,20 @@ def share(question: str, texts: Sequence[str]) -> float:
     return sum(term in known for term in wanted) / len(wanted) if wanted else 1.0
 
 
-def signals(question: str, claims: Sequence[Claim], fluency: float | None, stated: float | None) -> Signals | None:
+def signals(
+    question: str,
+    claims: Sequence[Claim],
+    read: Callable[[Citation], str],
+    fluency: float | None,
+    stated: float | None,
+) -> Signals | None:
     """What is known of an answer of these claims before it is shown; None where none of them is supported.
 
-    `fluency` is the mean log-probability of its tokens, `stated` that the model takes the cited words for an answer.
+    `read` gives the cited words as they are to be understood, `fluency` is the mean log-probability of the answer's
+    tokens, and `stated` that the model takes the cited words for an answer.
     """
     kept = [claim for claim in claims if claim.supported]
     if not kept:
         return None
-    cited = [one.quote for claim in kept for one in claim.citations]
+    cited = [read(one) for claim in kept for one in claim.citations]
     return Signals(stated=stated, covered=share(question, cited), fluency=fluency, supported=len(kept) / len(claims))

@@ -70,7 +70,7 @@ def answer(
     claims = _claims(question, completion.text, evidence, document)
     gated = gated and completion.finish != "cancelled"
     stated, spent = _stated(meant, claims, evidence, llm, document) if gated else (None, Usage())
-    signals = abstain.signals(meant, claims, completion.mean_logprob, stated)
+    signals = abstain.signals(meant, claims, lambda one: opinion.read(one, evidence), completion.mean_logprob, stated)
     sure = calibration.confidence(signals) if signals else 0.0
     found = judged(question, claims, evidence, signals=signals, confidence=sure, least=least)
     found = replace(found, usage=completion.usage + spent)

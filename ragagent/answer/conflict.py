@@ -29,7 +29,8 @@ def with_rival(answer: Answer, evidence: Evidence, llm: LLM, calibration: Calibr
     stated, spent = opinion.stated(answer.question, [other], evidence, llm, document)
     answer = replace(answer, usage=answer.usage + spent)
     claim = Claim(text=other.quote, citations=(other,), supported=other.verified)
-    signals = abstain.signals(answer.question, [claim], answer.signals.fluency if answer.signals else None, stated)
+    fluency = answer.signals.fluency if answer.signals else None
+    signals = abstain.signals(answer.question, [claim], lambda one: opinion.read(one, evidence), fluency, stated)
     if signals is None or calibration.confidence(signals) < _LEAST_CONFIDENCE:
         return answer
     first = answer.citations[0]
@@ -74,7 +75,7 @@ def _otherwise(said: verify.Facts, text: str, support: str) -> bool:
 
 
 def _covered(question: str, citation: Citation, evidence: Evidence) -> float:
-    return abstain.share(question, [*opinion.above(citation, evidence), citation.quote])
+    return abstain.share(question, [*opinion.above(citation, evidence), opinion.read(citation, evidence)])
 
 
 def _share(question: str, place: Place) -> float:

@@ -8,8 +8,9 @@ from ragagent import prompts
 from ragagent.answer import quote
 from ragagent.answer.quote import Documents
 from ragagent.protocols import LLM
+from ragagent.text import columns
 from ragagent.text.sentences import sentences
-from ragagent.types import Citation, Evidence, Message, Span, Usage
+from ragagent.types import Citation, Evidence, Message, Passage, Span, Usage
 
 _BEFORE_CHARS = 400
 
@@ -25,7 +26,7 @@ def stated(
     """
     if not cited:
         return None, Usage()
-    lines = dict.fromkeys(line for one in cited for line in (*above(one, evidence), _in_place(one, document)))
+    lines = dict.fromkeys(line for one in cited for line in (*above(one, evidence), _in_place(one, evidence, document)))
     text = prompts.load("stated").render(text="\n".join(map(one_line, lines)), question=one_line(question))
     completion = llm.chat([Message(role="user", content=text)], max_tokens=4, grammar=quote.yes())
     return completion.mean_logprob, completion.usage
@@ -33,13 +34,29 @@ def stated(
 
 def above(citation: Citation, evidence: Evidence) -> Sequence[str]:
     """The title and the headings that cited words stand under: what they speak of is often said only there."""
-    found = (one for one in evidence.passages if one.document_id == citation.document_id and citation.quote in one.text)
-    passage = next(found, None)
+    passage = _passage(citation, evidence)
     return [citation.title, *passage.headings] if passage else [citation.title]
 
 
-def _in_place(citation: Citation, document: Documents) -> str:
+def read(citation: Citation, evidence: Evidence) -> str:
+    """The cited words; a row of a table with the names of its columns, without which it says little."""
+    passage = _passage(citation, evidence)
+    if passage is None or "|" not in citation.quote:
+        return citation.quote
+    start = passage.text.index(citation.quote)
+    return columns.rows_at(passage.text, start, start + len(citation.quote)) or citation.quote
+
+
+def _passage(citation: Citation, evidence: Evidence) -> Passage | None:
+    found = (one for one in evidence.passages if one.document_id == citation.document_id and citation.quote in one.text)
+    return next(found, None)
+
+
+def _in_place(citation: Citation, evidence: Evidence, document: Documents) -> str:
     """The cited words with the sentence before them, which often says whom or what they speak of."""
+    shown = read(citation, evidence)
+    if shown != citation.quote:
+        return shown
     source = document(citation.document_id) if citation.span is not None else None
     if source is None or citation.span is None:
         return citation.quote

@@ -13,6 +13,7 @@ from ragagent.text import period, tables, unicode
 
 _MIN_ROWS = 2
 _MOST_BETWEEN, _MOST_CHARS = 3, 60
+_ABOVE_CHARS = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,22 @@ def name_at(text: str, start: int, end: int) -> str:
                 return _name(part, line, start - at, end - at) if isinstance(part, _Table) else ""
             at += len(line) + 1
     return ""
+
+
+def rows_at(text: str, start: int, end: int) -> str:
+    """The rows of tables that `text[start:end]` touches, as `labelled` writes them; "" where it touches no row.
+
+    Before the first one comes what stands above its table, at most `_ABOVE_CHARS` of it: it often says the unit.
+    """
+    at, above, found = 0, 0, []
+    for part in _parts(text.split("\n")):
+        above = above if found else at
+        for line in part.lines if isinstance(part, _Table) else part:
+            touched = at < end and start < at + len(line)
+            if touched and isinstance(part, _Table) and line != part.lines[0] and part.cells(line):
+                found.append(_row(part.names, part.cells(line), set()))
+            at += len(line) + 1
+    return "\n".join([text[max(0, above - _ABOVE_CHARS) : above].strip(), *found]).strip() if found else ""
 
 
 def _name(table: _Table, line: str, start: int, end: int) -> str:

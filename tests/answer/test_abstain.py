@@ -10,6 +10,10 @@ from ragagent.types import Citation, Claim, Document, Evidence, Signals, Span
 Library = Callable[..., tuple[Evidence, dict[str, Document]]]
 
 
+def quote(citation: Citation) -> str:
+    return citation.quote
+
+
 def cited(quote: str) -> Citation:
     return Citation(quote=quote, document_id="d", uri="file:d", title="d", span=Span(0, len(quote)), verified=True)
 
@@ -25,11 +29,11 @@ def test_coverage_is_the_share_of_the_questions_terms_in_texts_and_titles(librar
 def test_signals_are_of_the_supported_claims_alone_and_there_are_none_without_one() -> None:
     good = Claim(text="a", supported=True, citations=(cited("the oil crisis"),))
     bad = Claim(text="b", citations=(cited("the tanker"),))
-    assert abstain.signals("oil tanker", [good, bad], -0.1, -0.2) == Signals(
+    assert abstain.signals("oil tanker", [good, bad], quote, -0.1, -0.2) == Signals(
         stated=-0.2, covered=0.5, fluency=-0.1, supported=0.5
     )
-    assert abstain.signals("oil", [bad], -0.1, -0.2) is None
-    assert abstain.signals("oil", [], -0.1, -0.2) is None
+    assert abstain.signals("oil", [bad], quote, -0.1, -0.2) is None
+    assert abstain.signals("oil", [], quote, -0.1, -0.2) is None
 
 
 def test_a_refusal_has_a_reason_and_the_nearest_passages_but_no_text(library: Library) -> None:

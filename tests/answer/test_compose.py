@@ -281,3 +281,17 @@ def test_a_follow_up_is_judged_by_what_it_means(library: Library) -> None:
     assert "oil crisis begin?" in llm.requests[1].messages[0].content
     assert answer.signals is not None
     assert answer.signals.covered > 0.5
+
+
+def test_a_row_of_a_table_is_judged_with_its_columns_and_what_stands_above(library: Library) -> None:
+    text = "Prices are in euros per hour.\n\nRoom | Seats | Price\nHall | 220 | 85\nLinden | 60 | 34"
+    question = "What is the price of Linden per hour?"
+    evidence, documents = library(text, question=question)
+    llm = says("34", constrains=True)
+    answer = last(list(compose.answer(question, evidence, llm, document=documents.get, settings=SETTINGS)))
+    judged = llm.requests[1].messages[0].content
+    assert "Linden: Seats 60, Price 34" in judged
+    assert "euros per hour" in judged
+    assert "Hall" not in judged
+    assert answer.signals is not None
+    assert answer.signals.covered == 1.0

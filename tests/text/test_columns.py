@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragagent.text.columns import labelled, name_at
+from ragagent.text.columns import labelled, name_at, rows_at
 
 cells = st.text(alphabet="abc 12.,", min_size=1, max_size=6).map(str.strip).filter(bool)
 names = st.lists(st.text(alphabet="klm", min_size=1, max_size=4), min_size=2, max_size=4)
@@ -98,3 +98,27 @@ def test_the_names_of_another_table_end_the_one_before() -> None:
     shown = labelled(f"{FILING}\n{other}").split("\n")
     assert shown[-1] == "Cash: As of July 1, 2023 = 7, As of June 25, 2022 = 8"
     assert name_at(f"{FILING}\n{other}", len(FILING) + 1, len(FILING) + 5) == ""
+
+
+PRICES = "Prices are in euros per hour.\n\nRoom | Seats | Price\nHall | 220 | 85\nLinden | 60 | 34\nThe rest is free."
+
+
+@pytest.mark.parametrize(
+    ("part", "read"),
+    [
+        ("Linden | 60 | 34", "Prices are in euros per hour.\nLinden: Seats 60, Price 34"),
+        ("60", "Prices are in euros per hour.\nLinden: Seats 60, Price 34"),
+        ("85\nLinden", "Prices are in euros per hour.\nHall: Seats 220, Price 85\nLinden: Seats 60, Price 34"),
+        ("The rest is free.", ""),
+        ("Prices are", ""),
+        ("Seats", ""),
+    ],
+)
+def test_a_row_is_read_with_its_columns_and_what_stands_above_the_table(part: str, read: str) -> None:
+    start = PRICES.index(part)
+    assert rows_at(PRICES, start, start + len(part)) == read
+
+
+@given(st.text(alphabet="ab|1.\n ", max_size=60), st.integers(0, 60), st.integers(0, 60))
+def test_rows_are_found_in_any_text_without_fault(text: str, start: int, end: int) -> None:
+    assert isinstance(rows_at(text, start, end), str)

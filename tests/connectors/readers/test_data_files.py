@@ -131,3 +131,12 @@ def test_xml_entities_neither_grow_nor_reach_out(tmp_path: Path) -> None:
 def test_xml_nested_too_deep_is_refused() -> None:
     with pytest.raises(ReadError, match="deep"):
         _read("<?xml version='1.0'?>" + "<a>" * 100_000 + "x" + "</a>" * 100_000, "a.xml")
+
+
+def test_of_a_drawing_the_words_are_read_and_not_the_markup() -> None:
+    words = '<style>.a{}</style><title>A plan</title><text x="1">Gate</text>'
+    svg = f'<svg class="a" xmlns="http://www.w3.org/2000/svg">{words}</svg>'
+    document = _read(svg, "plan.svg")
+    assert document.media_type == "application/xml"
+    assert "Gate" in document.text
+    assert "xmlns" not in document.text
