@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 DEMO_KB = .ragagent/demo
+CONFORMANCE = build/conformance
 MODELS_FOR_TESTS = all-MiniLM-L6-v2 smollm2-135m-instruct qwen2.5-coder-0.5b-instruct qwen2.5-coder-1.5b-instruct
 
 .PHONY: help demo test check docs bench setup setup-test models clean
@@ -38,7 +39,14 @@ $(VENV)/debian.done: tests/debian-packages.txt
 	else echo "not root, or no apt-get: tests that need one of these are skipped:"; sed '/^#/d' $<; fi
 	@mkdir -p $(VENV) && touch $@
 
-setup-test: $(VENV)/test.done $(VENV)/debian.done
+# The conformance suite of MCP, where Node can be had; else its test is skipped and says so.
+$(VENV)/node.done: Makefile
+	@mkdir -p $(VENV)
+	@if ! command -v npm >/dev/null; then echo "no npm: the conformance suite of MCP is not run"; \
+	else $(MAKE) --no-print-directory $(CONFORMANCE)/done || echo "npm has no conformance suite: it is not run"; fi
+	@touch $@
+
+setup-test: $(VENV)/test.done $(VENV)/debian.done $(VENV)/node.done
 	@$(BIN)/ragagent models pull --quiet $(MODELS_FOR_TESTS)
 
 demo: setup
@@ -56,7 +64,6 @@ docs: $(VENV)/test.done
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 	@echo "the pages are in build/site"
 
-CONFORMANCE = build/conformance
 $(CONFORMANCE)/done: Makefile
 	@mkdir -p $(CONFORMANCE)
 	@npm install --silent --no-fund --no-audit --prefix $(CONFORMANCE) \

@@ -22,9 +22,9 @@ DOCUMENTS = Path(__file__).parent / "documents"
 WIDTH = 100
 COMMANDS = (
     "ragagent ingest documents/",
-    'ragagent ask "How much does the Linden Room cost per hour?"',
-    'ragagent ask "What is the password of the wireless network?"',
-    'ragagent search "lost key" -k 2',
+    'ragagent ask "What does a lost key cost?"',
+    'ragagent ask "What is the phone number of the mayor?"',
+    'ragagent search "chestnut tree" -k 1 --explain',
 )
 # The picture asks no other host for a font.
 _PLAIN = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)

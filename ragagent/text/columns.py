@@ -56,7 +56,8 @@ def rows_at(text: str, start: int, end: int) -> str:
 
     Before the first one comes what stands above its table, at most `_ABOVE_CHARS` of it: it often says the unit.
     """
-    at, above, found = 0, 0, []
+    at, above = 0, 0
+    found: list[str] = []
     for part in _parts(text.split("\n")):
         above = above if found else at
         for line in part.lines if isinstance(part, _Table) else part:
