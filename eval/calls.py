@@ -1,30 +1,36 @@
 """Whether calls of tools are well formed and right, with the constraint and without: the BFCL v4 set in Python.
 
-    python -m ragagent.eval.calls --data DATA/bfcl_v4 --model qwen2.5-coder-0.5b-instruct --limit 20
+    python -m ragagent.eval.calls --data DATA/bfcl_v4 --model qwen2.5-coder-0.5b-instruct --limit 20 --out FILE
 
 For each category the model is shown the functions and the question and writes a list of calls, once under a grammar of
 the functions' schemas and once as it likes. `readable` counts replies that are such a list, `valid` those in which each
 call is of a function that was offered, with arguments that fit its schema. `right` is by the set's own rules (`right`),
 for the questions whose answer is there: in a row's `ground_truth`, or in `possible_answer/` beside the questions; in
-`irrelevance` the right answer is no call. Where there are no answers it shows a dash.
+`irrelevance` the right answer is no call. Where there are no answers it shows a dash. The shares have their 95 %
+intervals. With `--out` each reply is kept in FILE: a run that was killed goes on, and one with a larger limit asks only
+for what is new, since the cases of a smaller limit are the first of a larger one's.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
+import random
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ragagent.eval.call_replies import Replies
+from ragagent.eval.statistics import share_interval
 from ragagent.models import grammar
 from ragagent.protocols import LLM
 from ragagent.settings import LlmSettings
 from ragagent.tools.calling import invalid
-from ragagent.types import Message, Sampling
+from ragagent.types import Message, Sampling, digest
 
 CATEGORIES = ("simple_python", "multiple", "parallel", "parallel_multiple", "irrelevance")
 _MOST_CALLS = 8
@@ -207,11 +213,20 @@ def _plain(value: Any) -> Any:
     return (type(value) is bool, value)
 
 
-def measured(cases: Sequence[Case], llm: LLM, *, constrained: bool) -> Tally:
-    """What the model's replies to these cases come to."""
+def drawn(cases: Sequence[Case], limit: int | None) -> list[Case]:
+    """So many of the cases at random, always the same; those of a smaller limit come first. None: all of them."""
+    return random.Random(0).sample(cases, len(cases))[:limit]
+
+
+def measured(
+    cases: Sequence[Case], ask: Callable[[], LLM], *, constrained: bool, replies: Replies | None = None
+) -> Tally:
+    """What the replies to these cases come to. `ask` gives the model, and is called for what `replies` lacks."""
+    kept = replies or Replies(None, {})
     tally = Tally()
     for case in cases:
-        calls = calls_of(asked(case, llm, constrained=constrained))
+        reply = kept.reply(case.id, constrained, lambda case=case: asked(case, ask(), constrained=constrained))
+        calls = calls_of(reply)
         tally.cases += 1
         tally.readable += calls is not None
         tally.valid += calls is not None and valid(calls, case)
@@ -221,25 +236,30 @@ def measured(cases: Sequence[Case], llm: LLM, *, constrained: bool) -> Tally:
     return tally
 
 
+def _row(category: str, constrained: bool, tally: Tally) -> str:
+    how = "constrained" if constrained else "free"
+    counts = ((tally.readable, tally.cases), (tally.valid, tally.cases), (tally.right, tally.judged))
+    shares = "  ".join(f"{share_interval(*each) or '-'!s:<22}" for each in counts)
+    return f"{category:<18} {how:<12} {tally.cases:>5}  {shares}".rstrip() + "\n"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measures calls of tools with the constraint and without.")
     parser.add_argument("--data", type=Path, required=True, help="folder with simple_python.jsonl and its like")
     parser.add_argument("--model", required=True, help="a GGUF file or catalogue name")
-    parser.add_argument("--limit", type=int, help="so many cases of each category, spread over it")
+    parser.add_argument("--limit", type=int, help="so many cases of each category, drawn at random")
     parser.add_argument("--categories", default=",".join(CATEGORIES), help="with commas between")
+    parser.add_argument("--out", type=Path, help="keep the replies in this file, and take from it those that are there")
     arguments = parser.parse_args()
-    llm = _model(arguments.model)
-    sys.stdout.write("category           decoding       cases  readable  valid  right\n")
+    made_by = {"model": Path(arguments.model).name, "prompt": digest(_SYSTEM), "tokens": str(_MAX_TOKENS)}
+    replies = Replies(arguments.out, made_by)
+    model = functools.cache(lambda: _model(arguments.model))
+    sys.stdout.write(f"{'category':<18} {'decoding':<12} cases  {'readable':<22}  {'valid':<22}  right\n")
     for category in arguments.categories.split(","):
-        cases = read_cases(arguments.data, category)
-        step = max(1, len(cases) // (arguments.limit or len(cases)))
+        cases = drawn(read_cases(arguments.data, category), arguments.limit)
         for constrained in (True, False):
-            tally = measured(cases[::step][: arguments.limit], llm, constrained=constrained)
-            share = f"{tally.right}/{tally.judged}" if tally.judged else "-"
-            how = "constrained" if constrained else "free"
-            sys.stdout.write(
-                f"{category:<18} {how:<13} {tally.cases:>6} {tally.readable:>9} {tally.valid:>6} {share:>6}\n"
-            )
+            tally = measured(cases, model, constrained=constrained, replies=replies)
+            sys.stdout.write(_row(category, constrained, tally))
             sys.stdout.flush()
     return 0
 

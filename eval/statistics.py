@@ -7,8 +7,10 @@ arguments; the generator is seeded by `seed`, so a report can be made again to t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +55,21 @@ def mean_interval(
         return None
     means = _resampled(data, samples, seed)
     return _interval(float(data.mean()), means, data.size, level)
+
+
+def share_interval(successes: int, count: int, *, level: float = 0.95) -> Interval | None:
+    """The share of `count` trials that succeeded, with its Wilson interval; None for no trials.
+
+    Unlike the bootstrap it has a width where all succeeded or none: 0 errors in 15 may still be 20 % of them.
+    """
+    if not count:
+        return None
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share, slack = successes / count, z * z / count
+    middle = (share + slack / 2) / (1 + slack)
+    half = z / (1 + slack) * math.sqrt(share * (1 - share) / count + slack / (4 * count))
+    low, high = min(share, middle - half), max(share, middle + half)
+    return Interval(estimate=share, low=max(0.0, low), high=min(1.0, high), count=count, level=level)
 
 
 def paired_difference(

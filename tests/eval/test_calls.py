@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ragagent.eval.calls import asked, calls_of, measured, read_cases, right, schema, valid
+from ragagent.errors import ConfigError
+from ragagent.eval.call_replies import Replies
+from ragagent.eval.calls import asked, calls_of, drawn, measured, read_cases, right, schema, valid
 from ragagent.models.grammar import compiled
 from ragagent.testing.llm import ScriptedLLM
 
@@ -110,11 +113,12 @@ def test_calls_are_found_in_what_models_write_around_them(reply: str, expected: 
 
 def test_no_call_is_right_where_none_fits_and_unknown_answers_are_not_judged(tmp_path: Path) -> None:
     cases = read_cases(written(tmp_path, "irrelevance"), "irrelevance")
-    tally = measured(
-        cases * 2, ScriptedLLM(["[]", '[{"name": "area.of", "arguments": {"base": 1}}]']), constrained=True
-    )
+    llm = ScriptedLLM(["[]", '[{"name": "area.of", "arguments": {"base": 1}}]'])
+    other = replace(cases[0], id="irrelevance_1")
+    tally = measured([*cases, other], lambda: llm, constrained=True)
     assert (tally.cases, tally.readable, tally.valid, tally.judged, tally.right) == (2, 2, 2, 2, 1)
-    unknown = measured(read_cases(written(tmp_path, "multiple"), "multiple"), ScriptedLLM(["[]"]), constrained=False)
+    silent = ScriptedLLM(["[]"])
+    unknown = measured(read_cases(written(tmp_path, "multiple"), "multiple"), lambda: silent, constrained=False)
     assert (unknown.judged, unknown.right) == (0, 0)
 
 
@@ -128,3 +132,33 @@ def test_the_constraint_can_be_enforced_and_holds_the_functions_alone(tmp_path: 
     assert compiled(one.grammar)
     assert "its base" not in one.grammar.source
     assert other.grammar is None
+
+
+def test_the_cases_of_a_smaller_limit_are_the_first_of_a_larger_one(tmp_path: Path) -> None:
+    (case,) = read_cases(written(tmp_path, "multiple"), "multiple")
+    cases = [replace(case, id=str(number)) for number in range(20)]
+    assert drawn(cases, 12)[:5] == drawn(cases, 5)
+    assert sorted(drawn(cases, None), key=lambda one: int(one.id)) == cases
+
+
+def test_a_run_that_was_killed_asks_only_for_the_replies_it_lacks(tmp_path: Path) -> None:
+    (case,) = read_cases(written(tmp_path, "irrelevance"), "irrelevance")
+    file = tmp_path / "replies"
+    measured([case], lambda: ScriptedLLM(["[]"]), constrained=True, replies=Replies(file, {"model": "a"}))
+    with file.open("ab") as torn:
+        torn.write(b'{"id": "irrel')
+    kept = Replies(file, {"model": "a"})
+    assert measured([case], lambda: ScriptedLLM([]), constrained=True, replies=kept).right == 1
+    free = ScriptedLLM(["words"])
+    assert measured([case], lambda: free, constrained=False, replies=kept).readable == 0
+    again = Replies(file, {"model": "a"})
+    assert [again.reply(case.id, how, lambda: "asked anew") for how in (True, False)] == ["[]", "words"]
+
+
+@pytest.mark.parametrize("content", [b"something else", b"[1]\n", b'{"run": {"model": "b"}}\n'])
+def test_a_file_of_something_else_is_refused_and_left_as_it_was(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "replies"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match="name another file"):
+        Replies(file, {"model": "a"})
+    assert file.read_bytes() == content

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import bootstrap
+from scipy.stats import binomtest, bootstrap
 
-from ragagent.eval.statistics import Interval, figure_interval, mean_interval, paired_difference
+from ragagent.eval.statistics import Interval, figure_interval, mean_interval, paired_difference, share_interval
 
 VALUES = st.lists(st.floats(-5, 5, allow_subnormal=False), min_size=1, max_size=30)
 
@@ -129,3 +129,12 @@ def test_runs_that_cannot_be_paired_are_refused(first: list[float], second: list
 
 def test_an_interval_reads_as_a_figure_with_its_bounds() -> None:
     assert str(Interval(estimate=0.5, low=0.25, high=0.75, count=4)) == "0.500 [0.250, 0.750]"
+
+
+@given(st.integers(1, 500).flatmap(lambda count: st.tuples(st.integers(0, count), st.just(count))))
+def test_the_interval_of_a_share_is_wilsons(trials: tuple[int, int]) -> None:
+    found = share_interval(*trials)
+    known = binomtest(*trials).proportion_ci(method="wilson")
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((known.low, known.high), abs=1e-9)
+    assert share_interval(0, 0) is None
