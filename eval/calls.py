@@ -225,7 +225,7 @@ def measured(
     kept = replies or Replies(None, {})
     tally = Tally()
     for case in cases:
-        reply = kept.reply(case.id, constrained, lambda case=case: asked(case, ask(), constrained=constrained))
+        reply = kept.reply(case.id, constrained, functools.partial(_asked, case, ask, constrained))
         calls = calls_of(reply)
         tally.cases += 1
         tally.readable += calls is not None
@@ -234,6 +234,10 @@ def measured(
             tally.judged += 1
             tally.right += calls is not None and right(calls, case)
     return tally
+
+
+def _asked(case: Case, ask: Callable[[], LLM], constrained: bool) -> str:
+    return asked(case, ask(), constrained=constrained)
 
 
 def _row(category: str, constrained: bool, tally: Tally) -> str:
