@@ -65,7 +65,7 @@ def answer(
     # What may be refused for what the model thinks of it is not shown before: it could not be taken back.
     gated = llm.constrains and least > 0
     asked = messages(question, evidence, llm, past=past)
-    grammar = quote.answers(evidence, question) if llm.constrains else None
+    grammar = quote.answers(evidence) if llm.constrains else None
     completion = yield from _written(asked, grammar, llm, settings, sampling, shown=not gated)
     claims = _claims(question, completion.text, evidence, document)
     gated = gated and completion.finish != "cancelled"

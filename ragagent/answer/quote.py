@@ -28,10 +28,6 @@ _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff\U00020000-\U0003ffff]"
 )
 _INNER = "'’.,-_"
-_ASKS = re.compile(r"\b(?:what|where|when|why|how)\b", re.IGNORECASE)
-_CHOICE = re.compile(r"\b(?:or|between|which|who\w*)\b", re.IGNORECASE)
-_SMALL = ("the", "a", "an", "of", "in", "and", "to")
-_MAX_QUESTION_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +43,10 @@ class Place:
         return self.passage.text[self.start : self.end]
 
 
-def answers(evidence: Evidence, question: str = "") -> Grammar:
-    """A grammar of one to three lines, each a run of words of one line of a passage, or else NOT FOUND.
-
-    A question that asks what, when or the like is not answered by its own words: a run says something more.
-    """
+def answers(evidence: Evidence) -> Grammar:
+    """A grammar of one to three lines, each a run of words of one line of a passage, or else NOT FOUND."""
     start = f'start: "{NOT_FOUND}" | RUN ("\\n" RUN){{0,{MAX_CLAIMS - 1}}}'
-    return _lark([start, *_runs(evidence, _more_than(question))])
+    return _lark([start, *_runs(evidence)])
 
 
 def yes() -> Grammar:
@@ -140,16 +133,7 @@ def _lark(lines: Sequence[str]) -> Grammar:
     return Grammar(kind="lark", source="\n".join(lines))
 
 
-def _more_than(question: str) -> str:
-    """The part of the terminal RUN that leaves out what the question says itself; "" where that may be the answer."""
-    if not _ASKS.search(question) or _CHOICE.search(question):
-        return ""
-    words = dict.fromkeys(word.casefold() for word in re.findall(r"[^\W_]+", question[:_MAX_QUESTION_CHARS]))
-    known = [f"{word[:-1]}s?" if word.endswith("s") and len(word) > 3 else f"{word}s?" for word in (*words, *_SMALL)]
-    return f" & ~/(?i:({'|'.join(known)}|[^\\p{{L}}\\p{{N}}])+)/"
-
-
-def _runs(evidence: Evidence, more: str = "") -> Iterator[str]:
+def _runs(evidence: Evidence) -> Iterator[str]:
     """The terminal RUN: words in a row of one line of the evidence, neither beginning nor ending with white space."""
     lines = dict.fromkeys(
         line.strip()
@@ -162,7 +146,7 @@ def _runs(evidence: Evidence, more: str = "") -> Iterator[str]:
     for number, line in enumerate(lines):
         names.append(f"LINE_{number}")
         yield f"LINE_{number}: %regex {json.dumps({'substring_chunks': chunks(line)})}"
-    yield f"RUN: ({' | '.join(names)}) & /[^\\s\\p{{P}}]|[^\\s].{{0,{MAX_RUN_CHARS - 2}}}[^\\s]/{more}"
+    yield f"RUN: ({' | '.join(names)}) & /[^\\s\\p{{P}}]|[^\\s].{{0,{MAX_RUN_CHARS - 2}}}[^\\s]/"
 
 
 def chunks(line: str) -> list[str]:

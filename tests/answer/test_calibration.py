@@ -132,3 +132,9 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / calibration.FILE).write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"calibration\.json.*ragagent calibrate"):
         calibration.kept(tmp_path, "a")
+
+
+def test_models_that_hardly_ever_say_yes_are_not_refused_for_it() -> None:
+    for name in ("qwen2.5-coder-0.5b-instruct", "smollm2-135m-instruct"):
+        assert calibration.shipped(name).threshold == 0
+    assert SHIPPED.threshold > 0
