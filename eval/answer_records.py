@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
@@ -105,6 +105,14 @@ class Records:
     def found(self, question_id: str) -> QuestionRecord | None:
         """The record of an earlier run, or None."""
         return self._known.get(question_id)
+
+    def recorded(self, question_id: str, ask: Callable[[], QuestionRecord]) -> QuestionRecord:
+        """The record of an earlier run, or else what `ask` returns, which is on the disk when this returns."""
+        record = self.found(question_id)
+        if record is None:
+            record = ask()
+            self.append(record)
+        return record
 
     def append(self, record: QuestionRecord) -> None:
         """Keeps `record`; it is on the disk when this returns."""

@@ -6,6 +6,7 @@ about themselves is not believed: every citation is checked again against the do
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -102,10 +103,7 @@ def _answered(
     corpus: Corpus, asked: Sequence[Question], kept: Records, progress: Progress | None
 ) -> Iterator[QuestionRecord]:
     for done, question in enumerate(asked, start=1):
-        record = kept.found(question.id)
-        if record is None:
-            record = ask(corpus.kb, question)
-            kept.append(record)
+        record = kept.recorded(question.id, functools.partial(ask, corpus.kb, question))
         if progress:
             progress.update("answers", done, len(asked), question.text)
         yield record

@@ -13,6 +13,7 @@ missing. Figures are over the questions that every way has answered.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import subprocess
 import sys
@@ -86,15 +87,9 @@ def _found(way: str, model: str, asked: Sequence[Question], arguments: argparse.
     )
     with opened(arguments.data, arguments.kb, settings) as corpus:
         facts = answers.described(corpus, arguments.data, settings, {"way": way})
-        found = {}
+        ask = plain if way == "plain" else answers.ask
         with Records(file, facts) as kept:
-            for question in asked:
-                record = kept.found(question.id)
-                if record is None:
-                    record = plain(corpus.kb, question) if way == "plain" else answers.ask(corpus.kb, question)
-                    kept.append(record)
-                found[question.id] = record
-    return found
+            return {one.id: kept.recorded(one.id, functools.partial(ask, corpus.kb, one)) for one in asked}
 
 
 def plain(kb: KnowledgeBase, question: Question) -> QuestionRecord:

@@ -11,6 +11,7 @@ other.
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import json
 import sys
@@ -21,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ragagent.answer.calibration import shipped
+from ragagent.answer.calibration import BARELY, shipped
 from ragagent.eval import answers, datasets, metrics
 from ragagent.eval.answer_figures import ANSWERED
 from ragagent.eval.answer_records import QuestionRecord, Records
@@ -30,8 +31,6 @@ from ragagent.eval.datasets import Question
 from ragagent.settings import Settings
 
 ANSWERABLE = "answerable"
-_BARELY = 1e-9
-"""A threshold that refuses next to nothing, so that it is known of every answer whether it would have been right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +66,7 @@ def main() -> None:
     options = parser.parse_args()
     cases = drawn(options.data, options.foreign, options.half, options.questions, options.seed)
     found = list(records(options.data, cases, options.kb, options.out))
-    sys.stdout.write(json.dumps(figures(found, shipped("").threshold), indent=2) + "\n")
+    sys.stdout.write(json.dumps(figures(found, shipped(Settings().llm.model).threshold), indent=2) + "\n")
 
 
 def drawn(data: Path, foreign: Path, half: str, count: int, seed: int) -> list[Case]:
@@ -103,16 +102,13 @@ def _half(name: str) -> str:
 def records(data: Path, cases: Sequence[Case], folder: Path | None, out: Path | None) -> Iterator[QuestionRecord]:
     """Puts the cases one by one; what `out` has already of this set and these models is not put again."""
     settings = Settings()
-    settings = replace(settings, answer=replace(settings.answer, min_confidence=_BARELY))
+    settings = replace(settings, answer=replace(settings.answer, min_confidence=BARELY))
     with opened(data, folder, settings) as corpus:
         facts = answers.described(corpus, data, settings, {})
         with Records(out, facts) as kept:
             for case in cases:
-                record = kept.found(case.put.id)
-                if record is None:
-                    record = answers.ask(corpus.kb, case.put, where=case.where)
-                    kept.append(record)
-                yield record
+                put = case.put
+                yield kept.recorded(put.id, functools.partial(answers.ask, corpus.kb, put, where=case.where))
 
 
 def figures(found: Sequence[QuestionRecord], threshold: float) -> dict[str, object]:

@@ -7,12 +7,12 @@ A run file holds `kind`, `about` (set, settings, models, environment), `figures`
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ragagent import atomic
 from ragagent.errors import ConfigError
 from ragagent.eval.answer_records import AnswersRun
 from ragagent.eval.retrieval import RetrievalRun
@@ -36,11 +36,9 @@ class Comparison:
 def write(run: Run, path: Path) -> None:
     """Writes the run to `path` as JSON, whole or not at all. Raises ConfigError when `path` cannot be written."""
     text = json.dumps(jsonable(run), ensure_ascii=False, indent=1) + "\n"
-    partial = path.with_name(f"{path.name}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(text.encode("utf-8", "surrogatepass"))
-        os.replace(partial, path)
+        with atomic.placed(path, mode=0o644) as file:
+            file.write(text.encode("utf-8", "surrogatepass"))
     except OSError as error:
         raise ConfigError(f"{path}: the run cannot be written there: {error.strerror}") from error
 

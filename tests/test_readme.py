@@ -15,6 +15,7 @@ import pytest
 from ragagent import KnowledgeBase
 from ragagent.cli.root import root
 from ragagent.models.store import ModelStore
+from tests.commands import leaves
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "examples" / "README.md"]
@@ -40,24 +41,12 @@ def commands() -> Iterator[tuple[str, str]]:
                     yield place, command
 
 
-def _leaves(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
-    """Every command that can be called, by its whole name."""
-    if not isinstance(command, click.Group) or command.invoke_without_command:
-        yield name, command
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for one in command.list_commands(context):
-            found = command.get_command(context, one)
-            assert found is not None
-            yield from _leaves(found, f"{name} {one}")
-
-
 def _examples(name: str, command: click.Command) -> list[tuple[str, str]]:
     lines = [line.strip() for line in (command.help or "").splitlines()]
     return [(f"{name} --help", line) for line in lines if line.startswith("ragagent ") and name.split()[-1] in line]
 
 
-EXAMPLES = {name: _examples(name, command) for name, command in _leaves(root, "ragagent")}
+EXAMPLES = {name: _examples(name, command) for name, command in leaves(root, "ragagent")}
 
 
 def test_the_help_of_every_command_has_an_example() -> None:
@@ -137,6 +126,10 @@ def test_the_python_examples_of_a_page_run(
         if place.partition(":")[0].rpartition("/")[2] == page:
             exec(compile(code, place, "exec"), names)
     assert os.getcwd() == str(tmp_path)
+    if page == "README.md":
+        assert (tmp_path / ".ragagent").is_dir()
+        with KnowledgeBase.open(".ragagent", create=False) as made:
+            assert len(list(made.documents())) >= 4
     if isinstance(kb := names.get("kb"), KnowledgeBase):
         kb.close()
 

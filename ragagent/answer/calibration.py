@@ -19,6 +19,8 @@ from ragagent.errors import ConfigError
 from ragagent.types import Signals
 
 FILE = "calibration.json"
+BARELY = 1e-9
+"""A threshold that refuses next to nothing, so that it is known of every answer whether it would have been right."""
 _LIMIT = 6.0
 _UNKNOWN_STATED = 2.2
 _UNKNOWN_FLUENCY = -0.3

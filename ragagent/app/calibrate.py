@@ -15,8 +15,6 @@ from ragagent.protocols import Index, Progress
 from ragagent.retrieve import rewrite
 from ragagent.types import Answer, Chunk, Hit, Message, Signals, Span
 
-_BARELY = 1e-9
-"""A threshold that refuses next to nothing, so that it is known of every answer whether it would have been right."""
 _LEAST_WORDS = 25
 _MOST_CHARS = 2000
 _FOLDS = 5
@@ -78,7 +76,7 @@ def calibrated(
     if questions < 1 or (risk is not None and not 0 < risk < 1):
         raise ConfigError(f"questions = {questions}, risk = {risk}: at least one question, and a risk between 0 and 1")
     prior = ask.calibration or calibration.shipped(ask.llm.name)
-    barely = replace(ask.settings, answer=replace(ask.settings.answer, min_confidence=_BARELY))
+    barely = replace(ask.settings, answer=replace(ask.settings.answer, min_confidence=calibration.BARELY))
     ask = replace(ask, settings=barely)
     pairs = []
     for done, chunk in enumerate(_drawn(ask.index, questions, random.Random(seed)), start=1):

@@ -17,7 +17,6 @@ from random import Random
 from typing import Any
 
 import anyio
-import click
 import mcp
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -37,6 +36,7 @@ from ragagent.settings import AccessSettings, RetrievalSettings
 from ragagent.testing.embedding import HashEmbedder
 from ragagent.testing.llm import ScriptedLLM
 from ragagent.types import Citation, Message, Span, digest, inner_uri
+from tests.commands import leaves
 
 PARAGRAPHS = (
     "The bees of the upper valley gather heather honey in the last weeks of summer, and the keepers bring the hives "
@@ -683,17 +683,6 @@ SERVES = {"chat", "mcp", "serve", "status"}
 """The first two are over a session, which is checked above, the third one makes a session for each request
 (tests/serve/http/test_guard.py); of the last only the counts, below."""
 WITHOUT_KNOWLEDGE_BASE = {"mcp install", "completion", "config", "models", "eval"}
-
-
-def leaves(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
-    if not isinstance(command, click.Group) or command.invoke_without_command:
-        yield name, command
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for one in command.list_commands(context):
-            inner = command.get_command(context, one)
-            assert inner is not None
-            yield from leaves(inner, f"{name} {one}".strip())
 
 
 def test_every_command_has_been_decided_on() -> None:

@@ -29,7 +29,7 @@ async def begin(kb: Session, service: Shared) -> shapes.ConversationOut:
         made.save()
         return made
 
-    return _listed(kb, (await service.writing.run(begun)).id)
+    return _listed(await service.writing.run(begun))
 
 
 @router.get("", summary="List the conversations")
@@ -37,7 +37,7 @@ async def list_conversations(
     kb: Session, service: Shared, limit: Annotated[int, Query(ge=1, le=shapes.MOST_PAGE)] = 50
 ) -> shapes.ConversationList:
     """Those of who asks, the last saved first; none for whoever is no user, who knows only the ids it was given."""
-    found = await service.reading.run(lambda: [_listed(kb, one) for one in kb.conversations()[:limit]])
+    found = await service.reading.run(lambda: [_listed(kb.conversation(one)) for one in kb.conversations()[:limit]])
     return shapes.ConversationList(conversations=found)
 
 
@@ -57,7 +57,7 @@ async def forget(conversation_id: shapes.ConversationId, kb: Session, service: S
 
     def forgotten() -> shapes.ConversationOut:
         found = opened(kb, conversation_id)
-        listed = _listed(kb, conversation_id)
+        listed = _listed(found)
         found.forget()
         return listed
 
@@ -82,10 +82,9 @@ def opened(kb: KnowledgeBase, conversation_id: str) -> Conversation:
         raise Refusal(404, "no_conversation", "there is no such conversation", param="conversation") from None
 
 
-def _listed(kb: KnowledgeBase, identifier: str) -> shapes.ConversationOut:
-    found = kb.conversation(identifier)
+def _listed(found: Conversation) -> shapes.ConversationOut:
     return shapes.ConversationOut(
-        id=identifier,
+        id=found.id,
         title=found.turns[0].question if found.turns else "",
         turns=len(found.turns),
         saved_at=found.saved_at,

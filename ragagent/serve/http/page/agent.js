@@ -2,8 +2,7 @@
 
 import { answerOf } from "./answer.js";
 import { events, get, post } from "./api.js";
-import { button, checkbox, el, field, fill, notice, when } from "./dom.js";
-import { go } from "./main.js";
+import { button, checkbox, el, field, fill, go, notice, when } from "./dom.js";
 
 const LIVE = ["queued", "running", "waiting"];
 

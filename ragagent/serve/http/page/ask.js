@@ -2,8 +2,7 @@
 
 import { answerOf, evidenceOf } from "./answer.js";
 import { events, get, post, remove } from "./api.js";
-import { button, el, field, fill, notice, when } from "./dom.js";
-import { go } from "./main.js";
+import { button, el, field, fill, go, notice, when } from "./dom.js";
 
 /** The page; `id` is the conversation that is opened, none for a new one. */
 export async function ask(main, id) {

@@ -47,6 +47,12 @@ export function table(caption, heads, rows) {
   );
 }
 
+/** Goes to a page by its address after the #; to the one that is shown, anew. */
+export function go(address) {
+  if (location.hash === address) dispatchEvent(new HashChangeEvent("hashchange"));
+  else location.hash = address;
+}
+
 /** Says something to whoever sees or hears the page; `action` is a button beside it. */
 export function notice(text, action = null) {
   const place = document.getElementById("notice");

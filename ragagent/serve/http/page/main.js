@@ -13,11 +13,6 @@ const PAGES = { ask, search, documents, agent, about };
 const THEME = "ragagent-theme";
 let main = document.getElementById("main");
 
-export function go(address) {
-  if (location.hash === address) show();
-  else location.hash = address;
-}
-
 async function show() {
   const [, name = "ask", id] = location.hash.split("/").map(decodeURIComponent);
   const page = PAGES[name] ? name : "ask";
