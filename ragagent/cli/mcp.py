@@ -23,7 +23,10 @@ from ragagent.cli.context import Context, embedder_option, kb_option, model_opti
 @click.option("--port", default=8765, show_default=True, type=click.IntRange(1, 65535), help="With --http: the port.")
 @click.option("--url", default="", help="With --http: the address that clients use, where a proxy stands before it.")
 @click.option(
-    "--issuer", "issuers", multiple=True, help="With --http: an authorization server for the metadata; repeatable."
+    "--issuer", "issuers", multiple=True, help="With --http: an authorization server whose tokens count; repeatable."
+)
+@click.option(
+    "--owner", "owners", multiple=True, help="With --issuer: a subject of it that is the owner, not user:SUBJECT."
 )
 @click.option("--allow-write", is_flag=True, help="Offer the tools ingest and remove as well.")
 @click.option(
@@ -58,6 +61,7 @@ def mcp(
     port: int,
     url: str,
     issuers: tuple[str, ...],
+    owners: tuple[str, ...],
     allow_write: bool,
     sources: tuple[str, ...],
     confirm: Literal["always", "possible", "never"],
@@ -72,6 +76,7 @@ def mcp(
     Examples:
       ragagent mcp --kb contracts
       ragagent mcp --http --port 8765
+      ragagent mcp --http --issuer https://login.example.org --url https://docs.example.org/mcp
       ragagent mcp --allow-write --source ~/papers
       ragagent mcp install --client claude-desktop
     """
@@ -81,6 +86,8 @@ def mcp(
 
     context = ctx.find_object(Context)
     assert context is not None
+    if owners and not issuers:
+        raise click.UsageError("--owner goes with --issuer")
     if (sources or confirm != "always") and not allow_write:
         raise click.UsageError("--source and --confirm go with --allow-write")
     context.choose(kb=kb, model=model, embedder=embedder)
@@ -93,13 +100,16 @@ def mcp(
             return
         from ragagent import __version__
         from ragagent.serve.http.tokens import Tokens
-        from ragagent.serve.mcp.http import Place, serve
+        from ragagent.serve.mcp.http import Either, Place, serve
+        from ragagent.serve.mcp.issuers import Issuer, Issuers
 
         tokens = Tokens(knowledge_base.path)
         place = Place(host=host, port=port, url=url, issuers=issuers)
+        signed = Issuers([Issuer(one, place.resource, owners=owners) for one in issuers])
         server = build_server(knowledge_base, version=__version__, limits=limits, writes=writes)
         click.echo(f"MCP at {place.resource}", err=True)
-        serve(server, place, verifier=tokens if tokens.any() else None, limits=limits)
+        asked = bool(issuers) or tokens.any()
+        serve(server, place, verifier=Either(tokens, signed) if asked else None, limits=limits)
 
 
 @mcp.command()

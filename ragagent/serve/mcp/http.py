@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+import anyio.to_thread
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser, BearerAuthBackend
 from mcp.server.auth.provider import AccessToken
@@ -46,8 +47,18 @@ class Verifier(Protocol):
     """Knows tokens by their text, such as `ragagent.serve.http.tokens.Tokens`."""
 
     def find(self, text: str) -> Held | None:
-        """The valid token of that text, or None. Called for each request, so it is quick."""
+        """The valid token of that text, or None. Called in a thread, for each request."""
         ...
+
+
+class Either:
+    """Tokens that one of several verifiers knows."""
+
+    def __init__(self, *verifiers: Verifier) -> None:
+        self._verifiers = verifiers
+
+    def find(self, text: str) -> Held | None:
+        return next((found for one in self._verifiers if (found := one.find(text)) is not None), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +66,7 @@ class Place:
     """Where the server listens and how it is reached.
 
     `url` is the address that clients use, when a proxy stands before it; `issuers` are the authorization servers that
-    the metadata names, for clients that can get a token there by themselves.
+    the metadata names, for clients that can get a token there by themselves (`ragagent.serve.mcp.issuers`).
     """
 
     host: str = "127.0.0.1"
@@ -129,13 +140,13 @@ def serve(
 
 
 class _Verified:
-    """Tokens of ours as the SDK wants them."""
+    """Tokens as the SDK wants them."""
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        found = self._verifier.find(token)
+        found = await anyio.to_thread.run_sync(self._verifier.find, token)
         if found is None:
             return None
         principal = found.sees()
