@@ -226,6 +226,10 @@ class AgentSettings:
     """Hosts that answers may link to, such as example.org or *.example.org; other links are taken out."""
     sandbox: bool = False
     """Whether the agent may run Python (run_python), confined; refused where the kernel cannot confine it."""
+    memory: bool = False
+    """Whether the agent may remember facts, and recall them in later runs (remember, recall)."""
+    memory_facts: int = field(default=1000, metadata=at_least(1))
+    """How many facts may be remembered for each user; then some have to be forgotten first."""
     max_tokens_per_step: int = field(default=256, metadata=at_least(16))
     observation_tokens: int = field(default=700, metadata=at_least(32))
     sentences: int = field(default=8, metadata=at_least(1))

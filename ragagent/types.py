@@ -28,6 +28,7 @@ Role = Literal["system", "user", "assistant", "tool"]
 Effect = Literal["read", "write", "network", "execute", "money"]
 EFFECTS: tuple[Effect, ...] = ("read", "write", "network", "execute", "money")
 Cap = Literal["step_limit", "call_limit", "token_limit", "time_limit", "repeated_call"]
+Came = Literal["user", "task", "derived"]
 Stopped = Literal["finished", Cap, "approval", "cancelled", "error"]
 
 
@@ -469,6 +470,25 @@ class Label:
 
 UNTRUSTED = Label(trusted=False)
 """What is said of a value that says nothing of its origin."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """Something that is remembered from one run to the next.
+
+    `owner` is whose it is: `owner`, or `user:NAME`. `came` says how it came: the owner wrote it (`user`), a run
+    remembered it before it had read anything (`task`), or after that (`derived`), which `label` says more of. `run_id`
+    and `step` are of the run that remembered it. `at` is when it was written last, in seconds since the epoch.
+    """
+
+    id: str
+    text: str
+    owner: str
+    came: Came
+    label: Label
+    at: float
+    run_id: str = ""
+    step: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,14 +53,22 @@ def context(steps: Sequence[Step]) -> Label:
 
 
 def of_result(
-    spec: ToolSpec, call: ToolCall, arguments: Label, documents: Sequence[str] = (), bounded: str = ""
+    spec: ToolSpec,
+    call: ToolCall,
+    arguments: Label,
+    documents: Sequence[str] = (),
+    bounded: str = "",
+    known: Sequence[Label] | None = None,
 ) -> Label:
     """The label of what a tool gave: of its arguments where it does nothing but compute, else untrusted.
 
     A value of a `bounded` type is no more trusted for that: whoever wrote the text chose it. The label says what it is.
+    What a tool has kept labels of is joined from these `known` ones.
     """
     if not spec.effects:
         return arguments
+    if known is not None:
+        return join([arguments, *known, Label(sources=(f"tool:{call.name}",), readers=("user",))])
     sources = [f"tool:{call.name}", *(f"document:{one}" for one in documents)]
     sources += [f"bounded:{bounded}"] if bounded else []
     found = Label(trusted=False, sources=tuple(sources), readers=("user",))

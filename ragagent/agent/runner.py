@@ -26,6 +26,7 @@ from ragagent.protocols import LLM, Tool
 from ragagent.settings import AgentSettings
 from ragagent.tools.documents import ComputingTool, DocumentTool
 from ragagent.tools.function import NeedsSecrets
+from ragagent.tools.remembering import RecallingTool
 from ragagent.types import (
     EFFECTS,
     AgentEvent,
@@ -71,8 +72,12 @@ class AgentRunner:
         policy: Policy | None = None,
         secrets: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.time,
+        delegated: bool = False,
     ) -> None:
-        """`secrets` are values by name for the tools that declare them; nothing else ever sees them."""
+        """`secrets` are values by name for the tools that declare them; nothing else ever sees them.
+
+        `delegated` says that the tasks come from another agent: what is remembered of them is not the user's word.
+        """
         kept = Secrets(secrets)
         tools = [
             tool.with_secrets(kept.chosen(tool.spec.secrets)) if isinstance(tool, NeedsSecrets) else tool
@@ -97,6 +102,7 @@ class AgentRunner:
             journal=self._journal,
             secrets=kept,
             clock=clock,
+            delegated=delegated,
         )
 
     def follow(self, task: str, run_id: str, decision: Decision | None) -> Iterator[AgentEvent]:
@@ -264,9 +270,15 @@ class AgentRunner:
         return replace(answer, text=outgoing.shown(answer.text, hosts), claims=claims)
 
     def _computes(self, step: Step) -> bool:
-        """Whether the step is a call that worked of a tool that does not only read documents."""
-        worked = step.call is not None and step.observation is not None and not step.observation.error
-        tool = self._parts.tools.get(step.call.name) if worked and step.call is not None else None
+        """Whether the step is a call that worked of a tool that does not only read documents.
+
+        So is one that recalled nothing but what the user said: that needs no document, and what a run noted does.
+        """
+        if step.call is None or step.observation is None or step.observation.error:
+            return False
+        tool = self._parts.tools.get(step.call.name)
+        if isinstance(tool, RecallingTool):
+            return step.observation.label.trusted
         return tool is not None and (not isinstance(tool, DocumentTool) or isinstance(tool, ComputingTool))
 
 

@@ -14,7 +14,7 @@ from ragagent.agent import consent, steps
 from ragagent.agent.figures import CONSTANTS, operands, written_figures
 from ragagent.agent.graph import Moves
 from ragagent.agent.journal import Journal
-from ragagent.agent.labels import argument_label, of_result, origins
+from ragagent.agent.labels import argument_label, context, join, of_result, origins
 from ragagent.agent.policy import Policy, call_digest, consequential, permitted
 from ragagent.agent.schema import FINISH, Figures, founded, step_grammar
 from ragagent.agent.secrets import Secrets
@@ -26,10 +26,12 @@ from ragagent.settings import AgentSettings
 from ragagent.tools import calling
 from ragagent.tools.calling import Outcome
 from ragagent.tools.documents import Left
+from ragagent.tools.remembering import Noted
 from ragagent.types import Completion, Decision, Grammar, Hit, Label, Observation, Sampling, ToolCall, ToolSpec, Usage
 
 _MIN_OBSERVATION_TOKENS = 32
 _WATCH_S = 0.1
+_HANDED_DOWN = Label(trusted=False, sources=("agent",))
 
 
 class Cancelled(Exception):
@@ -50,6 +52,8 @@ class Parts:
     journal: Journal
     secrets: Secrets
     clock: Callable[[], float] = time.time
+    delegated: bool = False
+    """Whether the tasks are another agent's and not a user's own."""
 
 
 @dataclass(slots=True)
@@ -214,6 +218,7 @@ class Turn:
         tool, spec = self.parts.tools[call.name], self._spec(call)
         limit = self._observation_tokens(state)
         seconds = self.parts.settings.max_seconds
+        given = argument_label(origins(call, spec, state.task, state.steps))
         with self._stopping(tool, None if seconds is None else seconds - self._elapsed(state)):
             outcome = calling.run(
                 tool,
@@ -222,10 +227,19 @@ class Turn:
                 max_tokens=limit,
                 hidden=self.parts.secrets.hidden,
                 left=self._left(state),
+                noted=self._noted(state, given),
             )
-        given = argument_label(origins(call, spec, state.task, state.steps))
-        label = of_result(spec, call, given, outcome.documents, outcome.bounded)
+        label = of_result(spec, call, given, outcome.documents, outcome.bounded, outcome.labels)
         return replace(outcome, observation=replace(outcome.observation, label=label))
+
+    def _noted(self, state: AgentState, given: Label) -> Noted:
+        """What is kept with a fact: it derives from all that led to it, also where its words stand in the task.
+
+        Words of the task can be picked so that they say something else, and a task that another agent gave is not the
+        user's.
+        """
+        label = join([given, context(state.steps), *([_HANDED_DOWN] if self.parts.delegated else [])])
+        return Noted(label=label, run_id=state.run_id, step=len(state.steps))
 
     def _left(self, state: AgentState) -> Left:
         """What is left of the caps, this call taken off."""

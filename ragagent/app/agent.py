@@ -40,6 +40,19 @@ def _sandboxed(wanted: bool) -> tuple[Tool, ...]:
     return (run_python(),) if wanted else ()
 
 
+def _remembering(kb: KnowledgeBase, wanted: bool | None, setting: bool) -> tuple[Tool, ...]:
+    """The tools of the memory. By the setting alone they are left out where nobody is there whose facts they would be:
+    of sessions of groups without a user.
+    """
+    from ragagent.tools.remembering import recall, remember
+
+    nobody = kb.principal is not None and kb.principal.user is None
+    if not (setting and not nobody if wanted is None else wanted):
+        return ()
+    memory = kb.memory
+    return remember(memory.keep), recall(memory.search)
+
+
 class Agent:
     """A loop that searches the knowledge base and calls tools until it can answer a task with citations."""
 
@@ -56,6 +69,7 @@ class Agent:
         where: Where | None = None,
         filters: bool = False,
         sandbox: bool | None = None,
+        memory: bool | None = None,
     ) -> None:
         """`tools` come in addition to search_documents, read_document, list_documents and calculate, and where there
         are spreadsheets or CSV files, list_tables and query_tables.
@@ -65,7 +79,8 @@ class Agent:
         human is asked before one that changes something and that untrusted data may have had a hand in. `secrets` are
         values by name for the tools that declare them. Searches find only what `where` lets through; with `filters`
         the model may narrow them further by filters of its own. `sandbox` adds run_python, whatever `agent.sandbox`
-        says; raises ConfigError where the kernel lacks what confines it (`ragagent.tools.sandbox`).
+        says; raises ConfigError where the kernel lacks what confines it (`ragagent.tools.sandbox`). `memory` adds
+        remember and recall, whatever `agent.memory` says; raises AccessDenied in a session without a user.
         """
         from ragagent.agent.runner import AgentRunner
         from ragagent.tools import builtin, table_query
@@ -90,12 +105,13 @@ class Agent:
         tables = table_query.Tables(kb.known, kb.document)
         own = (*own, table_query.list_tables(tables), table_query.query_tables(tables)) if tables.any() else own
         own = (*own, *_sandboxed(self._settings.agent.sandbox if sandbox is None else sandbox))
+        own = (*own, *_remembering(kb, memory, self._settings.agent.memory))
         self._own_servers = isinstance(mcp, Path)
         self.servers = opened_servers(kb.path, mcp) if isinstance(mcp, Path) else mcp
         foreign, self.problems = self.servers.tools() if self.servers is not None else ([], [])
         chosen = [*own, *tools, *foreign]
 
-        def opened(limits: AgentSettings, checkpoints: Path | None) -> AgentRunner:
+        def opened(limits: AgentSettings, checkpoints: Path | None, delegated: bool = False) -> AgentRunner:
             return AgentRunner(
                 self._llm,
                 chosen,
@@ -104,6 +120,7 @@ class Agent:
                 checkpoints=checkpoints,
                 policy=policy,
                 secrets=secrets,
+                delegated=delegated,
             )
 
         self._opened = opened
@@ -140,7 +157,7 @@ class Agent:
         from ragagent.agent.delegate import AgentTool
 
         return AgentTool(
-            lambda limits: self._opened(limits, None),
+            lambda limits: self._opened(limits, None, True),
             self._settings.agent,
             name=name,
             description=description,

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ragagent.answer.pages import PageImage
     from ragagent.app.calibrate import CalibrationReport
     from ragagent.app.conversation import Conversation
+    from ragagent.app.memory import Memory, Store
     from ragagent.index.backup import BackupReport
     from ragagent.index.compaction import CompactReport
     from ragagent.index.editions import Edition
@@ -88,6 +89,7 @@ class KnowledgeBase:
         self._trace = Trace(trace)
         self._lock = threading.RLock()
         self._reading: Pool | None = None
+        self._remembered: Store | None = None
 
     @classmethod
     def open(
@@ -181,6 +183,8 @@ class KnowledgeBase:
                 self._own_llm = None
             if self._reading is not None:
                 self._reading.close()
+            if self._remembered is not None:
+                self._remembered.close()
             self._index.close()
 
     @property
@@ -197,6 +201,34 @@ class KnowledgeBase:
             if self._llm is None:
                 self._llm = self._own_llm = parts.open_llm(self.settings)
             return self._llm
+
+    @property
+    def memory(self) -> Memory:
+        """What agents of whom this session is for remember: `add`, `list`, `edit`, `forget`, `search` (docs/agent.md).
+
+        Nothing else of a knowledge base ever finds it. Raises AccessDenied in a session of groups without a user.
+        """
+        from ragagent.app import facts
+        from ragagent.app.memory import Memory
+
+        return Memory(self._memories(), facts.owner_of(self.principal))
+
+    def _memories(self) -> Store:
+        """The facts of everybody."""
+        from ragagent.app.memory import Store
+        from ragagent.index.backup import MEMORY
+
+        if self._owner is not None:
+            return self._owner._memories()
+        with self._lock:
+            if self._remembered is None:
+                self._remembered = Store(self.path / MEMORY, self._embedder_in_force, self.settings)
+            return self._remembered
+
+    def _embedder_in_force(self) -> Embedder:
+        """The embedder of the live edition, whoever swapped that in: facts are to be of the same one."""
+        self._embedders.follow()
+        return self._embedders.current()
 
     def ingest(
         self,
@@ -557,9 +589,18 @@ class KnowledgeBase:
     def backup(self, file: str | os.PathLike[str], *, progress: Progress | None = None) -> BackupReport:
         """Writes the state there is now to one file, while others write. Raises ConfigError when it is there already.
 
-        `ragagent.index.backup.restore` unpacks it into a new folder.
+        What agents remember goes with it. `ragagent.index.backup.restore` unpacks it into a new folder.
         """
-        return self._embedded("a backup").backup(Path(file), progress)
+        index, chosen = self._embedded("a backup"), Path(file)
+        if not self._memories().there:
+            return index.backup(chosen, progress)
+        aside = chosen.with_name(f"{chosen.name}.aside-memory")
+        try:
+            aside.unlink(missing_ok=True)
+            self._memories().index().backup(aside)
+            return index.backup(chosen, progress, memory=aside)
+        finally:
+            aside.unlink(missing_ok=True)
 
     def compact(
         self, *, erase: bool = False, drop_snapshots: bool = False, progress: Progress | None = None
@@ -577,6 +618,8 @@ class KnowledgeBase:
             from ragagent.app import conversation
 
             conversation.prune(self)
+        if self._memories().there:
+            self._memories().index().compact(erase=erase)
         return report
 
     def migration_plan(self, *, settings: Settings | None = None, embedder: Embedder | None = None) -> MigrationPlan:

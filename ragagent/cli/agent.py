@@ -52,10 +52,11 @@ def _mcp_option(*, required: bool = False) -> Callable[[_Function], _Function]:
 
 def _rights_options(function: _Function) -> _Function:
     box = click.option("--sandbox", is_flag=True, help="Let the agent run Python, confined (setting agent.sandbox).")
+    keep = click.option("--memory", is_flag=True, help="Let it remember facts and recall them (setting agent.memory).")
     yes = click.option("--yes", is_flag=True, help="Approve every call that would be asked about.")
     ask = click.option("--ask", is_flag=True, help="Ask about every call that does more than read.")
     read = click.option("--read-only", is_flag=True, help="Allow no call that does more than read.")
-    return yes(ask(read(box(function))))
+    return yes(ask(read(box(keep(function)))))
 
 
 @click.group(cls=_TaskOrCommand, context_settings={"ignore_unknown_options": False})
@@ -84,6 +85,7 @@ def run(
     ask: bool,
     read_only: bool,
     sandbox: bool,
+    memory: bool,
     mcp: Path | None,
     kb: Path | None,
     model: str | None,
@@ -96,7 +98,8 @@ def run(
     ragagent agent run "Compare both offers." --read-only
     """
     context.choose(kb=kb, model=model)
-    with _opened(context, _policy(ask, read_only), mcp, parse_filters(filters), sandbox=sandbox) as worker:
+    chosen = _policy(ask, read_only)
+    with _opened(context, chosen, mcp, parse_filters(filters), sandbox=sandbox, memory=memory) as worker:
         _follow(worker, worker.stream(task), yes, as_json)
 
 
@@ -119,6 +122,7 @@ def resume(
     ask: bool,
     read_only: bool,
     sandbox: bool,
+    memory: bool,
     mcp: Path | None,
     kb: Path | None,
     model: str | None,
@@ -135,7 +139,7 @@ def resume(
     context.require_owner("resuming a run")
     chosen = approve or deny
     decision = Decision(approval_id=chosen, approved=approve is not None, by="command line") if chosen else None
-    with _opened(context, _policy(ask, read_only), mcp, sandbox=sandbox) as worker:
+    with _opened(context, _policy(ask, read_only), mcp, sandbox=sandbox, memory=memory) as worker:
         _follow(worker, worker.resume_stream(run_id, decision), yes, as_json)
 
 
@@ -304,9 +308,16 @@ class _opened:
     """The agent on the knowledge base of the context; closes both."""
 
     def __init__(
-        self, context: Context, policy: Policy, mcp: Path | None, where: Where | None = None, *, sandbox: bool
+        self,
+        context: Context,
+        policy: Policy,
+        mcp: Path | None,
+        where: Where | None = None,
+        *,
+        sandbox: bool,
+        memory: bool,
     ) -> None:
-        self._sandbox = sandbox or None
+        self._sandbox, self._memory = sandbox or None, memory or None
         self._context = context
         self._policy = policy
         self._where = where
@@ -318,7 +329,12 @@ class _opened:
         self._kb = self._context.open(llm=True)
         try:
             self._agent = Agent(
-                self._kb, policy=self._policy, mcp=self._servers, where=self._where, sandbox=self._sandbox
+                self._kb,
+                policy=self._policy,
+                mcp=self._servers,
+                where=self._where,
+                sandbox=self._sandbox,
+                memory=self._memory,
             )
         except BaseException:
             self._close()

@@ -31,6 +31,7 @@ COMMANDS = {
     ),
     "agent": _Entry("ragagent.cli.agent", "agent", "Work on a task in several steps, with search and tools."),
     "documents": _Entry("ragagent.cli.documents", "documents", "List, show and remove documents."),
+    "memory": _Entry("ragagent.cli.memory", "memory", "List, add, edit and forget what agents remember."),
     "status": _Entry("ragagent.cli.status", "status", "Count what the knowledge base holds."),
     "migrate": _Entry("ragagent.cli.migrate", "migrate", "Change embedder, chunking or readers while it answers."),
     "snapshot": _Entry("ragagent.cli.snapshot", "snapshot", "Name states of the documents and go back to them."),

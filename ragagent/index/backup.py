@@ -1,8 +1,9 @@
 """Backups: a knowledge base as one file, and back.
 
 The file is a plain zip archive: `manifest.json` with the SHA-256 of every member, the database as of one commit, the
-segment files that this commit lists, and how the sources were opened, which holds no secrets. Segments are only speed:
-one that cannot be read is left out, and built again by whoever writes to the restored knowledge base.
+segment files that this commit lists, how the sources were opened, which holds no secrets, and a backup of the agents'
+memory where there is one. Segments are only speed: one that cannot be read is left out, and built again by whoever
+writes to the restored knowledge base.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from ragagent.index.view import listed
 from ragagent.protocols import Progress
 
 _MANIFEST = "manifest.json"
-_FORMAT = 2
+_FORMAT = 3
+_WITHOUT_MEMORY = 2
+"""The format of a backup without a memory, which versions from before there was one can restore."""
 SOURCES = "sources.json"
 """Beside the index: how each source was opened, so that a restored knowledge base can be brought up to date."""
 _PAGES = 1024
@@ -43,7 +46,12 @@ _UNREADABLE = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
     *(EOFError, KeyError, RuntimeError, ValueError, OverflowError, OSError),
 )
-_MEMBER = re.compile(rf"{re.escape(FILE_NAME)}|{re.escape(SOURCES)}|{segments.FOLDER}/[0-9a-f]+\.[a-z]+")
+MEMORY = "memory"
+"""Beside the index: the folder of the index of what agents remember."""
+_MEMORY_FILE = f"{MEMORY}.zip"
+_MEMBER = re.compile(
+    rf"{re.escape(FILE_NAME)}|{re.escape(SOURCES)}|{re.escape(_MEMORY_FILE)}|{segments.FOLDER}/[0-9a-f]+\.[a-z]+"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +64,17 @@ class BackupReport:
     size_bytes: int
 
 
-def create(folder: Path, connection: sqlite3.Connection, file: Path, progress: Progress | None = None) -> BackupReport:
+def create(
+    folder: Path,
+    connection: sqlite3.Connection,
+    file: Path,
+    progress: Progress | None = None,
+    memory: Path | None = None,
+) -> BackupReport:
     """Writes the commit that `connection` sees, in a read transaction, to `file`; writers are not kept waiting.
 
-    Needs room beside `file` for the database as well. Raises ConfigError when the file is there already, StorageFull.
+    `memory` is a backup of the agents' memory, to go with it. Needs room beside `file` for the database as well.
+    Raises ConfigError when the file is there already, StorageFull.
     """
     with translated(file.parent):
         if file.exists():
@@ -73,6 +88,7 @@ def create(folder: Path, connection: sqlite3.Connection, file: Path, progress: P
                 "generation": schema.generation(connection),
             }
             members = {FILE_NAME: copy, **_segment_files(folder, connection), SOURCES: folder / SOURCES}
+            members |= {_MEMORY_FILE: memory} if memory is not None else {}
             _write(aside, members, facts, progress)
             aside.replace(file)
             sync_folder(file.parent)
@@ -99,6 +115,7 @@ def restore(file: Path, folder: Path, progress: Progress | None = None) -> Backu
     try:
         manifest = _unpack(file, aside, progress)
         _verify(file, aside)
+        _restore_memory(aside)
         with translated(folder.parent):
             aside.replace(folder)
             sync_folder(folder.parent)
@@ -110,6 +127,17 @@ def restore(file: Path, folder: Path, progress: Progress | None = None) -> Backu
         generation=manifest["generation"],
         size_bytes=file.stat().st_size,
     )
+
+
+def _restore_memory(aside: Path) -> None:
+    """Unpacks the backup of the memory that came in a backup; a memory has none itself."""
+    inner = aside / _MEMORY_FILE
+    if not inner.exists():
+        return
+    if aside.name == f"{MEMORY}.restoring":
+        raise Corrupt(f"{inner.name}: a backup of a memory with a memory in it, which none has; use another backup")
+    restore(inner, aside / MEMORY)
+    inner.unlink()
 
 
 def _copy_database(connection: sqlite3.Connection, copy: Path, progress: Progress | None) -> None:
@@ -156,7 +184,8 @@ def _write(aside: Path, members: dict[str, Path], facts: dict[str, int], progres
                         if progress is not None:
                             progress.update("write", done >> 20, max(total, done) >> 20, name)
                 digests[name] = state.hexdigest()
-            manifest = {"format": _FORMAT, **facts, "sha256": digests}
+            made = _FORMAT if _MEMORY_FILE in members else _WITHOUT_MEMORY
+            manifest = {"format": made, **facts, "sha256": digests}
             archive.writestr(_MANIFEST, json.dumps(manifest, indent=2))
         opened.flush()
         os.fsync(opened.fileno())

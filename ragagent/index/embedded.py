@@ -172,10 +172,10 @@ class EmbeddedIndex:
         with self.exclusive(), store.transaction(self._folder, self._writing()):
             return store.relabel(self._writing(), acls)
 
-    def backup(self, file: Path | str, progress: Progress | None = None) -> BackupReport:
+    def backup(self, file: Path | str, progress: Progress | None = None, *, memory: Path | None = None) -> BackupReport:
         """Writes the newest commit to one file while others write; see `ragagent.index.backup.create`."""
         with self._readers.snapshot() as connection:
-            return backup.create(self._folder, connection, Path(file), progress)
+            return backup.create(self._folder, connection, Path(file), progress, memory)
 
     def compact(
         self, *, erase: bool = False, drop_snapshots: bool = False, progress: Progress | None = None

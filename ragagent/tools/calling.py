@@ -9,7 +9,8 @@ from typing import Any
 from ragagent.errors import ToolError
 from ragagent.protocols import Tool
 from ragagent.tools.documents import DelegatingTool, DocumentTool, Found, Left
-from ragagent.types import Hit, Observation, ToolCall
+from ragagent.tools.remembering import Noted, RememberingTool
+from ragagent.types import Hit, Label, Observation, ToolCall
 
 # Longer texts are cut to this before they are counted, so that a result of a gigabyte costs no more than a page.
 _MAX_CHARS_PER_TOKEN = 32
@@ -23,6 +24,7 @@ class Outcome:
     hits: tuple[Hit, ...] = ()
     documents: tuple[str, ...] = ()
     bounded: str = ""
+    labels: tuple[Label, ...] | None = None
 
 
 def run(
@@ -33,24 +35,31 @@ def run(
     max_tokens: int,
     hidden: Callable[[str], str] = str,
     left: Left | None = None,
+    noted: Noted | None = None,
 ) -> Outcome:
     """What `tool` makes of `call`. Whatever goes wrong becomes an observation that says so; nothing is raised.
 
     `hidden` takes out of each text what must not be seen; `left` is what a tool that works on a task of its own may
-    take.
+    take, `noted` what one that remembers has to keep with it.
     """
     problem = invalid(tool.spec.parameters, call.arguments)
     if problem:
         return failed(call, hidden(f"wrong arguments: {problem}"))
     try:
-        found = _find(tool, call.arguments, left or Left())
+        found = _find(tool, call.arguments, left or Left(), noted or Noted())
     except ToolError as error:
         return failed(call, bounded(hidden(str(error)), count_tokens, max_tokens))
     except Exception as error:  # noqa: BLE001  # the tool boundary: a tool's bug must not end the run
         return failed(call, bounded(hidden(f"{type(error).__name__}: {error}"), count_tokens, max_tokens))
     content = bounded(hidden(found.content), count_tokens, max_tokens)
     observation = Observation(call_id=call.id, name=call.name, content=content, usage=found.usage, calls=found.calls)
-    return Outcome(observation=observation, hits=found.hits, documents=found.documents, bounded=found.bounded)
+    return Outcome(
+        observation=observation,
+        hits=found.hits,
+        documents=found.documents,
+        bounded=found.bounded,
+        labels=found.labels,
+    )
 
 
 def failed(call: ToolCall, reason: str) -> Outcome:
@@ -58,9 +67,11 @@ def failed(call: ToolCall, reason: str) -> Outcome:
     return Outcome(observation=Observation(call_id=call.id, name=call.name, content=reason, error=True))
 
 
-def _find(tool: Tool, arguments: Mapping[str, Any], left: Left) -> Found:
+def _find(tool: Tool, arguments: Mapping[str, Any], left: Left, noted: Noted) -> Found:
     if isinstance(tool, DelegatingTool):
         return tool.delegate(arguments, left)
+    if isinstance(tool, RememberingTool):
+        return tool.note(arguments, noted)
     return tool.find(arguments) if isinstance(tool, DocumentTool) else Found(content=tool.call(arguments))
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from ragagent.errors import ConfigError, ToolError
 from ragagent.text.columns import labelled
-from ragagent.types import Chunk, Document, Hit, Passage, Span, ToolSpec, Usage, digest
+from ragagent.types import Chunk, Document, Hit, Label, Passage, Span, ToolSpec, Usage, digest
 
 HANDLE_KEY = "x-handle"
 """Marks a parameter whose value has to be one of the documents that the run has met."""
@@ -32,6 +32,8 @@ class Found:
     calls: int = 0
     bounded: str = ""
     """The type of value that it is all the model sees, where it is one: choice, number, date, span."""
+    labels: tuple[Label, ...] | None = None
+    """What is known of where it comes from, where the tool has kept that; else it is as untrusted as any result."""
 
 
 @runtime_checkable

@@ -320,7 +320,8 @@ OWNER_ONLY: dict[str, Use] = {
     "finish_migration": lambda kb, world: kb.finish_migration(),
     "seen_by": lambda kb, world: kb.seen_by(Principal()),
 }
-WITHOUT_DOCUMENTS = {"open", "close", "embedder", "llm", "path", "settings", "principal"}
+WITHOUT_DOCUMENTS = {"open", "close", "embedder", "llm", "path", "settings", "principal", "memory"}
+"""What agents remember is each user's own: tests/app/test_memory.py."""
 
 
 def test_every_public_way_into_a_knowledge_base_has_been_decided_on(tmp_path: Path) -> None:
@@ -679,6 +680,8 @@ OWNERS: dict[str, list[list[str]]] = {
     "token list": [[]],
     "token revoke": [["abcdefgh"]],
 }
+REMEMBERS = {f"memory {name}" for name in ("list", "add", "edit", "forget", "search")}
+"""Facts are each user's own, and no documents: tests/cli/test_memory.py."""
 SERVES = {"chat", "mcp", "serve", "status"}
 """The first two are over a session, which is checked above, the third one makes a session for each request
 (tests/serve/http/test_guard.py); of the last only the counts, below."""
@@ -687,7 +690,7 @@ WITHOUT_KNOWLEDGE_BASE = {"mcp install", "completion", "config", "models", "eval
 
 def test_every_command_has_been_decided_on() -> None:
     commands = dict(leaves(root))
-    decided = READS.keys() | OWNERS.keys() | SERVES
+    decided = READS.keys() | OWNERS.keys() | SERVES | REMEMBERS
     undecided = {
         name for name in commands if name not in decided and not {name, name.split()[0]} & WITHOUT_KNOWLEDGE_BASE
     }

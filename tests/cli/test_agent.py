@@ -53,7 +53,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Run, sent: list[s
         return [say("look", where="here"), say("send_message", text="84"), say("final_answer", answer="done")][made]
 
     class Opened:
-        def __init__(self, context: Any, policy: Policy, mcp: Any, where: Any = None, *, sandbox: bool) -> None:
+        def __init__(
+            self, context: Any, policy: Policy, mcp: Any, where: Any = None, *, sandbox: bool, memory: bool
+        ) -> None:
             file = tmp_path / ".ragagent" / "agent.db"
             self.runner = AgentRunner(
                 ScriptedLLM(reply), [look, send_message], cite=cite, policy=policy, checkpoints=file
