@@ -22,6 +22,8 @@ from ragagent.errors import ConfigError
 ENVIRONMENT_PREFIX = "RAGAGENT_"
 FILE_NAME = "ragagent.toml"
 Rerank = Literal["none", "late", "cross-encoder", "llm"]
+Strategy = Literal["react", "plan"]
+"""How an agent goes about a task (docs/agent.md, Strategies)."""
 Understanding = Literal[
     "spelling", "filters", "follow-up", "hops", "decompose", "variants", "hypothetical", "step-back"
 ]
@@ -215,6 +217,7 @@ class AnswerSettings:
 class AgentSettings:
     """Caps of an agent's run, and the hosts that its answers may link to. A cap that is none is no cap."""
 
+    strategy: Strategy = "react"
     max_steps: int = field(default=8, metadata=at_least(1))
     max_calls: int | None = field(default=None, metadata=at_least(0))
     """Calls of tools, all together; a tool may have a cap of its own (`@tool(max_calls=3)`)."""

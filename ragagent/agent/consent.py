@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
+from ragagent.agent import plan
 from ragagent.agent.labels import OWN, context, origins
 from ragagent.agent.policy import Policy, call_digest, judge
 from ragagent.agent.state import AgentState
 from ragagent.errors import AgentError
 from ragagent.jsonable import canonical
-from ragagent.types import Approval, Decision, Observation, ToolCall, ToolSpec
+from ragagent.types import Approval, Decision, Label, Observation, Origin, ToolCall, ToolSpec
 
 _KEPT = "Do not try it again. Go on without it, or give the final answer."
 
@@ -23,13 +24,20 @@ _KEPT = "Do not try it again. Go on without it, or give the final answer."
 def authorised(state: AgentState, specs: Sequence[ToolSpec], policy: Policy, now: float) -> AgentState:
     """`state` with the verdict on its call: it may be made, a human is asked, or an observation says why not."""
     call, spec = _call(state), _spec(state, specs)
-    found = origins(call, spec, state.task, state.steps)
-    verdict = judge(call, spec, task=state.task, around=context(state.steps), found=found, policy=policy)
+    around, found = provenance(state, call, spec)
+    verdict = judge(call, spec, task=state.task, around=around, found=found, policy=policy)
     if verdict.kind == "allow":
         return replace(state, verdict="allow")
     if verdict.kind == "deny":
         return _refused(state, f"This call is not allowed: {verdict.reason}. {_KEPT}")
     return _asking(state, spec, policy, now, verdict.reason, "call")
+
+
+def provenance(state: AgentState, call: ToolCall, spec: ToolSpec) -> tuple[Label, tuple[Origin, ...]]:
+    """The label of what the call was decided on from, and where each of its values comes from."""
+    fixed = plan.fixed(state, call)
+    around = context(state.steps if fixed is None else ())
+    return around, origins(call, spec, state.task, state.steps, fixed)
 
 
 def doubted(state: AgentState, specs: Sequence[ToolSpec], policy: Policy, now: float) -> AgentState:
@@ -69,7 +77,7 @@ def _asking(
         digest=call_digest(call),
         effects=spec.effects,
         reason=reason,
-        origins=origins(call, spec, state.task, state.steps),
+        origins=provenance(state, call, spec)[1],
         asked_at=now,
         expires_at=now,
     )

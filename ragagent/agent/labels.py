@@ -75,21 +75,37 @@ def of_result(
     return join([arguments, found])
 
 
-def origins(call: ToolCall, spec: ToolSpec, task: str, steps: Sequence[Step]) -> tuple[Origin, ...]:
-    """Where each value of the arguments comes from, and each key that the schema does not name, in order."""
+def origins(
+    call: ToolCall, spec: ToolSpec, task: str, steps: Sequence[Step], fixed: Collection[str] | None = None
+) -> tuple[Origin, ...]:
+    """Where each value of the arguments comes from, and each key that the schema does not name, in order.
+
+    `fixed` are the arguments of a planned call that were fixed before anything was read: they derive from the task
+    alone, and so does having none.
+    """
     around = context(steps)
     seen = [step.observation for step in steps if step.observation is not None]
     properties = spec.parameters.get("properties", {})
     found = []
-    for path, value in leaves(call.arguments, properties):
+    for name, path, value in _values(call.arguments, properties):
         default = _default(properties, path)
         if value is None or (default is not None and value == default and type(value) is type(default)):
             found.append(Origin(path=path, value=value, label=OWN, why="the tool's own default"))
         elif in_task(value, task):
             found.append(Origin(path=path, value=value, label=USER, why="stands in the task"))
+        elif fixed is not None and (name in fixed or not call.arguments):
+            found.append(
+                Origin(path=path, value=value, label=context(()), why="fixed by the plan, from the task alone")
+            )
         else:
             found.append(Origin(path=path, value=value, label=around, why=_why(value, around, seen)))
     return tuple(found)
+
+
+def _values(arguments: Mapping[str, Any], known: Collection[str]) -> Iterator[tuple[str, str, Scalar]]:
+    """The argument, the path and the value of everything in `arguments`, as `leaves` finds it."""
+    for name, part in [(name, {name: value}) for name, value in arguments.items()] or [("", {})]:
+        yield from ((name, path, value) for path, value in leaves(part, known))
 
 
 def argument_label(found: Iterable[Origin]) -> Label:

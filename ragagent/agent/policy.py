@@ -5,7 +5,8 @@ The rules, the first that fits:
 1. A tool that does nothing, or only reads, may be called.
 2. Under `read_only` nothing else may.
 3. Under `always_ask`, and wherever money is moved, a human is asked.
-4. Where nothing untrusted has been read yet, the call is the user's wish and nobody else's: it may be made.
+4. Where nothing untrusted had been read when the call was decided on, it is the user's wish and nobody else's: it may
+   be made. Of a planned call the same must hold of each value, but for those in parameters that take untrusted data.
 5. Where each argument stands in the task word for word, and the task names what the tool does, it may be made. Not so
    for code to be run, for a call without arguments, and for a task that says what is *not* to be done.
 6. Everything else is what `untrusted` says: a human is asked, it is denied, or (at the user's own risk) allowed.
@@ -78,8 +79,8 @@ def consequential(spec: ToolSpec) -> bool:
 def judge(
     call: ToolCall, spec: ToolSpec, *, task: str, around: Label, found: Sequence[Origin], policy: Policy
 ) -> Verdict:
-    """The verdict on one call. `around` is the label of the context it was written in, `found` where its values come
-    from (`ragagent.agent.labels.origins`).
+    """The verdict on one call. `around` is the label of the context it was decided on in, `found` where its values come
+    from (`ragagent.agent.labels.origins`): in a run without a plan these are never less trusted.
     """
     if not consequential(spec):
         return Verdict(kind="allow", reason="it only reads")
@@ -89,11 +90,11 @@ def judge(
         return Verdict(kind="ask", reason=f"it can {_effects(spec)}, and every such call is to be asked about")
     if "money" in spec.effects:
         return _touched(policy, f"it can {_effects(spec)}")
-    if around.trusted:
-        return Verdict(kind="allow", reason="nothing untrusted had been read")
     strange = [origin for origin in found if not origin.label.trusted and not _accepted(origin, spec)]
     if strange:
         return _touched(policy, f"it can {_effects(spec)}, and {_named(strange)} not stand in the task")
+    if around.trusted:
+        return Verdict(kind="allow", reason="nothing untrusted had been read when it was decided on")
     if not wished(spec, task) or not any(origin.label.trusted for origin in found):
         return _touched(policy, f"it can {_effects(spec)}, and the task does not plainly ask for that")
     return Verdict(kind="allow", reason="the task asks for it, in these words")

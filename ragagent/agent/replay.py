@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from ragagent.agent import consent, steps
+from ragagent.agent import consent, steps, strategies
 from ragagent.agent.journal import Entry
-from ragagent.agent.policy import Policy, permitted
+from ragagent.agent.policy import Policy
 from ragagent.agent.state import AgentState
 from ragagent.agent.turn import restored, state_digest
 from ragagent.errors import AgentError
@@ -47,7 +47,8 @@ class _Replaying:
 
     def __init__(self, start: Entry) -> None:
         self._given(start)
-        self._state = self._begun = self._called = AgentState(run_id=start.run_id, task=start.body["task"])
+        begun = AgentState(run_id=start.run_id, task=start.body["task"], strategy=start.body.get("strategy", "react"))
+        self._state = self._begun = self._called = begun
         self._problem = ""
 
     def take(self, entry: Entry) -> None:
@@ -84,7 +85,8 @@ class _Replaying:
     def _reply(self, entry: Entry) -> None:
         state = steps.capped(replace(self._begun, elapsed_s=entry.body["elapsed_s"]), self._settings)
         state = steps.decided(state, _read(Completion, entry.body["completion"]))
-        state = steps.check(state, steps.permitted(state, self._allowed(state)))
+        permitted = strategies.permitted(state, self._specs, self._policy)
+        state = strategies.way(state).check(state, permitted, self._specs)
         self._state = self._called = state
         if state.call is not None and state.observation is None and not state.answer:
             self._state = self._called = consent.authorised(state, self._specs, self._policy, 0.0)
@@ -115,9 +117,6 @@ class _Replaying:
     def _end(self, entry: Entry) -> None:
         if self._state.stopped and self._state.stopped != entry.body["stopped"]:
             self._problem = f"it stopped as {entry.body['stopped']!r} then, and as {self._state.stopped!r} now"
-
-    def _allowed(self, state: AgentState) -> Sequence[ToolSpec]:
-        return permitted(self._specs, state.steps, state.task, self._policy)
 
 
 def _read(kind: type[_Record], value: Any) -> _Record:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ragagent import prompts
 from ragagent.agent import outgoing, steps
 from ragagent.agent.figures import computed
 from ragagent.agent.graph import Checkpoints, compiled, stored, walk
@@ -19,11 +18,12 @@ from ragagent.agent.policy import Policy, consequential
 from ragagent.agent.schema import FINISH, FINISH_SPEC, described
 from ragagent.agent.secrets import Secrets
 from ragagent.agent.state import AgentState
+from ragagent.agent.strategies import WAYS
 from ragagent.agent.turn import Cancelled, Parts, Turn, named
 from ragagent.errors import AgentError, ConfigError, ToolError
 from ragagent.jsonable import jsonable
 from ragagent.protocols import LLM, Tool
-from ragagent.settings import AgentSettings
+from ragagent.settings import AgentSettings, Strategy
 from ragagent.tools.documents import ComputingTool, DocumentTool
 from ragagent.tools.function import NeedsSecrets
 from ragagent.tools.remembering import RecallingTool
@@ -38,6 +38,7 @@ from ragagent.types import (
     Sampling,
     Step,
     ToolCall,
+    ToolSpec,
 )
 
 Cite: TypeAlias = Callable[[str, str, Sequence[Hit], Sequence[str]], Answer]
@@ -95,7 +96,7 @@ class AgentRunner:
             llm=llm,
             tools=named(tools),
             specs=specs,
-            system=kept.hidden(prompts.load("agent").render(tools=described((*offered, FINISH_SPEC)))),
+            described=described((*offered, FINISH_SPEC)),
             settings=settings or AgentSettings(),
             sampling=sampling,
             policy=chosen if self._checkpoints else _unasked(chosen),
@@ -117,24 +118,35 @@ class AgentRunner:
         return tuple(effect for effect in EFFECTS if any(effect in spec.effects for spec in offered))
 
     @property
+    def specs(self) -> tuple[ToolSpec, ...]:
+        """The tools that it has."""
+        return self._parts.specs
+
+    @property
     def journal(self) -> Journal:
         """What the runs have done."""
         return self._journal
 
-    def run(self, task: str, *, run_id: str | None = None) -> AgentResult:
-        """The result of a new run. Raises AgentError for an empty task or a `run_id` that was used before.
+    def run(self, task: str, *, run_id: str | None = None, strategy: Strategy | None = None) -> AgentResult:
+        """The result of a new run; `strategy` is how it goes about its task, whatever `agent.strategy` says.
+
+        Raises AgentError for an empty task or a `run_id` that was used before.
 
         A model that fails ends the run with `stopped="error"` and a refused answer that says why. A call that a human
         has to approve leaves it with `stopped="approval"`; `resume` goes on with the decision.
         """
-        return _last(self.stream(task, run_id=run_id))
+        return _last(self.stream(task, run_id=run_id, strategy=strategy))
 
-    def stream(self, task: str, *, run_id: str | None = None) -> Iterator[AgentEvent]:
+    def stream(self, task: str, *, run_id: str | None = None, strategy: Strategy | None = None) -> Iterator[AgentEvent]:
         """A new run, event by event; the last one carries the result. Closing the iterator abandons the run."""
         if not task.strip():
             raise AgentError("the task is empty: say what is to be found out")
         clean = self._parts.secrets.hidden(task.strip().encode("utf-8", "replace").decode())
-        return self._events(AgentState(run_id=run_id or randomness.token_hex(8), task=clean), resumed=False)
+        chosen = strategy or self._parts.settings.strategy
+        if chosen not in WAYS:
+            raise ConfigError(f"there is no strategy {chosen!r}; there are {', '.join(WAYS)}")
+        state = AgentState(run_id=run_id or randomness.token_hex(8), task=clean, strategy=chosen)
+        return self._events(state, resumed=False)
 
     def resume(self, run_id: str, decision: Decision | None = None) -> AgentResult:
         """The result of a run that was interrupted, from its last checkpoint on; of a finished one, the same result.
@@ -194,7 +206,7 @@ class AgentRunner:
             started = next((one for one in self._journal.entries(new.run_id) if one.kind == "start"), None)
             if started is None:
                 raise AgentError(f"there is no run {new.run_id!r} among the checkpoints")
-            return replace(new, task=started.body["task"])
+            return replace(new, task=started.body["task"], strategy=started.body.get("strategy", "react"))
         if not known.stopped:
             self._journal.log(known.run_id, len(known.steps), "resume", self._said(known))
         for step in known.steps:
@@ -207,6 +219,7 @@ class AgentRunner:
         parts = self._parts
         return {
             "task": state.task,
+            "strategy": state.strategy,
             "specs": jsonable(parts.specs),
             "settings": jsonable(parts.settings),
             "policy": jsonable(parts.policy),

@@ -8,12 +8,23 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ragagent.errors import AgentError
 from ragagent.jsonable import jsonable
+from ragagent.settings import Strategy
 from ragagent.types import Approval, Cap, Observation, Step, Stopped, ToolCall, Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A call of a plan: the arguments that are `fixed`, and for each parameter that is left open what goes there."""
+
+    tool: str
+    fixed: Mapping[str, Any]
+    holes: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +34,13 @@ class AgentState:
     `reply`, `thought`, `call` and `observation` belong to the step under way and are empty between steps. `forced`
     names the cap that leaves only the final answer; `stopped` is empty while the run goes on. `verdict` says that the
     call may be made, or made `again`; `approval` is what a human is or was asked about it. `elapsed_s` is how long the
-    run had worked when its step was begun.
+    run had worked when its step was begun. `plan` is empty until there is one, and in runs that make none.
     """
 
     run_id: str
     task: str
+    strategy: Strategy = "react"
+    plan: tuple[Planned, ...] = ()
     steps: tuple[Step, ...] = ()
     reply: str = ""
     cut: bool = False

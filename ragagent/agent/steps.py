@@ -113,30 +113,31 @@ def decided(state: AgentState, completion: Completion) -> AgentState:
     return replace(state, reply=completion.text, cut=completion.finish == "length", step_usage=completion.usage)
 
 
-def check(state: AgentState, specs: Sequence[ToolSpec]) -> AgentState:
+def check(state: AgentState, specs: Sequence[ToolSpec], known: Sequence[ToolSpec] = ()) -> AgentState:
     """`state` with a call that may run, with the final answer, or with an observation of what was wrong.
 
     `specs` are the permitted tools: whatever the reply says, a call of another tool or with other arguments is not
-    passed on.
+    passed on. `known` are those that earlier steps may have called as well.
     """
     call_id = f"{state.run_id}:{len(state.steps)}"
-    parsed = _parsed(state.reply)
-    if parsed is None:
-        return _unreadable(state, call_id)
-    state = replace(state, thought=_text(parsed.get(NEEDS, parsed.get(FOUND))))
-    name, arguments = parsed.get("tool"), parsed.get("arguments")
+    said = parsed(state.reply)
+    if said is None:
+        return unreadable(state, call_id)
+    state = replace(state, thought=_text(said.get(NEEDS, said.get(FOUND))))
+    name, arguments = said.get("tool"), said.get("arguments")
     spec = next((spec for spec in specs if spec.name == name), None)
     if spec is None:
         names = ", ".join(spec.name for spec in specs)
-        return _refused(state, call_id, "", f"{_text(name)[:80]!r} cannot be used now; use one of: {names}")
+        return refused(state, call_id, "", f"{_text(name)[:80]!r} cannot be used now; use one of: {names}")
     problem = invalid(spec.parameters, arguments) if isinstance(arguments, dict) else "they are not a JSON object"
     if problem:
-        return _refused(state, call_id, spec.name, f"wrong arguments: {problem}")
+        return refused(state, call_id, spec.name, f"wrong arguments: {problem}")
     strange = _foreign(state, spec, arguments or {})
     if strange:
         what = f"{', '.join(strange)} stands neither in a result nor in the task: write only figures that do"
-        return _refused(state, call_id, spec.name, what)
-    return _accepted(state, ToolCall(id=call_id, name=spec.name, arguments=arguments or {}), specs)
+        return refused(state, call_id, spec.name, what)
+    call = ToolCall(id=call_id, name=spec.name, arguments=arguments or {})
+    return _accepted(state, call, specs, known or specs)
 
 
 def _foreign(state: AgentState, spec: ToolSpec, arguments: Mapping[str, Any]) -> tuple[str, ...]:
@@ -144,19 +145,19 @@ def _foreign(state: AgentState, spec: ToolSpec, arguments: Mapping[str, Any]) ->
     return tuple(number for name in sums(spec) for number in foreign(state, str(arguments.get(name, ""))))
 
 
-def _accepted(state: AgentState, call: ToolCall, specs: Sequence[ToolSpec]) -> AgentState:
+def _accepted(state: AgentState, call: ToolCall, specs: Sequence[ToolSpec], known: Sequence[ToolSpec]) -> AgentState:
     if call.name == FINISH:
-        return _finished(state, call, specs)
+        return _finished(state, call, specs, known)
     earlier = [step for step in state.steps if step.call is not None and _same(step.call, call)]
     if earlier:
         return _repeated(state, call, earlier)
     return replace(state, call=call)
 
 
-def _finished(state: AgentState, call: ToolCall, specs: Sequence[ToolSpec]) -> AgentState:
+def _finished(state: AgentState, call: ToolCall, specs: Sequence[ToolSpec], known: Sequence[ToolSpec]) -> AgentState:
     """Takes the answer, but asks about what nothing accounts for, or quantities or results that it leaves out."""
     answer = call.arguments["answer"].strip()
-    doubt = "" if asked_before(state) else _doubt(state, answer, specs)
+    doubt = "" if asked_before(state) else _doubt(state, answer, specs, known)
     if not doubt:
         return replace(state, call=call, answer=answer)
     asked = Observation(call_id=call.id, name=FINISH, content=doubt, error=True, label=OWN)
@@ -165,23 +166,28 @@ def _finished(state: AgentState, call: ToolCall, specs: Sequence[ToolSpec]) -> A
 
 def asked_before(state: AgentState) -> bool:
     """Whether an answer is taken as it is: one was doubted and nothing done since, or nothing is left but to answer."""
-    called = [step for step in state.steps if step.call is not None and (step.call.name == FINISH or _worked(step))]
+    called = [step for step in state.steps if step.call is not None and (step.call.name == FINISH or worked(step))]
     return bool(state.forced) or bool(called and called[-1].call is not None and called[-1].call.name == FINISH)
 
 
-def _worked(step: Step) -> bool:
+def worked(step: Step) -> bool:
+    """Whether the step has a result that is no error."""
     return step.observation is not None and not step.observation.error
 
 
-def _doubt(state: AgentState, answer: str, specs: Sequence[ToolSpec]) -> str:
+def _doubt(state: AgentState, answer: str, specs: Sequence[ToolSpec], known: Sequence[ToolSpec]) -> str:
     """What speaks against an answer; "" where nothing does."""
+    last = _last_sum(state, known)
+    unsaid = bool(last) and not rounded(answer, [last])
     if strange := unfounded(state, answer):
-        named = ", ".join(strange)
-        return f"{named} in the answer stands in no result. Get it with a tool from what is known, then answer."
-    if left := unused(state, specs):
+        named = f"{', '.join(strange)} in the answer stands in no result"
+        if unsaid:
+            return f"{named}, and the last sum gave {last}. Answer with that."
+        return f"{named}. Get it with a tool from what is known, then answer."
+    if any(sums(spec) for spec in specs) and (left := unused(state, specs)):
         named, every = (", ".join(map(str, some)) for some in (left, quantities(state.task)))
         return f"No sum has used {named}. Calculate one sum with all of: {every}. Or answer again if it needs none."
-    if (last := _last_sum(state, specs)) and not rounded(answer, [last]):
+    if unsaid:
         return f"The last sum gave {last}, and the answer does not say it. Answer with it, or again if it needs none."
     return ""
 
@@ -189,7 +195,7 @@ def _doubt(state: AgentState, answer: str, specs: Sequence[ToolSpec]) -> str:
 def _last_sum(state: AgentState, specs: Sequence[ToolSpec]) -> str:
     """The result of the last sum that worked; "" for none."""
     tools = {spec.name for spec in specs if sums(spec)}
-    done = [step for step in state.steps if step.call is not None and step.call.name in tools and _worked(step)]
+    done = [step for step in state.steps if step.call is not None and step.call.name in tools and worked(step)]
     return done[-1].observation.content if done and done[-1].observation is not None else ""
 
 
@@ -208,16 +214,17 @@ def _same(one: ToolCall, other: ToolCall) -> bool:
     return one.name == other.name and canonical(dict(one.arguments)) == canonical(dict(other.arguments))
 
 
-def _refused(state: AgentState, call_id: str, name: str, reason: str) -> AgentState:
+def refused(state: AgentState, call_id: str, name: str, reason: str) -> AgentState:
+    """`state` with an observation of what was wrong with the reply."""
     return replace(state, observation=Observation(call_id=call_id, name=name, content=reason, error=True, label=OWN))
 
 
-def _unreadable(state: AgentState, call_id: str) -> AgentState:
+def unreadable(state: AgentState, call_id: str) -> AgentState:
     """A reply that is no JSON object. When nothing but the answer was left to say, what there is of it is taken."""
     if state.forced and (partial := _PARTIAL_ANSWER.search(state.reply)):
         return replace(state, answer=_unescaped(partial[1]).strip())
     why = "it was cut off: write less" if state.cut else "it is not one JSON object with tool and arguments"
-    return _refused(state, call_id, "", f"the reply could not be used: {why}")
+    return refused(state, call_id, "", f"the reply could not be used: {why}")
 
 
 def _unescaped(text: str) -> str:
@@ -227,7 +234,7 @@ def _unescaped(text: str) -> str:
         return text
 
 
-def _parsed(reply: str) -> dict[str, Any] | None:
+def parsed(reply: str) -> dict[str, Any] | None:
     """The JSON object that `reply` is, with nothing in it that cannot be stored again, or None."""
     try:
         value = json.loads(reply, parse_constant=_no_number)
@@ -287,9 +294,10 @@ def advance(state: AgentState, max_steps: int) -> AgentState:
     last = len(state.steps) + 1 >= max_steps or state.forced in {"call_limit", "token_limit", "time_limit"}
     ended = bool(state.answer) or last
     reason = "" if state.answer or not ended else "the last step gave no answer"
-    fresh = AgentState(run_id=state.run_id, task=state.task)
+    fresh = AgentState(run_id=state.run_id, task=state.task, strategy=state.strategy)
     return replace(
         fresh,
+        plan=state.plan,
         steps=(*state.steps, step),
         documents=state.documents,
         chunks=state.chunks,

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ragagent.agent import consent, steps
+from ragagent import prompts
+from ragagent.agent import consent, steps, strategies
 from ragagent.agent.figures import CONSTANTS, operands, written_figures
 from ragagent.agent.graph import Moves
 from ragagent.agent.journal import Journal
-from ragagent.agent.labels import argument_label, context, join, of_result, origins
-from ragagent.agent.policy import Policy, call_digest, consequential, permitted
-from ragagent.agent.schema import FINISH, Figures, founded, step_grammar
+from ragagent.agent.labels import argument_label, context, join, of_result
+from ragagent.agent.policy import Policy, call_digest, consequential
+from ragagent.agent.schema import FINISH, Figures, founded
 from ragagent.agent.secrets import Secrets
 from ragagent.agent.state import AgentState, to_json
 from ragagent.errors import AgentError, ModelError
@@ -45,7 +46,7 @@ class Parts:
     llm: LLM
     tools: Mapping[str, Tool]
     specs: tuple[ToolSpec, ...]
-    system: str
+    described: str
     settings: AgentSettings
     sampling: Sampling | None
     policy: Policy
@@ -54,6 +55,11 @@ class Parts:
     clock: Callable[[], float] = time.time
     delegated: bool = False
     """Whether the tasks are another agent's and not a user's own."""
+
+    def system(self, state: AgentState) -> str:
+        """The instructions of the run's strategy, with the tools."""
+        prompt = prompts.load(strategies.way(state).prompt)
+        return self.secrets.hidden(prompt.render(tools=self.described))
 
 
 @dataclass(slots=True)
@@ -71,7 +77,7 @@ class Turn:
         limit = self.parts.settings.max_steps
         return Moves(
             decide=self._guarded(self._decide),
-            check=self._guarded(lambda state: steps.check(state, self._permitted(state))),
+            check=self._guarded(self._check),
             authorise=self._guarded(self._authorise),
             settle=self._settle,
             act=self._guarded(self._act),
@@ -87,7 +93,10 @@ class Turn:
         return guarded
 
     def _permitted(self, state: AgentState) -> tuple[ToolSpec, ...]:
-        return steps.permitted(state, permitted(self.parts.specs, state.steps, state.task, self.parts.policy))
+        return strategies.permitted(state, self.parts.specs, self.parts.policy)
+
+    def _check(self, state: AgentState) -> AgentState:
+        return strategies.way(state).check(state, self._permitted(state), self.parts.specs)
 
     def _elapsed(self, state: AgentState) -> float:
         """Seconds that the run has worked, those before it was resumed included."""
@@ -96,35 +105,42 @@ class Turn:
         return round(self._before_s + time.monotonic() - self._resumed_at, 3)
 
     def _decide(self, state: AgentState) -> AgentState:
-        """The state with the model's reply: first as it likes, and again where that has figures from nowhere.
-
-        A grammar cannot look ahead: a model that may not write 72 begins with a 7 that it may write, and goes on from
-        there to a sum that makes no sense. So the figures are limited only where they have to be, and those of an
-        answer only once it was asked about them.
-        """
+        """The state with the model's reply."""
         state = steps.capped(replace(state, elapsed_s=self._elapsed(state)), self.parts.settings)
         allowed = self._permitted(state)
-        figures = Figures(texts=written_figures(state), operands=operands(state), constants=CONSTANTS)
-        first = not state.steps
         try:
-            completion = self._asked(state, step_grammar(allowed, first=first))
-            limited = allowed if steps.asked_before(state) else [spec for spec in allowed if spec.name != FINISH]
-            if not founded(completion.text, limited, figures):
-                again = self._asked(state, step_grammar(allowed, first=first, figures=figures))
-                completion = replace(again, usage=completion.usage + again.usage)
+            completion = self._reply(state, allowed)
         except ModelError as error:
             return steps.failed(state, self.parts.secrets.hidden(f"{type(error).__name__}: {error}"))
         completion = replace(completion, text=self.parts.secrets.hidden(completion.text))
         self._note(state, "reply", {"completion": jsonable(completion), "elapsed_s": state.elapsed_s})
         return steps.decided(state, completion)
 
+    def _reply(self, state: AgentState, allowed: Sequence[ToolSpec]) -> Completion:
+        """What the model says next: first as it likes, and again where that has figures from nowhere.
+
+        A grammar cannot look ahead: a model that may not write 72 begins with a 7 that it may write, and goes on from
+        there to a sum that makes no sense. So the figures are limited only where they have to be, and those of an
+        answer only once it was asked about them.
+        """
+        way = strategies.way(state)
+        if known := way.written(state, allowed):
+            return Completion(text=known, finish="stop", usage=Usage())
+        figures = Figures(texts=written_figures(state), operands=operands(state), constants=CONSTANTS)
+        completion = self._asked(state, way.grammar(state, allowed, None))
+        limited = allowed if steps.asked_before(state) else [spec for spec in allowed if spec.name != FINISH]
+        if founded(completion.text, limited, figures):
+            return completion
+        again = self._asked(state, way.grammar(state, allowed, figures))
+        return replace(again, usage=completion.usage + again.usage)
+
     def _asked(self, state: AgentState, grammar: Grammar) -> Completion:
         limit = self.parts.settings.max_seconds
         left = None if limit is None or state.forced else limit - state.elapsed_s
         with self._stopping(self.parts.llm, left):
             completion = self.parts.llm.chat(
-                steps.messages(state, self.parts.system),
-                max_tokens=self.parts.settings.max_tokens_per_step,
+                steps.messages(state, self.parts.system(state)),
+                max_tokens=self.parts.settings.max_tokens_per_step * strategies.way(state).length(state),
                 sampling=self.parts.sampling,
                 grammar=grammar,
             )
@@ -218,7 +234,7 @@ class Turn:
         tool, spec = self.parts.tools[call.name], self._spec(call)
         limit = self._observation_tokens(state)
         seconds = self.parts.settings.max_seconds
-        given = argument_label(origins(call, spec, state.task, state.steps))
+        given = argument_label(consent.provenance(state, call, spec)[1])
         with self._stopping(tool, None if seconds is None else seconds - self._elapsed(state)):
             outcome = calling.run(
                 tool,
@@ -256,7 +272,7 @@ class Turn:
     def _observation_tokens(self, state: AgentState) -> int:
         """How long an observation may be: half of the room that is left, so that each later step finds some, too."""
         llm, settings = self.parts.llm, self.parts.settings
-        said = [*(message.content for message in steps.messages(state, self.parts.system)), state.reply]
+        said = [*(message.content for message in steps.messages(state, self.parts.system(state))), state.reply]
         left = llm.context_tokens - llm.count_tokens("\n".join(said))
         room = (left - 2 * settings.max_tokens_per_step) // 2
         return max(_MIN_OBSERVATION_TOKENS, min(settings.observation_tokens, room))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ragagent.app.knowledge import KnowledgeBase
 from ragagent.protocols import LLM, Tool
-from ragagent.settings import AgentSettings, Settings
-from ragagent.types import AgentEvent, AgentResult, Answer, Decision, Hit, Passage
+from ragagent.settings import AgentSettings, Settings, Strategy
+from ragagent.types import AgentEvent, AgentResult, Answer, Decision, Hit, Passage, ToolSpec
 from ragagent.where import Where, both
 
 if TYPE_CHECKING:
@@ -127,13 +127,16 @@ class Agent:
         # What a principal has read is not kept where another one, or the same one later, could resume it.
         self._runner = opened(self._settings.agent, kb.path / RUNS_FILE if kb.principal is None else None)
 
-    def run(self, task: str, *, run_id: str | None = None) -> AgentResult:
-        """Works on `task` until it is answered, a cap is reached, or a call waits for an approval."""
-        return self._runner.run(task, run_id=run_id)
+    def run(self, task: str, *, run_id: str | None = None, strategy: Strategy | None = None) -> AgentResult:
+        """Works on `task` until it is answered, a cap is reached, or a call waits for an approval.
 
-    def stream(self, task: str, *, run_id: str | None = None) -> Iterator[AgentEvent]:
+        `strategy` is how it goes about it (docs/agent.md); by default what `agent.strategy` says.
+        """
+        return self._runner.run(task, run_id=run_id, strategy=strategy)
+
+    def stream(self, task: str, *, run_id: str | None = None, strategy: Strategy | None = None) -> Iterator[AgentEvent]:
         """As `run`, event by event; the last one carries the result."""
-        return self._runner.stream(task, run_id=run_id)
+        return self._runner.stream(task, run_id=run_id, strategy=strategy)
 
     def resume(self, run_id: str, decision: Decision | None = None) -> AgentResult:
         """Goes on with a run that was interrupted, or that waits for this `decision` (`result.approval.approve()`)."""
@@ -164,6 +167,11 @@ class Agent:
             effects=self._runner.effects,
             max_calls=max_calls,
         )
+
+    @property
+    def specs(self) -> tuple[ToolSpec, ...]:
+        """The tools that it has, as they are described to the model."""
+        return self._runner.specs
 
     @property
     def graph(self) -> Any:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
@@ -17,6 +17,7 @@ from ragagent.cli.context import DEFAULT_KB, Context, json_option, kb_option, mo
 from ragagent.cli.output import console, echo_json
 from ragagent.cli.search import parse_filters
 from ragagent.errors import AgentError, ConfigError
+from ragagent.settings import Strategy
 from ragagent.types import AgentEvent, AgentResult, Approval, Decision
 
 if TYPE_CHECKING:
@@ -68,8 +69,15 @@ def agent() -> None:
     """
 
 
+def _strategy_option(function: _Function) -> _Function:
+    choice = click.Choice(get_args(Strategy))
+    said = "How to go about the task (setting agent.strategy)."
+    return click.option("--strategy", type=choice, help=said)(function)
+
+
 @agent.command(hidden=True)
 @click.argument("task")
+@_strategy_option
 @where_option
 @_rights_options
 @_mcp_option()
@@ -80,6 +88,7 @@ def agent() -> None:
 def run(
     context: Context,
     task: str,
+    strategy: Strategy | None,
     filters: tuple[str, ...],
     yes: bool,
     ask: bool,
@@ -96,11 +105,12 @@ def run(
     \b
     ragagent agent run "What do 12 months of cleaning cost?"
     ragagent agent run "Compare both offers." --read-only
+    ragagent agent run "Add up the three invoices." --strategy plan
     """
     context.choose(kb=kb, model=model)
     chosen = _policy(ask, read_only)
     with _opened(context, chosen, mcp, parse_filters(filters), sandbox=sandbox, memory=memory) as worker:
-        _follow(worker, worker.stream(task), yes, as_json)
+        _follow(worker, worker.stream(task, strategy=strategy), yes, as_json)
 
 
 @agent.command()

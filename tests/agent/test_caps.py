@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ragagent.agent.runner import AgentRunner
 from ragagent.models.llama import LlamaModel
 from ragagent.protocols import Tool
-from ragagent.settings import AgentSettings, LlmSettings
+from ragagent.settings import AgentSettings, LlmSettings, Strategy
 from ragagent.testing.llm import ScriptedLLM
 from ragagent.tools.function import tool
 from ragagent.types import Answer, Completion, Hit, Message, Usage
@@ -29,7 +29,12 @@ def cite(task: str, text: str, hits: Sequence[Hit], computed: Sequence[str]) -> 
 def offered(llm: ScriptedLLM) -> list[list[str]]:
     """The tools that each request's grammar admits."""
     grammars = [json.loads(request.grammar.source) for request in llm.requests if request.grammar is not None]
-    return [[choice["properties"]["tool"]["const"] for choice in one["anyOf"]] for one in grammars]
+    return [[choice["properties"]["tool"]["const"] for choice in one.get("anyOf", ())] for one in grammars]
+
+
+def planned(number: int) -> str:
+    search = {"tool": "search_documents", "arguments": {"query": f"room {number}"}}
+    return json.dumps({"needs": "so", "plan": [search, {"tool": "calculate", "arguments": {}}]})
 
 
 caps = st.builds(
@@ -38,10 +43,12 @@ caps = st.builds(
     max_calls=st.none() | st.integers(0, 4),
     max_tokens=st.none() | st.integers(1, 4000),
     max_seconds=st.none() | st.just(0.0),
+    strategy=st.sampled_from(get_args(Strategy)),
 )
+kinds = st.sampled_from(["search", "sum", "answer", "junk", "plan"])
 
 
-@given(limits=caps, said=st.lists(st.sampled_from(["search", "sum", "answer", "junk"]), min_size=9, max_size=9))
+@given(limits=caps, said=st.lists(kinds, min_size=30, max_size=30))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_run_ends_within_its_caps_and_says_which_one_it_was(
     limits: AgentSettings, said: list[str], script: Callable[..., Any], say: Callable[..., str], tools: list[Tool]
@@ -52,6 +59,7 @@ def test_every_run_ends_within_its_caps_and_says_which_one_it_was(
             "sum": say("calculate", expression=f"{number} + 1"),
             "answer": say("final_answer", answer="so"),
             "junk": "{",
+            "plan": planned(number),
         }[one]
         for number, one in enumerate(said)
     ]
