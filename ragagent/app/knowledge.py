@@ -270,7 +270,7 @@ class KnowledgeBase:
             raise ConfigError("ingest takes an iterable of documents; put the single one into a list")
         if prune:
             raise ConfigError("prune needs a source that can be listed; remove documents by id instead")
-        return pipeline.ingest_documents(source)
+        return pipeline.ingest_documents(map(_document, source))
 
     def plan_ingest(
         self,
@@ -699,6 +699,13 @@ class KnowledgeBase:
 
 def _address(source: str | os.PathLike[str]) -> str | Path:
     return source if isinstance(source, Path) else os.fspath(source)
+
+
+def _document(given: object) -> Document:
+    """`given`, where it is a document."""
+    if not isinstance(given, Document):
+        raise ConfigError(f"{given!r:.80} is no Document; ingest takes one path or address at a time, or documents")
+    return given
 
 
 def _check_query(query: str, k: int, mode: str) -> None:

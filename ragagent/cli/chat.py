@@ -248,7 +248,7 @@ def chat(
     \b
     Examples:
       ragagent chat
-      ragagent chat --kb contracts --where 'type = pdf'
+      ragagent chat --kb archive --where 'type = pdf'
       ragagent chat --json < questions.txt
     """
     context = ctx.find_object(Context)

@@ -74,7 +74,7 @@ def mcp(
 
     \b
     Examples:
-      ragagent mcp --kb contracts
+      ragagent mcp --kb archive
       ragagent mcp --http --port 8765
       ragagent mcp --http --issuer https://login.example.org --url https://docs.example.org/mcp
       ragagent mcp --allow-write --source ~/papers
@@ -133,7 +133,7 @@ def install(client: str, kb: Path | None, name: str, config: Path | None, printe
 
     \b
     Examples:
-      ragagent mcp install --client claude-desktop --kb contracts
+      ragagent mcp install --client claude-desktop --kb archive
       ragagent mcp install --client zed --print
     """
     chosen = client_config.CLIENTS[client]
