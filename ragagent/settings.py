@@ -234,6 +234,9 @@ class AgentSettings:
     memory_facts: int = field(default=1000, metadata=at_least(1))
     """How many facts may be remembered for each user; then some have to be forgotten first."""
     max_tokens_per_step: int = field(default=256, metadata=at_least(16))
+    prompt_tokens: int | None = field(default=None, metadata=at_least(256))
+    """Where a step's prompt grows longer, receipts take the place of its oldest results; none: where the model's
+    context asks for it."""
     observation_tokens: int = field(default=700, metadata=at_least(32))
     sentences: int = field(default=8, metadata=at_least(1))
     """Sentences of documents that one search shows; a row of a table counts half."""

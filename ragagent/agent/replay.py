@@ -83,7 +83,8 @@ class _Replaying:
         self._policy = _read(Policy, entry.body["policy"])
 
     def _reply(self, entry: Entry) -> None:
-        state = steps.capped(replace(self._begun, elapsed_s=entry.body["elapsed_s"]), self._settings)
+        shown = replace(self._begun, receipts=tuple(map(tuple, entry.body.get("receipts", ()))))
+        state = steps.capped(replace(shown, elapsed_s=entry.body["elapsed_s"]), self._settings)
         state = steps.decided(state, _read(Completion, entry.body["completion"]))
         permitted = strategies.permitted(state, self._specs, self._policy)
         state = strategies.way(state).check(state, permitted, self._specs)
@@ -140,6 +141,8 @@ def _lines(entry: Entry) -> Iterable[str]:
         case "start":
             yield f"task: {body['task']}"
         case "reply":
+            if left_out := ", ".join(str(step + 1) for step, _ in body.get("receipts", ())):
+                yield f"step {number} saw receipts of the results of steps {left_out}"
             yield f"step {number}: {body['completion']['text']}"
         case "approval":
             asked = body["approval"]

@@ -42,6 +42,8 @@ class AgentState:
     strategy: Strategy = "react"
     plan: tuple[Planned, ...] = ()
     steps: tuple[Step, ...] = ()
+    receipts: tuple[tuple[int, int], ...] = ()
+    """The steps of whose results the model sees a receipt, and how many steps there were when it was made."""
     reply: str = ""
     cut: bool = False
     thought: str = ""

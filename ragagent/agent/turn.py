@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ragagent import prompts
-from ragagent.agent import consent, steps, strategies
+from ragagent.agent import consent, receipts, steps, strategies
 from ragagent.agent.figures import CONSTANTS, operands, written_figures
 from ragagent.agent.graph import Moves
 from ragagent.agent.journal import Journal
-from ragagent.agent.labels import argument_label, context, join, of_result
+from ragagent.agent.labels import argument_label, join, of_result
 from ragagent.agent.policy import Policy, call_digest, consequential
 from ragagent.agent.schema import FINISH, Figures, founded
 from ragagent.agent.secrets import Secrets
@@ -109,11 +109,13 @@ class Turn:
         state = steps.capped(replace(state, elapsed_s=self._elapsed(state)), self.parts.settings)
         allowed = self._permitted(state)
         try:
+            state = self._fitted(state)
             completion = self._reply(state, allowed)
         except ModelError as error:
             return steps.failed(state, self.parts.secrets.hidden(f"{type(error).__name__}: {error}"))
         completion = replace(completion, text=self.parts.secrets.hidden(completion.text))
-        self._note(state, "reply", {"completion": jsonable(completion), "elapsed_s": state.elapsed_s})
+        said = {"completion": jsonable(completion), "elapsed_s": state.elapsed_s, "receipts": jsonable(state.receipts)}
+        self._note(state, "reply", said)
         return steps.decided(state, completion)
 
     def _reply(self, state: AgentState, allowed: Sequence[ToolSpec]) -> Completion:
@@ -133,6 +135,21 @@ class Turn:
             return completion
         again = self._asked(state, way.grammar(state, allowed, figures))
         return replace(again, usage=completion.usage + again.usage)
+
+    def _fitted(self, state: AgentState) -> AgentState:
+        """`state` with receipts in place of the oldest results where the prompt grows too long."""
+        return replace(state, receipts=receipts.chosen(state, self._prompt_tokens, self._most_prompt_tokens()))
+
+    def _prompt_tokens(self, state: AgentState) -> int:
+        said = steps.messages(state, self.parts.system(state))
+        return self.parts.llm.count_tokens("\n".join(message.content for message in said))
+
+    def _most_prompt_tokens(self) -> int:
+        """As much as leaves room for a step, its result, and a step after that."""
+        settings = self.parts.settings
+        after = 2 * settings.max_tokens_per_step + settings.observation_tokens // 2
+        fits = self.parts.llm.context_tokens - after
+        return fits if settings.prompt_tokens is None else min(fits, settings.prompt_tokens)
 
     def _asked(self, state: AgentState, grammar: Grammar) -> Completion:
         limit = self.parts.settings.max_seconds
@@ -234,7 +251,8 @@ class Turn:
         tool, spec = self.parts.tools[call.name], self._spec(call)
         limit = self._observation_tokens(state)
         seconds = self.parts.settings.max_seconds
-        given = argument_label(consent.provenance(state, call, spec)[1])
+        around, found = consent.provenance(state, call, spec)
+        given = argument_label(found)
         with self._stopping(tool, None if seconds is None else seconds - self._elapsed(state)):
             outcome = calling.run(
                 tool,
@@ -243,18 +261,18 @@ class Turn:
                 max_tokens=limit,
                 hidden=self.parts.secrets.hidden,
                 left=self._left(state),
-                noted=self._noted(state, given),
+                noted=self._noted(state, join([given, around])),
             )
         label = of_result(spec, call, given, outcome.documents, outcome.bounded, outcome.labels)
         return replace(outcome, observation=replace(outcome.observation, label=label))
 
     def _noted(self, state: AgentState, given: Label) -> Noted:
-        """What is kept with a fact: it derives from all that led to it, also where its words stand in the task.
+        """What is kept with a fact: it derives from all that led to the call, also where its words stand in the task.
 
         Words of the task can be picked so that they say something else, and a task that another agent gave is not the
         user's.
         """
-        label = join([given, context(state.steps), *([_HANDED_DOWN] if self.parts.delegated else [])])
+        label = join([given, *([_HANDED_DOWN] if self.parts.delegated else [])])
         return Noted(label=label, run_id=state.run_id, step=len(state.steps))
 
     def _left(self, state: AgentState) -> Left:
