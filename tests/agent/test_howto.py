@@ -19,6 +19,7 @@ from ragagent.types import Document, Message
 ROOT = Path(__file__).resolve().parent.parent.parent
 NOTE = Document(uri="file:///note.txt", title="Delivery note", text="Of article A-17 six pieces are missing.")
 SCRIPTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    "two offers": [("", {}), ("", {}), ("final_answer", {"answer": "Nothing is known of two offers."})],
     "delivery note": [
         ("search_documents", {"query": "delivery note"}),
         ("stock", {"article": "A-17"}),
@@ -32,6 +33,8 @@ SCRIPTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
 def reply(messages: Sequence[Message]) -> str:
     script = next(steps for name, steps in SCRIPTS.items() if name in messages[1].content)
     name, arguments = script[sum(message.role == "assistant" for message in messages)]
+    if not name:
+        return json.dumps({"needs": "so", "plan": [{"tool": "search_documents", "arguments": {"query": "offers"}}]})
     return json.dumps({"found": "so", "tool": name, "arguments": arguments})
 
 
