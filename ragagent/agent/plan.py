@@ -20,18 +20,21 @@ from ragagent.agent.schema import (
     FINISH_SPEC,
     FOUND,
     MAX_THOUGHT_CHARS,
-    NEEDS,
     Figures,
     step_grammar,
     with_handles,
 )
 from ragagent.agent.state import AgentState, Planned
-from ragagent.tools.arithmetic import SUM_KEY
+from ragagent.tools.arithmetic import SUM_KEY, sums
 from ragagent.tools.calling import invalid
 from ragagent.tools.documents import HANDLE_KEY
 from ragagent.types import Grammar, Observation, Step, ToolCall, ToolSpec
 
 PLAN = "plan"
+NEED, THEN = "need", "then"
+"""The keys of what a call is for, and of what comes after the calls. A 1.5B model that lists all needs first plans
+fewer calls than it has needs, and leaves out a sum that is one more call of the list.
+"""
 MOST_CALLS = 6
 HOLE = "find"
 _HOLE_SCHEMA = {
@@ -116,12 +119,15 @@ def grammar(state: AgentState, allowed: Sequence[ToolSpec], figures: Figures | N
 
 
 def _plan_grammar(specs: Sequence[ToolSpec]) -> Grammar:
-    note = {"type": "string", "minLength": 1, "maxLength": MAX_THOUGHT_CHARS}
-    calls = {"type": "array", "items": {"anyOf": [_choice(spec) for spec in specs]}, "minItems": 1}
+    summing = [spec.name for spec in specs if _is_sum(spec)]
+    # Where something can be done with a sum, it may have to come before that.
+    acting = any(consequential(spec) for spec in specs) or len(summing) == len(specs)
+    others = [_choice(spec) for spec in specs if acting or not _is_sum(spec)]
+    calls = {"type": "array", "items": {"anyOf": others}, "minItems": 1, "maxItems": MOST_CALLS - 1}
     schema = {
         "type": "object",
-        "properties": {NEEDS: note, PLAN: {**calls, "maxItems": MOST_CALLS}},
-        "required": [NEEDS, PLAN],
+        "properties": {PLAN: calls, THEN: {"enum": [*summing, FINISH]}},
+        "required": [PLAN, THEN],
         "additionalProperties": False,
     }
     return Grammar(kind="json_schema", source=json.dumps(schema, ensure_ascii=False))
@@ -136,10 +142,19 @@ def _choice(spec: ToolSpec) -> dict[str, Any]:
     }
     return {
         "type": "object",
-        "properties": {"tool": {"const": spec.name}, "arguments": arguments},
-        "required": ["tool", "arguments"],
+        "properties": {
+            NEED: {"type": "string", "minLength": 1, "maxLength": MAX_THOUGHT_CHARS},
+            "tool": {"const": spec.name},
+            "arguments": arguments,
+        },
+        "required": [NEED, "tool", "arguments"],
         "additionalProperties": False,
     }
+
+
+def _is_sum(spec: ToolSpec) -> bool:
+    """Whether the tool does nothing but sums: which ones shows when the figures are there."""
+    return bool(sums(spec)) and not spec.effects
 
 
 def _later(schema: Mapping[str, Any]) -> bool:
@@ -176,8 +191,11 @@ def _fixed(state: AgentState, allowed: Sequence[ToolSpec]) -> AgentState:
     if problems:
         return steps.refused(state, call_id, PLAN, f"the plan cannot be used: {'; '.join(problems[:3])}"[:1000])
     planned = _without_doubles([_planned(call, by_name[call["tool"]]) for call in calls])
+    last = by_name.get(str(said.get(THEN)))
+    if last is not None and _is_sum(last):
+        planned = (*planned, Planned(tool=last.name, fixed={}, holes=dict.fromkeys(last.parameters["properties"], "")))
     fixed_now = Observation(call_id=call_id, name=PLAN, content=_told(planned), label=OWN)
-    thought = json.dumps({NEEDS: str(said.get(NEEDS, "")), PLAN: calls}, ensure_ascii=False)
+    thought = json.dumps({PLAN: calls, THEN: str(said.get(THEN, FINISH))}, ensure_ascii=False)
     return replace(state, plan=planned, thought=thought, observation=fixed_now)
 
 

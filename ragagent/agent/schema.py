@@ -13,6 +13,8 @@ from ragagent.tools.documents import HANDLE_KEY, short_id
 from ragagent.types import Grammar, ToolSpec
 
 FINISH = "final_answer"
+CRITIC = "critic"
+"""The name of what a critic is asked, and of what it says, among the results of steps."""
 NEEDS, FOUND = "needs", "found"
 """The key of the reasoning text, of the first step and of the later ones. Their names lead: asked for its "thought" at
 every step, a 1.5B model copies its last one, plans the search that it has just made and makes it again.

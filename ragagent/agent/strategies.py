@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ragagent.agent import plan, policy, steps
+from ragagent.agent import plan, policy, refine, steps, vote
 from ragagent.agent.schema import Figures, step_grammar
 from ragagent.agent.state import AgentState
 from ragagent.settings import Strategy
@@ -22,7 +22,8 @@ class Way:
 
     `prompt` names the instructions, `permitted` the tools of the next step, `grammar` how its reply is constrained, and
     `check` what becomes of it, given the permitted tools and all of them; `written` is a reply that needs no model, or
-    "". `length` is how many times a step's tokens the reply may take.
+    "". `length` is how many times a step's tokens the reply may take, `samples` how often a sum and an answer are
+    written beside the first time, to be voted on.
     """
 
     prompt: str = "agent"
@@ -31,6 +32,7 @@ class Way:
     check: Callable[[AgentState, Sequence[ToolSpec], Sequence[ToolSpec]], AgentState] = steps.check
     written: Callable[[AgentState, Sequence[ToolSpec]], str] = lambda state, allowed: ""
     length: Callable[[AgentState], int] = lambda state: 1
+    samples: int = 0
 
 
 WAYS: dict[Strategy, Way] = {
@@ -43,6 +45,8 @@ WAYS: dict[Strategy, Way] = {
         written=plan.written,
         length=lambda state: 2 if plan.planning(state) else 1,
     ),
+    "refine": Way(permitted=refine.permitted, grammar=refine.grammar, check=refine.check),
+    "vote": Way(samples=vote.SAMPLES),
 }
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ragagent import prompts
-from ragagent.agent import consent, receipts, steps, strategies
+from ragagent.agent import consent, receipts, steps, strategies, vote
 from ragagent.agent.figures import CONSTANTS, operands, written_figures
 from ragagent.agent.graph import Moves
 from ragagent.agent.journal import Journal
@@ -22,7 +22,7 @@ from ragagent.agent.secrets import Secrets
 from ragagent.agent.state import AgentState, to_json
 from ragagent.errors import AgentError, ModelError
 from ragagent.jsonable import jsonable
-from ragagent.protocols import LLM, Cancels, Tool
+from ragagent.protocols import LLM, Cancels, SamplesMany, Tool
 from ragagent.settings import AgentSettings
 from ragagent.tools import calling
 from ragagent.tools.calling import Outcome
@@ -129,7 +129,11 @@ class Turn:
         if known := way.written(state, allowed):
             return Completion(text=known, finish="stop", usage=Usage())
         figures = Figures(texts=written_figures(state), operands=operands(state), constants=CONSTANTS)
-        completion = self._asked(state, way.grammar(state, allowed, None))
+        grammar = way.grammar(state, allowed, None)
+        completion = self._asked(state, grammar)
+        if way.samples and vote.worth(completion.text, self.parts.specs):
+            more = self._sampled(state, grammar, way.samples)
+            completion = vote.elected(state, [completion, *more], allowed, self.parts.specs)
         limited = allowed if steps.asked_before(state) else [spec for spec in allowed if spec.name != FINISH]
         if founded(completion.text, limited, figures):
             return completion
@@ -164,6 +168,20 @@ class Turn:
         if self.cancelled.is_set():
             raise Cancelled
         return completion
+
+    def _sampled(self, state: AgentState, grammar: Grammar, count: int) -> Sequence[Completion]:
+        """So many replies at a temperature, over the prompt that was just read; each alone where the model cannot."""
+        llm, messages = self.parts.llm, steps.messages(state, self.parts.system(state))
+        most, left = self.parts.settings.max_tokens_per_step, self._left(state).seconds
+        with self._stopping(llm, None if state.forced else left):
+            if isinstance(llm, SamplesMany):
+                found = llm.sample(messages, count=count, max_tokens=most, sampling=vote.SAMPLING, grammar=grammar)
+            else:
+                seeds = [replace(vote.SAMPLING, seed=vote.SAMPLING.seed + number) for number in range(count)]
+                found = [llm.chat(messages, max_tokens=most, sampling=one, grammar=grammar) for one in seeds]
+        if self.cancelled.is_set():
+            raise Cancelled
+        return found
 
     @contextlib.contextmanager
     def _stopping(self, work: object, left_s: float | None) -> Iterator[None]:

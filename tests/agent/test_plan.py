@@ -32,7 +32,7 @@ def cite(task: str, text: str, hits: Sequence[Hit], computed: Sequence[str]) -> 
 
 
 def planned(*calls: Call) -> str:
-    return json.dumps({"needs": "so", "plan": [{"tool": name, "arguments": given} for name, given in calls]})
+    return json.dumps({"plan": [{"need": "it", "tool": name, "arguments": given} for name, given in calls]})
 
 
 def hole(what: str = "it") -> dict[str, str]:
@@ -155,7 +155,7 @@ def test_the_plan_is_written_before_anything_is_read_and_its_grammar_is_the_firs
     assert [message.role for message in llm.requests[0].messages] == ["system", "user"]
     grammar = llm.requests[0].grammar
     assert grammar is not None
-    assert set(json.loads(grammar.source)["properties"]) == {"needs", "plan"}
+    assert set(json.loads(grammar.source)["properties"]) == {"plan", "then"}
     compiled(grammar)
 
 
