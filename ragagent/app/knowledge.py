@@ -561,7 +561,10 @@ class KnowledgeBase:
 
     def check(self) -> tuple[str, ...]:
         """Reads everything and returns what is wrong with the files, in words; empty when all is well."""
-        return self._index.check()
+        found = self._index.check()
+        if self.principal is not None or not self._memories().there:
+            return tuple(found)
+        return (*found, *(f"memory: {one}" for one in self._memories().index().check()))
 
     @property
     def snapshots(self) -> Snapshots:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -259,6 +261,47 @@ def test_a_run_that_is_killed_within_remember_goes_on_and_remembers_once(
     runner.resume("r")
     assert len(world.memory.list()) == 1
     world.close()
+
+
+def test_whenever_runs_are_killed_each_fact_is_remembered_once(tmp_path: Path) -> None:
+    """Three facts, with a process that works on them killed at a random moment, and the next one, and so on."""
+    chance, wanted = random.Random(7), [f"The mill number {number} stands." for number in "abc"]
+
+    def reply(messages: Sequence[Any]) -> str:
+        made = sum(message.role == "assistant" for message in messages)
+        if made < len(wanted):
+            return json.dumps({"found": "", "tool": "remember", "arguments": {"text": wanted[made]}})
+        return json.dumps({"found": "", "tool": "final_answer", "arguments": {"answer": "done"}})
+
+    def work() -> str:
+        world = World(tmp_path)
+        runner = world.runner(ScriptedLLM(reply), [remember(world.memory.keep)])
+        begun = "r" in runner.journal.runs()
+        return (runner.resume("r") if begun else runner.run("Remember them", run_id="r")).stopped
+
+    kills = 0
+    for _ in range(60):
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(0 if work() == "finished" else 1)
+            finally:
+                os._exit(2)
+        if kills < 12:
+            time.sleep(chance.uniform(0.0, 0.25))
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        world = World(tmp_path)
+        texts = [one.text for one in world.memory.list()]
+        world.close()
+        assert len(texts) == len(set(texts))
+        assert set(texts) <= set(wanted)
+        kills += os.WIFSIGNALED(status)
+        if not os.WIFSIGNALED(status):
+            assert os.waitstatus_to_exitcode(status) == 0
+            break
+    assert kills > 0
+    assert texts == wanted
 
 
 @pytest.fixture

@@ -241,6 +241,19 @@ def test_a_backup_holds_the_memory_and_erasing_leaves_it(kb: KnowledgeBase, tmp_
         assert texts(other.memory.list()) == ["The owner drinks tea."]
 
 
+def test_a_damaged_memory_is_found_by_the_check_and_changes_no_answer_of_documents(kb: KnowledgeBase) -> None:
+    kb.memory.add("The owner drinks marmalade.")
+    assert kb.check() == ()
+    kb.close()
+    file = kb.path / "memory" / "ragagent.db"
+    file.write_bytes(file.read_bytes().replace(b"marmalade", b"marmelade"))
+    with KnowledgeBase.open(kb.path, embedder=EMBEDDER) as other:
+        assert [one for one in other.check() if one.startswith("memory: ")]
+        assert [hit.document_id for hit in other.search("lease")] == ["mill"]
+        with pytest.raises(Corrupt):
+            other.memory.list()
+
+
 def test_a_backup_of_a_memory_with_a_memory_in_it_is_refused(kb: KnowledgeBase, tmp_path: Path) -> None:
     from ragagent.index.embedded import EmbeddedIndex
 
