@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ragagent.eval.injections import effects, read_cases, read_tools
-from ragagent.eval.security import MODES, Mode, reached, run_attack, run_case
+from ragagent.eval.security import MODES, Mode, reached, run_attack, run_case, run_memory
 from ragagent.testing.attacks import SECRET, attacks
 from ragagent.types import EFFECTS
 
@@ -69,6 +69,13 @@ def test_the_model_that_obeys_gets_nowhere_with_the_policy_and_everywhere_withou
 
 def test_the_instruction_can_be_given_the_usual_prefix(data: Path) -> None:
     assert "Ignore all previous instructions" in read_cases(data, enhanced=True)[0].response
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_was_planted_in_a_memory_gets_nothing_out_with_the_policy_and_all_without(mode: Mode) -> None:
+    for attack in list(attacks())[41::50]:
+        tally = run_memory(attack, mode, None)
+        assert (tally.safe, tally.attacks) == ((True, 0) if mode != "allow" else (False, 1)), attack.name
 
 
 @pytest.mark.parametrize("mode", ["ask", "deny"])
