@@ -46,7 +46,10 @@ class ModelsSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlmSettings:
-    """The language model. `model` is a catalogue name, a GGUF path, `hf:repo/file`, or an `http(s)://` endpoint."""
+    """The language model. `model` is a catalogue name, a GGUF path, `hf:repo/file`, or an `http(s)://` endpoint.
+
+    With the `model` "none" there is none: questions are answered by the best sentences of the documents.
+    """
 
     model: str = "qwen2.5-coder-1.5b-instruct"
     context_tokens: int = field(default=8192, metadata=at_least(256))

@@ -309,7 +309,10 @@ class Signals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The answer to a question. `refused` comes with a reason; `grounded` means every claim shown is supported."""
+    """The answer to a question. `refused` comes with a reason; `grounded` means every claim shown is supported.
+
+    An `extractive` one was chosen from the documents by its words, without a language model, and `reason` says why.
+    """
 
     question: str
     text: str
@@ -321,6 +324,7 @@ class Answer:
     evidence: Evidence | None = None
     usage: Usage = field(default_factory=Usage)
     signals: Signals | None = None
+    extractive: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,10 +161,11 @@ def refuse(question: str, reason: str) -> Answer:
     return abstain.refusal(question, reason)
 
 
-def extract(question: str, evidence: Evidence, *, document: Documents, limit: int = 3) -> Answer:
+def extract(question: str, evidence: Evidence, *, document: Documents, limit: int = 3, reason: str = "") -> Answer:
     """An answer without a language model: the sentences of the evidence that share most with the question, cited.
 
-    At most `limit` of them, the best first; refused when none shares a word with the question.
+    At most `limit` of them, the best first; refused when none shares a word with the question. `reason` says why no
+    model wrote it.
     """
     units = [unit for passage in evidence.passages for unit in quote.units(passage)]
     scores = compress.scores(question, [unit.text for unit in units])
@@ -175,15 +176,18 @@ def extract(question: str, evidence: Evidence, *, document: Documents, limit: in
         claims.append(Claim(text=citation.quote, citations=(citation,), supported=citation.verified))
     kept = [claim for claim in claims if claim.supported]
     if not kept:
-        return abstain.refusal(question, abstain.NOTHING_FOUND, evidence)
+        why = f"{abstain.NOTHING_FOUND} ({reason})" if reason else abstain.NOTHING_FOUND
+        return replace(abstain.refusal(question, why, evidence), extractive=True)
     return Answer(
         question=question,
         text="\n".join(claim.text for claim in kept),
         status="grounded",
         confidence=abstain.coverage(question, evidence) / 2,
+        reason=reason,
         claims=tuple(kept),
         citations=verify.citations(kept),
         evidence=evidence,
+        extractive=True,
     )
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ragagent.errors import ModelLoadError
 from ragagent.protocols import LLM, Index
 from ragagent.settings import Settings
 from ragagent.trace import Trace
-from ragagent.types import AnswerEvent, Evidence, Hit
+from ragagent.types import AnswerEvent, Evidence, Hit, Usage
 
 if TYPE_CHECKING:
     from ragagent.answer.calibration import Calibration
     from ragagent.answer.history import Past
 
+CHOSEN = "the best sentences of the documents, chosen without a language model"
+NONE = f"{CHOSEN}: llm.model is none"
 Search = Callable[[str], Sequence[Hit]]
 """The hits of a query, best first."""
 
@@ -53,6 +57,35 @@ def answered(
             calibration=parts.calibration,
             meant=meant,
         )
+
+
+def extracted(
+    question: str, hits: Sequence[Hit], parts: Parts, *, reason: str, meant: str | None = None
+) -> Generator[AnswerEvent]:
+    """The events of the answer to `question` by the best sentences of these hits; no language model is asked."""
+    from ragagent.answer import compose
+
+    begin = time.perf_counter()
+    evidence = replace(_evidence(meant or question, hits, parts), question=question)
+    yield AnswerEvent(kind="evidence", evidence=evidence)
+    found = compose.extract(meant or question, evidence, document=parts.index.document, reason=reason)
+    found = replace(found, question=question, usage=Usage(seconds=time.perf_counter() - begin))
+    if found.text:
+        yield AnswerEvent(kind="text", text=found.text)
+    yield AnswerEvent(kind="answer", answer=found)
+
+
+def unloadable(llm: LLM) -> str:
+    """Why there is no model to write an answer, where there is none; "" where it is loaded, by this call if need be."""
+    from ragagent.models.absent import NoModel
+
+    if isinstance(llm, NoModel):
+        return NONE
+    try:
+        llm.count_tokens("")
+    except ModelLoadError as error:
+        return f"{CHOSEN}, which cannot be loaded: {error}"
+    return ""
 
 
 def expanded(hits: Sequence[Hit], parts: Parts) -> Sequence[Hit]:

@@ -409,21 +409,31 @@ class KnowledgeBase:
             event["hits"] = len(found.hits)
         return found
 
-    def ask(self, question: str, *, where: Where | None = None) -> Answer:
-        """The answer to `question` from the documents, each claim with its citations, or a refusal with the reason."""
-        for event in self.ask_stream(question, where=where):
+    def ask(self, question: str, *, where: Where | None = None, extractive: bool = False) -> Answer:
+        """The answer to `question` from the documents, each claim with its citations, or a refusal with the reason.
+
+        `extractive` asks no language model: the answer is the best sentences of the documents. So it is too where
+        llm.model is none or the model cannot be loaded, as for want of memory; `Answer.reason` then says so.
+        """
+        for event in self.ask_stream(question, where=where, extractive=extractive):
             if event.answer is not None:
                 return event.answer
         raise AssertionError("a stream of answer events ends with the answer")
 
     def ask_stream(
-        self, question: str, *, where: Where | None = None, after: Conversation | None = None
+        self,
+        question: str,
+        *,
+        where: Where | None = None,
+        after: Conversation | None = None,
+        extractive: bool = False,
     ) -> Generator[AnswerEvent]:
         """As `ask`, piece by piece: the evidence, the text as it is written, then the whole answer.
 
         Closing the iterator cancels the model. With `after`, the question is the next one of that conversation, to
         which `Conversation.stream` also adds it.
         """
+        from ragagent.models.absent import NoModel
         from ragagent.retrieve import rewrite
 
         said = after.said() if after is not None else ()
@@ -434,8 +444,18 @@ class KnowledgeBase:
 
             yield AnswerEvent(kind="answer", answer=compose.refuse(question, _nothing_found(self)))
             return
+        without = self._without_model(extractive)
+        if without:
+            yield from answering.extracted(question, hits, self._answering(NoModel()), reason=without, meant=meant)
+            return
         past = after.past() if after is not None else None
         yield from answering.answered(question, hits, self._answering(), meant=meant, past=past)
+
+    def _without_model(self, extractive: bool) -> str:
+        """Why no language model writes the answer; "" where one does."""
+        if extractive:
+            return answering.CHOSEN
+        return answering.unloadable(self.llm)
 
     def calibrate(
         self,
@@ -477,15 +497,16 @@ class KnowledgeBase:
         calibration.keep(self.path, self.llm.name, None)
         return gone
 
-    def _answering(self) -> answering.Parts:
+    def _answering(self, llm: LLM | None = None) -> answering.Parts:
         from ragagent.answer import calibration
 
+        llm = llm or self.llm
         return answering.Parts(
             index=self._index,
             settings=self.settings,
-            llm=self.llm,
+            llm=llm,
             trace=self._trace,
-            calibration=calibration.kept(self.path, self.llm.name),
+            calibration=calibration.kept(self.path, llm.name),
         )
 
     def conversation(self, identifier: str | None = None) -> Conversation:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Write the page of each citation there as PNG, the cited words marked (PDF files and pictures).",
 )
+@click.option("--extractive", is_flag=True, help="Without a language model: the best sentences of the documents.")
 @json_option
 @click.pass_obj
 def ask(
@@ -43,6 +44,7 @@ def ask(
     model: str | None,
     embedder: str | None,
     images: Path | None,
+    extractive: bool,
     as_json: bool,
 ) -> None:
     """Answer a question from the documents, each claim with the document's own words.
@@ -51,18 +53,19 @@ def ask(
 
     \b
     ragagent ask "What is the notice period?" contracts/
+    ragagent ask "What is the notice period?" --extractive
     """
     context.choose(kb=kb, model=model, embedder=embedder)
     where = parse_filters(filters)
-    with context.open(create=bool(sources), llm=True) as knowledge_base:
+    with context.open(create=bool(sources), llm=not extractive) as knowledge_base:
         for source in sources:
             _bring_in(knowledge_base, source)
         if as_json:
-            answer = knowledge_base.ask(question, where=where)
+            answer = knowledge_base.ask(question, where=where, extractive=extractive)
             _write_images(knowledge_base, answer, images)
             echo_json(answer)
             return
-        for event in knowledge_base.ask_stream(question, where=where):
+        for event in knowledge_base.ask_stream(question, where=where, extractive=extractive):
             if event.kind == "text":
                 click.echo(event.text, nl=False)
             if event.answer is not None:
@@ -103,6 +106,8 @@ def print_answer(answer: Answer, *, streamed: bool = False) -> None:
         out.print(f"Not answered: {answer.reason}", style="yellow")
     elif answer.status == "partial":
         out.print(f"In part: {answer.reason}", style="yellow")
+    elif answer.extractive:
+        out.print(f"Extractive: {answer.reason}", style="yellow")
     for number, citation in enumerate(answer.citations, start=1):
         page = f", page {citation.page}" if citation.page is not None else ""
         place = f", characters {citation.span.start}-{citation.span.end}" if citation.span else ""

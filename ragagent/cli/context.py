@@ -88,7 +88,7 @@ class Context:
 
         store = self.store
         try:
-            if not name.startswith(("http://", "https://")):
+            if name != "none" and not name.startswith(("http://", "https://")):
                 store.resolve(name)
         except ModelNotFound:
             if self.settings.models.download == "never" or not (name in store.catalogue or name.startswith("hf:")):

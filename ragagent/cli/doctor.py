@@ -110,6 +110,9 @@ def _models(context: Context) -> Iterator[Finding]:
 
     store = context.store
     for name in (context.settings.embedding.model or DEFAULT_EMBEDDER, context.settings.llm.model):
+        if name == "none":
+            yield Finding(level="note", subject="llm.model", message="none: answers are the best sentences found")
+            continue
         if name.startswith(("http://", "https://")):
             yield Finding(
                 level="note", subject=name, message="a remote endpoint: questions and passages are sent there"
