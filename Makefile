@@ -15,7 +15,7 @@ help:
 	@echo "make check  style and types alone"
 	@echo "make docs   the pages under docs/ as a site in build/site"
 	@echo "make bench  the programs in eval/perf"
-	@echo "make conformance  the official MCP conformance suite against our server; needs npm"
+	@echo "make conformance  the official MCP conformance suite against our server and our client; needs npm"
 
 $(VENV)/base.done: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -8,14 +8,20 @@ import contextlib
 import json
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from ragagent.errors import ToolError
 from ragagent.text import hidden
+from ragagent.tools.mcp_asking import Ask
 from ragagent.tools.mcp_config import Server
+from ragagent.tools.mcp_person import Person
+from ragagent.tools.mcp_signin import SIGN_IN_S, Browser, auth
+from ragagent.tools.mcp_tokens import Tokens
+from ragagent.tools.mcp_transport import transport
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -25,6 +31,7 @@ _CLOSE_S = 10.0
 _SETTLE_S = 0.5
 _PROBE_S = 1.0
 _TURNS = 40
+_TICK_S = 0.5
 _MAX_PAGES = 50
 _MAX_CHARS = 2_000_000
 _KEPT_CHARS = 400
@@ -52,9 +59,24 @@ class Connection:
     when the server went away is not made again: nobody knows whether it took effect.
     """
 
-    def __init__(self, server: Server, *, timeout_s: float = 60.0, progress: Progress | None = None) -> None:
-        """Connects nothing yet. `timeout_s` bounds a call."""
+    def __init__(
+        self,
+        server: Server,
+        *,
+        timeout_s: float = 60.0,
+        progress: Progress | None = None,
+        ask: Ask | None = None,
+        tokens: Tokens | None = None,
+        browser: Browser | None = None,
+    ) -> None:
+        """Connects nothing yet. `timeout_s` bounds a call, without the time in which somebody is asked.
+
+        `ask` asks a person what the server wants to know; without it the server is told that nobody can be asked.
+        `tokens` keeps what a sign-in gave, and `browser` is somebody who can sign in.
+        """
         self.server = server
+        self._person = Person(server.name, ask) if ask is not None else None
+        self._tokens, self._browser = tokens, browser
         self._timeout_s = timeout_s
         self._progress = progress
         self._lock = threading.RLock()
@@ -80,7 +102,6 @@ class Connection:
             found = await client.call_tool(
                 name,
                 dict(arguments),
-                read_timeout_seconds=self._timeout_s,
                 progress_callback=self._told,
             )
             text = _text(found.content) or _structured(found.structured_content)
@@ -143,7 +164,7 @@ class Connection:
         answer = live.submit(request)
         self._calls.add(answer)
         try:
-            return answer.result(self._timeout_s + _CLOSE_S)
+            return self._awaited(answer)
         except concurrent.futures.CancelledError:
             raise ToolError(f"the call of {self.server.name!r} was cancelled; it may have taken effect") from None
         except TimeoutError:
@@ -152,12 +173,25 @@ class Connection:
         finally:
             self._calls.discard(answer)
 
+    def _awaited(self, answer: concurrent.futures.Future[_Result]) -> _Result:
+        """The answer, if it comes in time. While a person is being asked the time stands still."""
+        left = self._timeout_s
+        while True:
+            began = time.monotonic()
+            try:
+                return answer.result(min(left, _TICK_S))
+            except TimeoutError:
+                if self._person is None or not self._person.busy:
+                    left -= time.monotonic() - began
+                if left <= 0:
+                    raise
+
     def _connected(self) -> tuple[_Live, int]:
         with self._lock:
             if self._live is not None and self._live.lost:
                 self.close()
             if self._live is None:
-                self._live = _Live(self.server)
+                self._live = _Live(self.server, self._person, self._tokens, self._browser)
                 self._number += 1
             return self._live, self._number
 
@@ -169,9 +203,10 @@ class Connection:
 class _Live:
     """A connection while it lasts, with a thread and an event loop of its own."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, person: Person | None, tokens: Tokens | None, browser: Browser | None) -> None:
         """Returns when the server has answered. Raises ToolError, with what it said last, when it does not."""
-        self._server = server
+        self._server, self._person = server, person
+        self._auth, self._callback = auth(server, tokens, browser)
         self._client: Client | None = None
         self._asking = 0
         self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  # closed with the connection
@@ -181,7 +216,7 @@ class _Live:
         self._thread = threading.Thread(target=self._run, name=f"ragagent-mcp-{server.name}", daemon=True)
         self._thread.start()
         try:
-            self._ready.result(_CONNECT_S)
+            self._ready.result(_CONNECT_S + SIGN_IN_S if self._callback is not None else _CONNECT_S)
         except TimeoutError:
             self.close()
             raise ToolError(f"the server {server.name!r} did not answer in {_CONNECT_S:g} s") from None
@@ -211,6 +246,8 @@ class _Live:
             self._loop.run_until_complete(_all_cancelled())
         finally:
             self._gone.set()
+            if self._callback is not None:
+                self._callback.close()
             self._errors.close()
             self._loop.close()
 
@@ -219,7 +256,9 @@ class _Live:
         from mcp import Client
 
         try:
-            async with Client(_transport(self._server, self._errors, self._gone)) as client:
+            streams = transport(self._server, self._errors, self._gone, self._auth)
+            elicit = self._person.answer if self._person is not None else None
+            async with Client(streams, elicitation_callback=elicit) as client:
                 self._client = client
                 self._ready.set_result(None)
                 probe = asyncio.ensure_future(self._probe()) if self._server.url else None
@@ -299,51 +338,6 @@ async def _all_cancelled() -> None:
     for task in left:
         task.cancel()
     await asyncio.gather(*left, return_exceptions=True)
-
-
-@contextlib.asynccontextmanager
-async def _transport(server: Server, errors: TextIO, gone: asyncio.Event) -> AsyncIterator[Any]:
-    """The streams to and from a server; `gone` is set when a process of ours has ended."""
-    from mcp.client.stdio import StdioServerParameters, stdio_client
-    from mcp.client.streamable_http import streamable_http_client
-    from mcp.shared._httpx_utils import create_mcp_http_client
-
-    if server.url:
-        async with (
-            create_mcp_http_client(headers=dict(server.headers)) as http,
-            streamable_http_client(server.url, http_client=http) as streams,
-        ):
-            yield streams
-        return
-    # The SDK hands on a handful of harmless variables of our own environment, and nothing else.
-    parameters = StdioServerParameters(
-        command=server.command, args=list(server.args), env=dict(server.env), cwd=server.cwd
-    )
-    async with stdio_client(parameters, errlog=errors) as (read, write), _watched(read, gone) as heard:
-        yield heard, write
-
-
-@contextlib.asynccontextmanager
-async def _watched(read: Any, gone: asyncio.Event) -> AsyncIterator[Any]:
-    """The messages of `read`; `gone` is set when there are no more, so that nothing is sent to a dead server."""
-    import anyio
-
-    send, receive = anyio.create_memory_object_stream[Any](0)
-
-    async def hand_on() -> None:
-        async with send:
-            with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
-                async for message in read:
-                    await send.send(message)
-        gone.set()
-
-    task = asyncio.ensure_future(hand_on())
-    try:
-        async with receive:
-            yield receive
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
 
 
 async def _all_tools(client: Client) -> list[Described]:

