@@ -22,7 +22,7 @@ from ragagent.errors import ConfigError
 ENVIRONMENT_PREFIX = "RAGAGENT_"
 FILE_NAME = "ragagent.toml"
 Rerank = Literal["none", "late", "cross-encoder", "llm"]
-Strategy = Literal["react", "plan", "refine", "vote"]
+Strategy = Literal["react", "plan", "refine", "vote", "team"]
 """How an agent goes about a task (docs/agent.md, Strategies)."""
 Understanding = Literal[
     "spelling", "filters", "follow-up", "hops", "decompose", "variants", "hypothetical", "step-back"

@@ -193,7 +193,9 @@ def _fixed(state: AgentState, allowed: Sequence[ToolSpec]) -> AgentState:
     planned = _without_doubles([_planned(call, by_name[call["tool"]]) for call in calls])
     last = by_name.get(str(said.get(THEN)))
     if last is not None and _is_sum(last):
-        planned = (*planned, Planned(tool=last.name, fixed={}, holes=dict.fromkeys(last.parameters["properties"], "")))
+        # In order of name: a log keeps the schemas of tools, and not the order of keys in them.
+        holes = dict.fromkeys(sorted(last.parameters["properties"]), "")
+        planned = (*planned, Planned(tool=last.name, fixed={}, holes=holes))
     fixed_now = Observation(call_id=call_id, name=PLAN, content=_told(planned), label=OWN)
     thought = json.dumps({PLAN: calls, THEN: str(said.get(THEN, FINISH))}, ensure_ascii=False)
     return replace(state, plan=planned, thought=thought, observation=fixed_now)

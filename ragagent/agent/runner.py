@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from ragagent.agent import outgoing, steps
 from ragagent.agent.figures import computed
@@ -121,6 +121,11 @@ class AgentRunner:
     def specs(self) -> tuple[ToolSpec, ...]:
         """The tools that it has."""
         return self._parts.specs
+
+    def strategy(self, run_id: str) -> Strategy:
+        """The one that the run was begun with; for a run that there is not, that of the settings."""
+        begun = next((one.body for one in self._journal.entries(run_id) if one.kind == "start"), {})
+        return cast(Strategy, begun.get("strategy", "react" if begun else self._parts.settings.strategy))
 
     @property
     def journal(self) -> Journal:

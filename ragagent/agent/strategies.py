@@ -47,6 +47,7 @@ WAYS: dict[Strategy, Way] = {
     ),
     "refine": Way(permitted=refine.permitted, grammar=refine.grammar, check=refine.check),
     "vote": Way(samples=vote.SAMPLES),
+    "team": Way(prompt="agent_team"),
 }
 
 

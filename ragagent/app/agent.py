@@ -111,10 +111,15 @@ class Agent:
         foreign, self.problems = self.servers.tools() if self.servers is not None else ([], [])
         chosen = [*own, *tools, *foreign]
 
-        def opened(limits: AgentSettings, checkpoints: Path | None, delegated: bool = False) -> AgentRunner:
+        def opened(
+            limits: AgentSettings,
+            checkpoints: Path | None,
+            delegated: bool = False,
+            tools: Sequence[Tool] = chosen,
+        ) -> AgentRunner:
             return AgentRunner(
                 self._llm,
-                chosen,
+                tools,
                 settings=limits,
                 cite=self._cite,
                 checkpoints=checkpoints,
@@ -125,30 +130,46 @@ class Agent:
 
         self._opened = opened
         # What a principal has read is not kept where another one, or the same one later, could resume it.
-        self._runner = opened(self._settings.agent, kb.path / RUNS_FILE if kb.principal is None else None)
+        self._runs = kb.path / RUNS_FILE if kb.principal is None else None
+        self._runner = opened(self._settings.agent, self._runs)
+        self._chosen = chosen
+        self._leader: AgentRunner | None = None
 
     def run(self, task: str, *, run_id: str | None = None, strategy: Strategy | None = None) -> AgentResult:
         """Works on `task` until it is answered, a cap is reached, or a call waits for an approval.
 
         `strategy` is how it goes about it (docs/agent.md); by default what `agent.strategy` says.
         """
-        return self._runner.run(task, run_id=run_id, strategy=strategy)
+        return self._led(strategy or self._settings.agent.strategy).run(task, run_id=run_id, strategy=strategy)
 
     def stream(self, task: str, *, run_id: str | None = None, strategy: Strategy | None = None) -> Iterator[AgentEvent]:
         """As `run`, event by event; the last one carries the result."""
-        return self._runner.stream(task, run_id=run_id, strategy=strategy)
+        return self._led(strategy or self._settings.agent.strategy).stream(task, run_id=run_id, strategy=strategy)
 
     def resume(self, run_id: str, decision: Decision | None = None) -> AgentResult:
         """Goes on with a run that was interrupted, or that waits for this `decision` (`result.approval.approve()`)."""
-        return self._runner.resume(run_id, decision)
+        return self._led(self._runner.strategy(run_id)).resume(run_id, decision)
 
     def resume_stream(self, run_id: str, decision: Decision | None = None) -> Iterator[AgentEvent]:
         """As `resume`, event by event."""
-        return self._runner.resume_stream(run_id, decision)
+        return self._led(self._runner.strategy(run_id)).resume_stream(run_id, decision)
 
     def cancel(self, run_id: str) -> None:
         """Stops a run that another thread is at, the model too; `resume` goes on with it. Returns at once."""
-        self._runner.cancel(run_id)
+        self._led(self._runner.strategy(run_id)).cancel(run_id)
+
+    def _led(self, strategy: Strategy) -> AgentRunner:
+        """The runner of that strategy: who leads a team has its members for tools."""
+        if strategy != "team":
+            return self._runner
+        if self._leader is None:
+            from ragagent.app.team import members
+
+            tools = members(
+                lambda limits, tools: self._opened(limits, None, True, tools), self._chosen, self._settings.agent
+            )
+            self._leader = self._opened(self._settings.agent, self._runs, False, tools)
+        return self._leader
 
     def as_tool(self, name: str, description: str, *, max_calls: int | None = None) -> AgentTool:
         """This agent as a tool that another one can call with a task; it stays this one's to close.
@@ -181,11 +202,12 @@ class Agent:
         """
         from ragagent.agent.graph import nested
 
-        return nested(self._runner.follow)
+        return nested(self._led(self._settings.agent.strategy).follow)
 
     def close(self) -> None:
         """Closes the checkpoints, and the servers of an `mcp.json`; the knowledge base and its models stay open."""
-        self._runner.close()
+        for runner in filter(None, (self._runner, self._leader)):
+            runner.close()
         if self.servers is not None and self._own_servers:
             self.servers.close()
 

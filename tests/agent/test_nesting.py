@@ -20,7 +20,7 @@ from ragagent.protocols import Tool
 from ragagent.settings import AgentSettings, Settings
 from ragagent.testing.embedding import HashEmbedder
 from ragagent.testing.llm import ScriptedLLM
-from ragagent.types import Decision
+from ragagent.types import Decision, Message
 
 LEASE = Document(
     uri="file:///lease.txt",
@@ -234,3 +234,30 @@ def test_without_a_checkpointer_the_result_says_what_it_waits_for(kb: KnowledgeB
         decision = Decision(approval_id=waiting["id"], approved=True)
         assert agent.resume(found["result"]["run_id"], decision).stopped == "finished"
     assert SENT == ["one"]
+
+
+def test_a_team_is_led_by_an_agent_whose_tools_are_agents_and_goes_on_after_its_end(kb: KnowledgeBase) -> None:
+    ask = step("researcher", task="How long does the lease of the mill run?")
+    llm = ScriptedLLM(lambda messages: _of_the_team(messages, ask))
+    with Agent(kb, llm=llm, tools=[send_note]) as agent:
+        result = agent.run("How long does the lease run?", run_id="t", strategy="team")
+        assert [one.call.name for one in result.steps if one.call] == ["researcher", "final_answer"]
+        assert result.steps[0].observation is not None
+        assert result.steps[0].observation.calls == 1
+        assert agent.resume("t").steps == result.steps
+    systems = {request.messages[0].content for request in llm.requests if request.messages[0].role == "system"}
+    leading = next(one for one in systems if "researcher(" in one)
+    assert "worker(" in leading
+    assert "send_note(" not in leading
+    researching = next(one for one in systems if "search_documents(" in one)
+    assert "send_note(" not in researching
+    assert "researcher(" not in researching
+
+
+def _of_the_team(messages: Sequence[Message], ask: str) -> str:
+    """The leader asks first, the researcher searches first; then both answer, and the words are found in the lease."""
+    if messages[0].role != "system" or "Rules:" not in messages[0].content:
+        return f"> {LEASE.text}"
+    if len(messages) > 2:
+        return answer(RUNS)
+    return ask if "researcher(" in messages[0].content else SEARCH

@@ -149,6 +149,21 @@ def test_a_fixed_call_is_made_without_the_model_and_the_answer_follows(tools: li
     assert result.usage.calls == len(llm.requests) == 3
 
 
+def test_a_planned_sum_has_its_formula_and_its_figures_open_and_comes_out_again_from_the_log(tools: list[Tool]) -> None:
+    search = {"need": "price", "tool": "search_documents", "arguments": {"query": "room costs"}}
+    llm = ScriptedLLM(
+        [
+            json.dumps({"plan": [search], "then": "calculate"}),
+            step("calculate", formula="price * nights", expression="84 * 3"),
+            step("final_answer", answer="Three nights cost 252 euros."),
+        ]
+    )
+    runner = AgentRunner(llm, tools, cite=cite, settings=PLANNED)
+    result = runner.run("What do three nights cost?", run_id="r")
+    assert [one.call.name for one in result.steps if one.call] == ["search_documents", "calculate", "final_answer"]
+    assert replay(runner.journal.entries("r")).problem == ""
+
+
 def test_the_plan_is_written_before_anything_is_read_and_its_grammar_is_the_first(tools: list[Tool]) -> None:
     llm = ScriptedLLM([planned(("search_documents", {"query": "room"})), ANSWER])
     AgentRunner(llm, tools, cite=cite, settings=PLANNED).run("What does a room cost?")

@@ -72,7 +72,7 @@ replies = st.sampled_from(
     max_steps=st.integers(1, 8),
     max_calls=st.none() | st.integers(0, 3),
 )
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_strategy_ends_within_the_caps_runs_valid_calls_alone_and_comes_out_again_from_its_log(
     said: list[str], strategy: Strategy, max_steps: int, max_calls: int | None, tools: list[Tool]
 ) -> None:
@@ -97,7 +97,7 @@ def test_every_strategy_ends_within_the_caps_runs_valid_calls_alone_and_comes_ou
     thoughts=st.lists(st.text(max_size=20), min_size=2, max_size=2),
     strategy=st.sampled_from(get_args(Strategy)),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_the_model_thinks_decides_on_no_call(
     said: list[str], thoughts: list[str], strategy: Strategy, tools: list[Tool]
 ) -> None:
