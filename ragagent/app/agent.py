@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ragagent.agent.delegate import AgentTool
     from ragagent.agent.policy import Policy
     from ragagent.agent.runner import AgentRunner
+    from ragagent.tools.mcp_asking import Ask
     from ragagent.tools.mcp_tools import Servers
 
 RUNS_FILE = "agent.db"
@@ -26,12 +27,23 @@ ALLOWED_FILE = "mcp-allowed.json"
 """The file of the foreign tools that are allowed, in the folder of the knowledge base."""
 
 
-def opened_servers(folder: Path, file: Path, environ: Mapping[str, str] | None = None) -> Servers:
-    """The servers of an `mcp.json`, with what the knowledge base in `folder` allows of them. Connects none yet."""
+TOKENS_FILE = "mcp-tokens.json"
+"""The file of sign-ins to foreign servers, in the folder of the knowledge base; its owner alone may read it."""
+
+
+def opened_servers(
+    folder: Path, file: Path, environ: Mapping[str, str] | None = None, *, ask: Ask | None = None
+) -> Servers:
+    """The servers of an `mcp.json`, with what the knowledge base in `folder` allows of them. Connects none yet.
+
+    `ask` puts to a person what a server asks in the middle of a call.
+    """
     from ragagent.tools.mcp_config import Allowances, read_servers
+    from ragagent.tools.mcp_tokens import Tokens
     from ragagent.tools.mcp_tools import Servers
 
-    return Servers(read_servers(file, environ), Allowances(folder / ALLOWED_FILE))
+    kept = Tokens(folder / TOKENS_FILE)
+    return Servers(read_servers(file, environ), Allowances(folder / ALLOWED_FILE), ask=ask, tokens=kept)
 
 
 def _sandboxed(wanted: bool) -> tuple[Tool, ...]:

@@ -301,11 +301,63 @@ def forbid(context: Context, server: str, names: tuple[str, ...], mcp: Path, kb:
     _servers(context, mcp).forbid(server, names)
 
 
-def _servers(context: Context, mcp: Path) -> Servers:
+@agent.command()
+@click.argument("server")
+@click.option("--scope", default="", help="Scopes to ask for besides what the server asks for, with spaces between.")
+@click.option("--keyring", is_flag=True, help="Keep the sign-in in the keyring of the system (extra keyring).")
+@_mcp_option(required=True)
+@kb_option
+@json_option
+@click.pass_obj
+def signin(context: Context, server: str, scope: str, keyring: bool, mcp: Path, kb: Path | None, as_json: bool) -> None:
+    """Sign in to a server that asks for it. Shows the page to open; it comes back to a port of this machine.
+
+    \b
+    ragagent agent signin notes --mcp mcp.json
+    """
+    from ragagent.tools.mcp_signin import Browser
+
+    def shown(url: str) -> None:
+        click.echo(f"Open this page and sign in:\n{_printable(url)}", err=True)
+        click.launch(url)
+
+    context.choose(kb=kb)
+    servers = _servers(context, mcp)
+    signed = servers.sign_in(server, Browser(open=shown, scope=scope, keyring=keyring))
+    if as_json:
+        echo_json({"server": server, "signed_in": signed})
+        return
+    click.echo(f"signed in to {server}" if signed else f"{server} asks for no sign-in")
+
+
+@agent.command()
+@click.argument("server")
+@_mcp_option(required=True)
+@kb_option
+@json_option
+@click.pass_obj
+def signout(context: Context, server: str, mcp: Path, kb: Path | None, as_json: bool) -> None:
+    """Forget the sign-in to a server.
+
+    \b
+    ragagent agent signout notes --mcp mcp.json
+    """
+    context.choose(kb=kb)
+    there = _servers(context, mcp).sign_out(server)
+    if as_json:
+        echo_json({"server": server, "signed_out": there})
+        return
+    click.echo(f"signed out of {server}" if there else f"there was no sign-in to {server}")
+
+
+def _servers(context: Context, mcp: Path, *, ask: bool = False) -> Servers:
+    """The servers of an mcp.json; with `ask` what they want to know is asked at the terminal, where there is one."""
     from ragagent.app.agent import opened_servers
+    from ragagent.cli.asking import at_terminal
 
     context.require_owner("using the tools of servers")
-    return opened_servers(context.kb or DEFAULT_KB, mcp, os.environ)
+    there = ask and sys.stdin.isatty() and sys.stdout.isatty()
+    return opened_servers(context.kb or DEFAULT_KB, mcp, os.environ, ask=at_terminal if there else None)
 
 
 def _policy(ask: bool, read_only: bool) -> Policy:
@@ -331,7 +383,7 @@ class _opened:
         self._context = context
         self._policy = policy
         self._where = where
-        self._servers = _servers(context, mcp) if mcp is not None else None
+        self._servers = _servers(context, mcp, ask=True) if mcp is not None else None
 
     def __enter__(self) -> Agent:
         from ragagent.app import Agent

@@ -16,7 +16,10 @@ from typing import Any, Literal
 from ragagent.errors import ConfigError, ToolError
 from ragagent.text import hidden
 from ragagent.tools.mcp import Connection, Described, Progress
+from ragagent.tools.mcp_asking import Ask
 from ragagent.tools.mcp_config import Allowances, Allowed, Server, description_hash
+from ragagent.tools.mcp_signin import Browser
+from ragagent.tools.mcp_tokens import Tokens
 from ragagent.tools.schema import plain
 from ragagent.types import EFFECTS, Effect, ToolSpec
 
@@ -81,11 +84,16 @@ class Servers:
         *,
         timeout_s: float = 60.0,
         progress: Progress | None = None,
+        ask: Ask | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
+        """`ask` puts what a server wants to know to a person (`ragagent.tools.mcp_asking`); `tokens` keeps sign-ins."""
         self._connections = {
-            name: Connection(server, timeout_s=timeout_s, progress=progress) for name, server in servers.items()
+            name: Connection(server, timeout_s=timeout_s, progress=progress, ask=ask, tokens=tokens)
+            for name, server in servers.items()
         }
         self._allowances = allowances
+        self._tokens = tokens
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -97,6 +105,37 @@ class Servers:
         if server not in self._connections:
             raise ConfigError(f"there is no server {server!r}; there are: {', '.join(self._connections) or 'none'}")
         return self._connections[server]
+
+    def sign_in(self, server: str, browser: Browser) -> bool:
+        """Signs in to a server, and keeps that; False where it asks for no sign-in. Waits for whoever is at `browser`.
+
+        Raises ToolError when nobody signs in, and when the server cannot be used.
+        """
+        known, kept = self._signing(server), self._kept()
+        if record := kept.of(known.url):
+            # A token that is still good would keep what is asked for now from being asked.
+            kept.keep(known.url, {name: value for name, value in record.items() if name != "tokens"})
+        connection = Connection(known, tokens=self._tokens, browser=browser)
+        try:
+            connection.tools()
+        finally:
+            connection.close()
+        return bool(kept.of(known.url).get("tokens"))
+
+    def sign_out(self, server: str) -> bool:
+        """Forgets the sign-in to a server; whether there was one. The authorization server is not told."""
+        return self._kept().forget(self._signing(server).url)
+
+    def _signing(self, server: str) -> Server:
+        known = self.connection(server).server
+        if not known.url:
+            raise ConfigError(f"{server!r} is started here; only a server with an address can be signed in to")
+        return known
+
+    def _kept(self) -> Tokens:
+        if self._tokens is None:
+            raise ConfigError("sign-ins are kept nowhere: these servers were opened without tokens")
+        return self._tokens
 
     def offers(self, server: str) -> list[Offer]:
         """What a server offers, in its own order."""

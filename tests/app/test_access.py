@@ -658,6 +658,8 @@ OWNERS: dict[str, list[list[str]]] = {
     "agent replay": [["some-run"]],
     "agent tools": [["--mcp", "mcp.json"]],
     "agent allow": [["a-server", "a-tool", "--mcp", "mcp.json"]],
+    "agent signin": [["a-server", "--mcp", "mcp.json"]],
+    "agent signout": [["a-server", "--mcp", "mcp.json"]],
     "agent forbid": [["a-server", "a-tool", "--mcp", "mcp.json"]],
     "documents remove": [["{seen}"], ["{hidden}"], ["{missing}"]],
     "documents label": [
