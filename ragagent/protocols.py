@@ -269,11 +269,13 @@ class SamplesMany(Protocol):
         max_tokens: int = 512,
         sampling: Sampling | None = None,
         grammar: Grammar | None = None,
+        likeliest: bool = False,
         timeout_s: float | None = None,
     ) -> Sequence[Completion]:
         """`count` answers (1 to 8), the n-th with the seed of `sampling` plus n. Raises as `LLM.chat` does.
 
-        The prompt is read once. A temperature of 0 gives one answer `count` times.
+        The prompt is read once. A temperature of 0 gives one answer `count` times. With `likeliest` the first of them
+        is the one of temperature 0.
         """
         ...
 

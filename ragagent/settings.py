@@ -208,6 +208,8 @@ class AnswerSettings:
     """How many chunks before and after a hit are read with it, within its section and `chunking.parent_tokens`."""
     evidence_tokens: int = field(default=1500, metadata=at_least(32))
     max_tokens: int = field(default=256, metadata=at_least(8))
+    samples: int = field(default=5, metadata={"minimum": 0, "maximum": 7})
+    """Drafts that are written beside the likeliest answer, for the best of them to be chosen; 0 for none."""
     history_tokens: int = field(default=3000, metadata=at_least(0))
     """What is kept of a conversation as it was read; beyond it only the evidence that was cited stays, and then the
     oldest questions go (docs/conversations.md)."""
@@ -372,9 +374,11 @@ def _checked(key: str, value: Any, origin: str) -> Any:
         converted = convert(hint, value)
     except ValueError as error:
         raise ConfigError(f"{origin}: {key} = {value!r}: {error}") from None
-    minimum = keys()[key].metadata.get("minimum")
-    if minimum is not None and converted is not None and converted < minimum:
-        raise ConfigError(f"{origin}: {key} = {value!r}: must be at least {minimum}")
+    limits = keys()[key].metadata
+    if converted is not None and converted < limits.get("minimum", converted):
+        raise ConfigError(f"{origin}: {key} = {value!r}: must be at least {limits['minimum']}")
+    if converted is not None and converted > limits.get("maximum", converted):
+        raise ConfigError(f"{origin}: {key} = {value!r}: must be at most {limits['maximum']}")
     return converted
 
 

@@ -298,13 +298,14 @@ class Signals:
 
     `stated` is the log-probability that the model takes the cited words for an answer, `covered` the share of the
     question's terms that stand in them, `fluency` the mean log-probability of the answer's tokens, and `supported` the
-    share of its claims that passed the checks.
+    share of its claims that passed the checks. `agreed` is the share of the drafts that say the same.
     """
 
     stated: float | None = None
     covered: float = 1.0
     fluency: float | None = None
     supported: float = 1.0
+    agreed: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,14 +59,17 @@ def signals(
     read: Callable[[Citation], str],
     fluency: float | None,
     stated: float | None,
+    agreed: float | None = None,
 ) -> Signals | None:
     """What is known of an answer of these claims before it is shown; None where none of them is supported.
 
     `read` gives the cited words as they are to be understood, `fluency` is the mean log-probability of the answer's
-    tokens, and `stated` that the model takes the cited words for an answer.
+    tokens, `stated` that the model takes the cited words for an answer, and `agreed` the share of drafts that say it.
     """
     kept = [claim for claim in claims if claim.supported]
     if not kept:
         return None
     cited = [read(one) for claim in kept for one in claim.citations]
-    return Signals(stated=stated, covered=share(question, cited), fluency=fluency, supported=len(kept) / len(claims))
+    supported = len(kept) / len(claims)
+    covered = share(question, cited)
+    return Signals(stated=stated, covered=covered, fluency=fluency, supported=supported, agreed=agreed)

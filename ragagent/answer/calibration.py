@@ -24,6 +24,8 @@ BARELY = 1e-9
 _LIMIT = 6.0
 _UNKNOWN_STATED = 2.2
 _UNKNOWN_FLUENCY = -0.3
+_UNKNOWN_AGREED = -0.4
+_LEAST_AGREED = 0.05
 _MAX_BYTES = 1 << 20
 _STEPS = 50
 _SMALL = 1e-9
@@ -37,15 +39,17 @@ class Calibration:
     stated: float
     covered: float
     fluency: float
+    agreed: float
     threshold: float
     questions: int
 
     def chance(self, signals: Signals) -> float:
-        """How likely an answer of the model is right: sigmoid(bias + stated s + covered c + fluency l), in (0, 1).
+        """How likely an answer is right: sigmoid(bias + stated s + covered c + fluency l + agreed a), in (0, 1).
 
         s is the log-odds, 6 at most either way, that the model takes the cited words for an answer; c the share of
-        the question's terms that stand in them; l the mean log-probability of the answer's tokens, -3 at least. An
-        unknown s counts as 2.2, an unknown l as -0.3.
+        the question's terms that stand in them; l the mean log-probability of the answer's tokens, -3 at least; a the
+        logarithm of the share of drafts that say the same. An unknown s counts as 2.2, an unknown l as -0.3, an
+        unknown a as -0.4.
         """
         return float(1 / (1 + math.exp(-float(_row(signals) @ self._weights()))))
 
@@ -54,7 +58,7 @@ class Calibration:
         return (1 + signals.supported) / 2 * self.chance(signals)
 
     def _weights(self) -> npt.NDArray[np.float64]:
-        return np.array([self.bias, self.stated, self.covered, self.fluency])
+        return np.array([self.bias, self.stated, self.covered, self.fluency, self.agreed])
 
 
 def fitted(
@@ -85,8 +89,9 @@ def fitted(
         if np.abs(step).max() <= _SMALL:
             break
         weights = weights - step
-    bias, stated, covered, fluency = (float(weight) for weight in weights)
-    return replace(prior, bias=bias, stated=stated, covered=covered, fluency=fluency, questions=len(signals))
+    bias, stated, covered, fluency, agreed = (float(weight) for weight in weights)
+    found = replace(prior, bias=bias, stated=stated, covered=covered, fluency=fluency, agreed=agreed)
+    return replace(found, questions=len(signals))
 
 
 def threshold(confidences: Sequence[float], right: Sequence[bool], risk: float) -> float:
@@ -138,13 +143,14 @@ def keep(folder: Path, model: str, found: Calibration | None) -> None:
 
 
 def _row(signals: Signals) -> npt.NDArray[np.float64]:
-    odds = _UNKNOWN_STATED if signals.stated is None else _log_odds(signals.stated)
+    odds = _UNKNOWN_STATED if signals.stated is None else log_odds(signals.stated)
     fluency = _UNKNOWN_FLUENCY if signals.fluency is None else max(signals.fluency, -3.0)
-    return np.array([1.0, odds, signals.covered, fluency])
+    agreed = _UNKNOWN_AGREED if signals.agreed is None else math.log(max(signals.agreed, _LEAST_AGREED))
+    return np.array([1.0, odds, signals.covered, fluency, agreed])
 
 
-def _log_odds(log_probability: float) -> float:
-    """Of a yes against anything else, kept within 6 either way."""
+def log_odds(log_probability: float) -> float:
+    """The log-odds of what has that log-probability, kept within 6 either way."""
     other = -math.expm1(min(log_probability, -1e-3))
     return min(_LIMIT, max(-_LIMIT, log_probability - math.log(other)))
 
@@ -166,6 +172,9 @@ def _parsed(text: str, name: str) -> dict[str, Calibration]:
 
 
 def _one(entry: Any, name: str) -> Calibration:
+    if isinstance(entry, dict):
+        # What was fitted before drafts were counted knows nothing of them.
+        entry = {"agreed": 0.0, **entry}
     wanted = [field.name for field in fields(Calibration)]
     if not isinstance(entry, dict) or entry.keys() != set(wanted):
         raise ConfigError(f"{name}: must have {', '.join(wanted)}; remove it, or run `ragagent calibrate` again")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 
 from ragagent import prompts
-from ragagent.answer import abstain, conflict, draft, history, opinion, quote, verify
+from ragagent.answer import abstain, choice, conflict, draft, history, opinion, quote, verify
 from ragagent.answer.calibration import Calibration, shipped
 from ragagent.answer.citing import cite
 from ragagent.answer.quote import Documents
-from ragagent.errors import ModelError
-from ragagent.protocols import LLM
+from ragagent.errors import ContextOverflow, ModelError
+from ragagent.protocols import LLM, SamplesMany
 from ragagent.retrieve import compress, pack
 from ragagent.settings import AnswerSettings
 from ragagent.text import columns, period
@@ -29,6 +30,8 @@ from ragagent.types import (
     Signals,
     Usage,
 )
+
+_TEMPERATURE = 1.0
 
 __all__ = ["answer", "cite", "extract", "judged", "messages", "refuse"]
 
@@ -48,12 +51,13 @@ def answer(
     """The answer to `question` as it comes: the evidence, pieces of its text, and last the whole answer.
 
     With no passages the answer is refused and the model is not called. A model that `constrains` answers in runs of
-    the evidence, and its text comes when it is known not to be refused, which takes one more short prompt; with
-    `min_confidence` 0 it comes as it is written. `calibration` says how sure an answer is and, where the settings do
-    not, from where on it is shown; None takes what is shipped for the model. Another model is asked to quote, and what
-    it quotes counts only where it stands; its text on the way is provisional: the last event may refuse it. Closing the
-    iterator cancels the model. `meant` is the question as it is to be understood by itself, where an earlier one has to
-    be known for it; how sure the answer is is judged by that.
+    the evidence, and its text comes when it is known not to be refused, which takes a short prompt or two: it is chosen
+    from several drafts (`choice`). With `min_confidence` 0 it is the first draft, and comes as it is written.
+    `calibration` says how sure an answer is and, where the settings do not, from where on it is shown; None takes what
+    is shipped for the model. Another model is asked to quote, and what it quotes counts only where it stands; its text
+    on the way is provisional: the last event may refuse it. Closing the iterator cancels the model. `meant` is the
+    question as it is to be understood by itself, where an earlier one has to be known for it; how sure the answer is
+    is judged by that.
     """
     begin = time.perf_counter()
     calibration, meant = calibration or shipped(llm.name), meant or question
@@ -66,41 +70,44 @@ def answer(
     gated = llm.constrains and least > 0
     asked = messages(question, evidence, llm, past=past)
     grammar = quote.answers(evidence) if llm.constrains else None
-    completion = yield from _written(asked, grammar, llm, settings, sampling, shown=not gated)
-    claims = _claims(question, completion.text, evidence, document)
-    gated = gated and completion.finish != "cancelled"
-    stated, spent = _stated(meant, claims, evidence, llm, document) if gated else (None, Usage())
-    signals = abstain.signals(meant, claims, lambda one: opinion.read(one, evidence), completion.mean_logprob, stated)
+    if gated:
+        drafts = _drafted(asked, grammar, llm, settings, sampling)
+    else:
+        pieces = llm.stream(asked, max_tokens=settings.max_tokens, sampling=sampling, grammar=grammar)
+        drafts = [(yield from _streamed(pieces))]
+    options = choice.options(drafts, lambda text: _claims(question, text, evidence, document))
+    gated = gated and drafts[0].finish != "cancelled"
+    best, stated, spent = options[0], None, Usage()
+    if gated:
+        best, stated, spent = choice.chosen(options, lambda some: opinion.stated(meant, some, evidence, llm, document))
+    claims, fluency = best.claims, best.completion.mean_logprob
+    agreed = best.share if len(drafts) > 1 else None
+    signals = abstain.signals(meant, claims, lambda one: opinion.read(one, evidence), fluency, stated, agreed)
     sure = calibration.confidence(signals) if signals else 0.0
     found = judged(question, claims, evidence, signals=signals, confidence=sure, least=least)
-    found = replace(found, usage=completion.usage + spent)
+    found = replace(found, usage=sum((one.usage for one in drafts), spent))
     if gated and found.status != "refused":
         found = conflict.with_rival(found, evidence, llm, calibration, document)
         yield AnswerEvent(kind="text", text=found.text)
     yield AnswerEvent(kind="answer", answer=_timed(found, begin))
 
 
-def _written(
-    asked: Sequence[Message],
-    grammar: Grammar | None,
-    llm: LLM,
-    settings: AnswerSettings,
-    sampling: Sampling | None,
-    *,
-    shown: bool,
-) -> Generator[AnswerEvent, None, Completion]:
-    """What the model writes, as it comes or at once."""
-    if not shown:
-        return llm.chat(asked, max_tokens=settings.max_tokens, sampling=sampling, grammar=grammar)
-    pieces = llm.stream(asked, max_tokens=settings.max_tokens, sampling=sampling, grammar=grammar)
-    return (yield from _streamed(pieces))
-
-
-def _stated(
-    question: str, claims: Sequence[Claim], evidence: Evidence, llm: LLM, document: Documents
-) -> tuple[float | None, Usage]:
-    cited = [citation for claim in claims if claim.supported for citation in claim.citations]
-    return opinion.stated(question, cited, evidence, llm, document)
+def _drafted(
+    asked: Sequence[Message], grammar: Grammar | None, llm: LLM, settings: AnswerSettings, sampling: Sampling | None
+) -> Sequence[Completion]:
+    """The likeliest answer, and beside it those of `settings.samples` where the model can write several at once."""
+    if settings.samples and isinstance(llm, SamplesMany):
+        drawn = Sampling(temperature=_TEMPERATURE, seed=(sampling or Sampling()).seed)
+        with contextlib.suppress(ContextOverflow):
+            return llm.sample(
+                asked,
+                count=settings.samples + 1,
+                max_tokens=settings.max_tokens,
+                sampling=drawn,
+                grammar=grammar,
+                likeliest=True,
+            )
+    return [llm.chat(asked, max_tokens=settings.max_tokens, sampling=sampling, grammar=grammar)]
 
 
 def _streamed(deltas: Iterator[Delta]) -> Generator[AnswerEvent, None, Completion]:

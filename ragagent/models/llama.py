@@ -165,15 +165,18 @@ class LlamaModel:
         max_tokens: int = 512,
         sampling: Sampling | None = None,
         grammar: Grammar | None = None,
+        likeliest: bool = False,
         timeout_s: float | None = None,
     ) -> tuple[Completion, ...]:
         """`count` answers (at most 8) to one prompt that is read once, written side by side, with seeds one apart.
 
-        The usage of the first has what the prompt cost and the seconds of them all.
+        With `likeliest` the first is what `chat` writes at temperature 0. The usage of the first has what the prompt
+        cost and the seconds of them all.
         """
         if not 1 <= count <= MOST_SAMPLES:
             raise ConfigError(f"count = {count}: must be from 1 to {MOST_SAMPLES}")
         request = {**self._request(messages, max_tokens, sampling, grammar, ()), "op": "sample", "count": count}
+        request["likeliest"] = likeliest
         with self._my_turn():
             return self._twice(lambda: self._sampled(request, timeout_s))
 

@@ -132,18 +132,26 @@ class Engine:
         yield outcome
 
     def samples(
-        self, prompt: list[int], count: int, max_tokens: int, sampling: Sampling, grammar: Grammar | None
+        self,
+        prompt: list[int],
+        count: int,
+        max_tokens: int,
+        sampling: Sampling,
+        grammar: Grammar | None,
+        *,
+        likeliest: bool = False,
     ) -> list[tuple[str, Outcome]]:
         """`count` answers to one prompt, which is read once, written side by side; each has a seed of its own.
 
-        The outcome of the first has what reading the prompt cost. Each of them ends as `generate` does.
+        With `likeliest` the first is that of temperature 0. Its outcome has what reading the prompt cost. Each of them
+        ends as `generate` does.
         """
         self._check_room(len(prompt), max_tokens * count)
         parts = [self._constraint(grammar) for _ in range(count)]
-        writers = [
-            Writer(self.vocabulary, max_tokens, replace(sampling, seed=sampling.seed + at), part)
-            for at, part in enumerate(parts)
-        ]
+        ways = [replace(sampling, seed=sampling.seed + at) for at in range(count)]
+        if likeliest:
+            ways[0] = replace(ways[0], temperature=0.0)
+        writers = [Writer(self.vocabulary, max_tokens, way, part) for way, part in zip(ways, parts, strict=True)]
         outcomes = [Outcome() for _ in writers]
         texts = [""] * count
         begin = time.perf_counter()

@@ -147,7 +147,12 @@ class Worker:
         self._progressed(1)
         if message["op"] == "sample":
             found = self._engine.samples(
-                prompt, message["count"], message["max_tokens"], Sampling(**message["sampling"]), grammar
+                prompt,
+                message["count"],
+                message["max_tokens"],
+                Sampling(**message["sampling"]),
+                grammar,
+                likeliest=message["likeliest"],
             )
             texts = [{"text": text, **dataclasses.asdict(outcome)} for text, outcome in found]
             self._send({"op": "samples", "id": identifier, "completions": texts})

@@ -44,6 +44,7 @@ def test_it_rises_with_coverage_fluency_agreement_and_support(signals: Signals, 
     assert SHIPPED.confidence(replace(known, fluency=min(0.0, (known.fluency or 0) + step))) >= here
     assert SHIPPED.confidence(replace(known, stated=min(0.0, (known.stated or 0) + step))) >= here
     assert SHIPPED.confidence(replace(known, supported=1.0)) >= here
+    assert SHIPPED.confidence(replace(known, agreed=1.0)) >= SHIPPED.confidence(replace(known, agreed=covered))
 
 
 def test_half_of_the_claims_left_out_takes_a_quarter() -> None:
@@ -67,15 +68,20 @@ def test_nothing_seen_leaves_the_prior() -> None:
 
 
 def test_the_weights_that_made_the_outcomes_are_found_again_from_many_of_them() -> None:
-    true = Calibration(bias=0.5, stated=0.4, covered=-1.0, fluency=2.0, threshold=0.3, questions=0)
+    true = Calibration(bias=0.5, stated=0.4, covered=-1.0, fluency=2.0, agreed=0.6, threshold=0.3, questions=0)
     draw = np.random.default_rng(1)
     signals = [
-        Signals(stated=float(-draw.exponential(1)), covered=float(draw.random()), fluency=float(-draw.exponential(0.5)))
+        Signals(
+            stated=float(-draw.exponential(1)),
+            covered=float(draw.random()),
+            fluency=float(-draw.exponential(0.5)),
+            agreed=float(draw.integers(1, 7)) / 6,
+        )
         for _ in range(20_000)
     ]
     right = [bool(draw.random() < true.chance(one)) for one in signals]
     found = calibration.fitted(signals, right, SHIPPED)
-    for name in ("bias", "stated", "covered", "fluency"):
+    for name in ("bias", "stated", "covered", "fluency", "agreed"):
         assert getattr(found, name) == pytest.approx(getattr(true, name), abs=0.15)
 
 
