@@ -44,6 +44,8 @@ NOT_RUN = {
     r"calibrate": "minutes; tests/app/test_calibrate.py",
     r"agent (allow|forbid)|--mcp mcp\.json$": "tests/cli/test_agent.py and tests/tools/test_mcp.py have servers",
     r"--approve b7d2": "tests/cli/test_agent.py approves",
+    r"memory (edit|forget) [0-9a-f]+": "tests/cli/test_memory.py has facts of such ids",
+    r"agent (signin|signout)": "tests/tools/test_mcp_signin.py signs in on loopback",
     r"token revoke": "tests/serve/http/test_guard.py revokes",
     r"--embedder bge-small|^ragagent --set chunking.* migrate": "tests/ingest/test_migration.py migrates",
     r"--sandbox": "tests/tools/test_sandbox.py",

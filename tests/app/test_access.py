@@ -438,7 +438,7 @@ TABLE_TOOLS: dict[str, list[dict[str, Any]]] = {
 
 
 AGENT_CHECKED = {"run", "stream", "resume", "resume_stream", "as_tool", "graph"}
-AGENT_WITHOUT_DOCUMENTS = {"cancel", "close"}
+AGENT_WITHOUT_DOCUMENTS = {"cancel", "close", "specs"}
 
 
 def test_every_tool_and_way_of_an_agent_has_been_decided_on(tmp_path: Path) -> None:
