@@ -58,18 +58,19 @@ class Shown:
     def add(self, piece: str) -> str:
         """What may be shown now and was not before."""
         self._text += piece
-        if self._undecided():
-            return ""
         plain = "".join(line for line in self._text.splitlines(keepends=True) if not line.lstrip().startswith(">"))
+        if _undecided(plain):
+            return ""
         new = plain.rstrip()[len(self._shown) :]
         self._shown += new
         return new
 
-    def _undecided(self) -> bool:
-        """Whether the text is a refusal, may become one, or is something other than lines."""
-        begun = "".join(_bare(self._text).split())
-        may_become = any(start.startswith(begun[: len(start)]) for start in _HELD_BACK)
-        return may_become or self._text.lstrip()[:1] in "{[`"
+
+def _undecided(text: str) -> bool:
+    """Whether a text is a refusal, may become one, or is something other than lines."""
+    begun = "".join(_bare(text).split())
+    may_become = any(start.startswith(begun[: len(start)]) for start in _HELD_BACK)
+    return may_become or text.lstrip()[:1] in "{[`"
 
 
 def _from_lines(text: str) -> Iterator[Draft]:

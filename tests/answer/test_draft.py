@@ -45,6 +45,7 @@ def test_any_text_can_be_read_and_no_claim_is_empty_or_a_refusal(text: str) -> N
 @given(parts=pieces)
 @example(parts=['"', "NOT ", "FOUND"])
 @example(parts=["Answ", "er :", " NOT FOUND"])
+@example(parts=["> q", "\n", "NOT ", "FOUND"])
 def test_what_is_shown_is_no_quote_no_refusal_and_part_of_what_was_written(parts: list[str]) -> None:
     shown = Shown()
     said = "".join(shown.add(part) for part in parts)
