@@ -1,12 +1,12 @@
-"""Deterministic checks of a claim against the words it cites: numbers, names and negation."""
+"""Deterministic checks of a claim against the words it cites: numbers, dates, units, names and negation."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ragagent.answer import figures
 from ragagent.retrieve import compress
 from ragagent.text import period, unicode
 from ragagent.types import Citation, Claim
@@ -14,7 +14,15 @@ from ragagent.types import Citation, Claim
 _NUMBER = re.compile(r"\d+(?:[.,\u00a0\u202f]\d+)*")
 _NAME = re.compile(r"[^\W\d_][^\W_]*(?:[-'’.&][^\W_]+)*")
 _NEGATION = re.compile(
-    r"\b(?:not|no|never|none|nobody|nothing|neither|nor|without|cannot|nicht|kein\w*|nie|niemand|nichts|ohne)\b|n['’]t\b",
+    r"\b(?:not|no|never|none|nobody|nothing|neither|nor|without|cannot|nicht|kein\w*|nie|niemand|nichts|ohne"
+    r"|ne|pas|jamais|aucune?|sans|nunca|ning[uú]n\w*|nadie|nessun\w*|senza|não)\b|\bn['’]|n['’]t\b",
+    re.IGNORECASE,
+)
+# What one of these denies: the words up to the next mark, unless it denies a bound, or another word takes it up again.
+_DENIED = re.compile(
+    r"(?:\b(?:not|never|cannot|nicht|nie|niemals)\b|n['’]t\b)"
+    r"(?!\s+(?:only|just|until|till|before|after|later|earlier|more|less|fewer|than|as|nur|erst|vor|mehr|weniger|so)\b)"
+    r"\s+(?P<denied>[^.,;:!?()\n]*?)(?=\s+(?:but|sondern|until|till|unless|without)\b|[.,;:!?()\n]|$)",
     re.IGNORECASE,
 )
 _SMALL = frozenset(
@@ -38,7 +46,7 @@ class Facts:
 
 def facts(text: str) -> Facts:
     """The numbers of `text` and its words with a capital letter, small words at the start of a sentence left out."""
-    numbers = frozenset(_number(match) for match in _NUMBER.findall(text))
+    numbers = frozenset(figures.normal(match) for match in _NUMBER.findall(text))
     names = frozenset(word for word in _NAME.findall(text) if word != word.lower() and word.lower() not in _SMALL)
     return Facts(numbers=numbers, names=names)
 
@@ -47,7 +55,7 @@ def missing(wanted: Facts, text: str) -> Facts:
     """The part of `wanted` that does not stand in `text`."""
     known = set(compress.terms(text))
     return Facts(
-        numbers=wanted.numbers - {_number(match) for match in _NUMBER.findall(text)},
+        numbers=wanted.numbers - {figures.normal(match) for match in _NUMBER.findall(text)},
         names=frozenset(name for name in wanted.names if not known.intersection(compress.terms(name))),
     )
 
@@ -76,29 +84,89 @@ def citations(claims: Sequence[Claim]) -> tuple[Citation, ...]:
 def problems(claim: str, support: str, question: str) -> tuple[str, ...]:
     """What of `claim` stands neither in `support` (the cited text) nor in `question`; empty when all of it does.
 
-    A claim that is itself part of the support has no problems. Otherwise its numbers (grouping marks ignored) and
-    names have to stand there, and it may not deny what neither of them denies.
+    A claim that is itself part of the support has no problems, unless it is what the support denies. Otherwise its
+    numbers (grouping marks ignored), its dates (however written), its units and its names have to stand there; it may
+    not deny what neither of them denies, nor say what the support denies.
     """
+    denied = () if _NEGATION.search(claim) or _NEGATION.search(question) else _denied(claim, support)
     if _plain(claim) in _plain(support):
-        return ()
+        return denied
     known = f"{support}\n{question}"
-    lacking = missing(facts(claim), known)
-    found = [f"the number {number} is not in the cited text" for number in sorted(lacking.numbers)]
+    found = [f"the date {date} is not in the cited text" for date in _other_dates(claim, known)]
+    rest = _without_dates(claim, known)
+    wanted, there = figures.quantities(rest), figures.quantities(known)
+    lacking = missing(facts(rest), known)
+    same = {one.number for one in wanted if _same_amount(one, there)}
+    found += [
+        f"the number {number} is not in the cited text" for number in sorted(lacking.numbers - same - _parts(known))
+    ]
+    found += [f"{one} is not what the cited text has" for one in _other_units(rest, wanted, there)]
     found += [f"the name {name!r} is not in the cited text" for name in sorted(lacking.names)]
     if _NEGATION.search(claim) and not _NEGATION.search(known):
         found.append("it denies something that the cited text does not deny")
-    return tuple(found)
+    return (*found, *denied)
+
+
+def is_figure(text: str) -> bool:
+    """Whether `text` is a number or a date, with a unit or without, and nothing else."""
+    spans = [(one.start, one.end) for one in figures.dates(text)]
+    spans += [(one.start, one.end) for one in figures.quantities(text)]
+    return (0, len(text.strip())) in spans and text == text.strip()
+
+
+def _denied(claim: str, support: str) -> tuple[str, ...]:
+    """What is wrong when the claim says words that the support has only behind a "not"."""
+    said = set(compress.terms(claim))
+    for match in _DENIED.finditer(support):
+        words = set(compress.question_terms(match["denied"]))
+        if words and words <= said:
+            return ("it says what the cited text denies",)
+    return ()
+
+
+def _other_dates(claim: str, known: str) -> list[str]:
+    """The dates of a claim that are none of those in `known`, where there are any."""
+    there = _readings(known)
+    return [claim[one.start : one.end] for one in figures.dates(claim) if there and not one.is_in(there)]
+
+
+def _without_dates(claim: str, known: str) -> str:
+    """The claim without the dates that are judged as such."""
+    there, kept = _readings(known), claim
+    for one in reversed(figures.dates(claim) if there else []):
+        kept = f"{kept[: one.start]} {kept[one.end :]}"
+    return kept
+
+
+def _readings(text: str) -> frozenset[figures.Reading]:
+    return frozenset(reading for one in figures.dates(text) for reading in one.readings)
+
+
+def _parts(text: str) -> set[str]:
+    """The years and days of the dates in a text, which may stand there in another form."""
+    return {str(part) for year, _, day in _readings(text) for part in (year, day)}
+
+
+def _same_amount(one: figures.Quantity, others: Sequence[figures.Quantity]) -> bool:
+    return any(other.kind == one.kind and other.value == one.value for other in others)
+
+
+def _other_units(text: str, wanted: Sequence[figures.Quantity], there: Sequence[figures.Quantity]) -> list[str]:
+    """The quantities of a claim whose number `there` has, but only with another unit or another word for thousands."""
+    found = []
+    for one in wanted:
+        alike = [other for other in there if other.number == one.number]
+        if alike and not _same_amount(one, there) and not any(_may_be_same(one, other) for other in alike):
+            found.append(text[one.start : one.end].strip())
+    return found
+
+
+def _may_be_same(one: figures.Quantity, other: figures.Quantity) -> bool:
+    """Whether two with the same number may be equal because one of them leaves out its unit or its scale."""
+    if one.scale and other.scale and one.scale != other.scale:
+        return False
+    return not (one.kind and other.kind) or (one.kind == other.kind and one.scale != other.scale)
 
 
 def _plain(text: str) -> str:
     return " ".join(text.split()).casefold()
-
-
-def _number(text: str) -> str:
-    """A number in one form: 1,234.50 and 1.234,50 and 1234.50 are equal, and so are 3,5 and 3.5, 1,234 and 1234."""
-    text = unicodedata.normalize("NFKC", text).replace(" ", ",")
-    groups = re.split(r"[.,]", text)
-    marks = set(text) & {".", ","}
-    fraction = groups.pop() if len(marks) == 2 or (len(groups) == 2 and len(groups[1]) != 3) else ""
-    grouped = len(groups[0]) <= 3 and all(len(group) == 3 for group in groups[1:])
-    return ("" if grouped else ".").join(groups) + (f".{fraction}" if fraction else "")
