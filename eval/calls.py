@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ragagent.eval import json_among
 from ragagent.eval.call_replies import Replies
 from ragagent.eval.statistics import share_interval
 from ragagent.models import grammar
@@ -142,12 +143,7 @@ def _bare(value: Any) -> Any:
 
 def calls_of(reply: str) -> list[dict[str, Any]] | None:
     """The calls in a reply, which may stand in a fence or between other words; None where there is no list of calls."""
-    decoder = json.JSONDecoder()
-    for place in (match.start() for match in re.finditer(r"[\[{]", reply)):
-        try:
-            found, _ = decoder.raw_decode(reply, place)
-        except (ValueError, RecursionError):
-            continue
+    for found, _ in json_among.values(reply, "[{"):
         found = [found] if isinstance(found, dict) else found
         if isinstance(found, list) and all(_is_call(one) for one in found):
             return found

@@ -35,7 +35,7 @@ from ragagent.testing.attacks import PRICES, PRIVATE, SECRET, TASK, Attack, atta
 from ragagent.testing.embedding import HashEmbedder
 from ragagent.testing.obedient import Obedient
 from ragagent.tools import builtin
-from ragagent.tools.remembering import recall
+from ragagent.tools.remembering import MAX_CHARS, recall
 from ragagent.types import AgentResult, Answer, Chunk, Document, Hit, Label, Span, ToolSpec, digest
 
 Mode = Literal["ask", "deny", "allow"]
@@ -129,7 +129,7 @@ def run_memory(attack: Attack, mode: Mode, llm: LLM | None) -> Tally:
         memory = Memory(store, facts.OWNER)
         for document in (PRIVATE, PRICES):
             memory.add(document.text)
-        memory.keep(said[: facts.MAX_CHARS], label=Label(trusted=False), run_id="earlier", step=0)
+        memory.keep(said[:MAX_CHARS], label=Label(trusted=False), run_id="earlier", step=0)
         made = [recall(memory.search), *tools(seen.calls)]
         first = [("recall", {"query": "room notes"}), *attack.calls]
         model = llm or Obedient(first, attack.answer, [one.spec for one in made])

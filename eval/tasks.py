@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from ragagent.app import Agent, KnowledgeBase, parts
+from ragagent.eval import json_among
 from ragagent.eval.call_replies import Replies
 from ragagent.eval.statistics import share_interval
 from ragagent.protocols import LLM
@@ -229,14 +230,7 @@ class Free:
 
 def lenient(reply: str) -> str:
     """The first JSON object in `reply`, which may stand in a fence or between other words; else all of it."""
-    decoder = json.JSONDecoder()
-    for match in re.finditer(r"\{", reply):
-        try:
-            _, end = decoder.raw_decode(reply, match.start())
-        except (ValueError, RecursionError):
-            continue
-        return reply[match.start() : end]
-    return reply
+    return next((written for _, written in json_among.values(reply, "{")), reply)
 
 
 class Bench:

@@ -41,16 +41,18 @@ def options(completions: Sequence[Completion], read: Callable[[str], Sequence[Cl
     `read` makes claims of a text. Drafts that were cut off count only where all were.
     """
     whole = [one for one in completions if one.finish != "length"] or list(completions)
+    claims = {text: tuple(read(text)) for text in dict.fromkeys(one.text for one in whole)}
     said: dict[tuple[str, ...], list[Completion]] = {}
-    claims: dict[tuple[str, ...], tuple[Claim, ...]] = {}
     for one in whole:
-        found = tuple(read(one.text))
-        key = tuple(" ".join(claim.text.casefold().split()) for claim in found)
-        said.setdefault(key, []).append(one)
-        claims.setdefault(key, found)
+        said.setdefault(tuple(" ".join(claim.text.casefold().split()) for claim in claims[one.text]), []).append(one)
     return [
-        Option(claims=claims[key], completion=same[0], share=len(same) / len(whole), first=same[0] is completions[0])
-        for key, same in said.items()
+        Option(
+            claims=claims[same[0].text],
+            completion=same[0],
+            share=len(same) / len(whole),
+            first=same[0] is completions[0],
+        )
+        for same in said.values()
     ]
 
 

@@ -83,7 +83,8 @@ def _may_be(reading: Reading) -> bool:
     return 1 <= reading[1] <= 12 and 0 <= reading[2] <= 31
 
 
-_NUMBER = r"\d+(?:[.,\u00a0\u202f]\d+)*"
+NUMBER = re.compile(r"\d+(?:[.,\u00a0\u202f]\d+)*")
+"""A number in digits, its marks and spaces between groups of them included."""
 _SCALES = {
     **dict.fromkeys("thousand thousands tausend mille".split(), 3),  # noqa: SIM905
     **dict.fromkeys("million millions mio millionen mn".split(), 6),  # noqa: SIM905
@@ -136,7 +137,7 @@ _UNIT = {
 _WORDS = "|".join(re.escape(name) for name in sorted(_UNIT, key=len, reverse=True))
 _SCALE = "|".join(sorted(_SCALES, key=len, reverse=True))
 _QUANTITY = re.compile(
-    rf"(?:(?P<before>us\$|[$€£¥]|\b(?:usd|eur|gbp|jpy))\s?)?(?<![\w.,])(?P<number>{_NUMBER})"
+    rf"(?:(?P<before>us\$|[$€£¥]|\b(?:usd|eur|gbp|jpy))\s?)?(?<![\w.,])(?P<number>{NUMBER.pattern})"
     rf"(?:[\s-]?(?P<scale>{_SCALE})\b\.?)?(?:[\s\u00a0\u202f-]?(?P<after>{_WORDS})(?!\w))?(?!\w)",
     re.IGNORECASE,
 )

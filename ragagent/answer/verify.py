@@ -11,7 +11,6 @@ from ragagent.retrieve import compress
 from ragagent.text import period, unicode
 from ragagent.types import Citation, Claim
 
-_NUMBER = re.compile(r"\d+(?:[.,\u00a0\u202f]\d+)*")
 _NAME = re.compile(r"[^\W\d_][^\W_]*(?:[-'’.&][^\W_]+)*")
 _NEGATION = re.compile(
     r"\b(?:not|no|never|none|nobody|nothing|neither|nor|without|cannot|nicht|kein\w*|nie|niemand|nichts|ohne"
@@ -46,7 +45,7 @@ class Facts:
 
 def facts(text: str) -> Facts:
     """The numbers of `text` and its words with a capital letter, small words at the start of a sentence left out."""
-    numbers = frozenset(figures.normal(match) for match in _NUMBER.findall(text))
+    numbers = frozenset(figures.normal(match) for match in figures.NUMBER.findall(text))
     names = frozenset(word for word in _NAME.findall(text) if word != word.lower() and word.lower() not in _SMALL)
     return Facts(numbers=numbers, names=names)
 
@@ -55,7 +54,7 @@ def missing(wanted: Facts, text: str) -> Facts:
     """The part of `wanted` that does not stand in `text`."""
     known = set(compress.terms(text))
     return Facts(
-        numbers=wanted.numbers - {figures.normal(match) for match in _NUMBER.findall(text)},
+        numbers=wanted.numbers - {figures.normal(match) for match in figures.NUMBER.findall(text)},
         names=frozenset(name for name in wanted.names if not known.intersection(compress.terms(name))),
     )
 
@@ -92,13 +91,17 @@ def problems(claim: str, support: str, question: str) -> tuple[str, ...]:
     if _plain(claim) in _plain(support):
         return denied
     known = f"{support}\n{question}"
-    found = [f"the date {date} is not in the cited text" for date in _other_dates(claim, known)]
-    rest = _without_dates(claim, known)
+    dated = _readings(known)
+    judged = figures.dates(claim) if dated else []
+    found = [
+        f"the date {claim[one.start : one.end]} is not in the cited text" for one in judged if not one.is_in(dated)
+    ]
+    rest = _without(judged, claim)
     wanted, there = figures.quantities(rest), figures.quantities(known)
     lacking = missing(facts(rest), known)
     same = {one.number for one in wanted if _same_amount(one, there)}
     found += [
-        f"the number {number} is not in the cited text" for number in sorted(lacking.numbers - same - _parts(known))
+        f"the number {number} is not in the cited text" for number in sorted(lacking.numbers - same - _parts(dated))
     ]
     found += [f"{one} is not what the cited text has" for one in _other_units(rest, wanted, there)]
     found += [f"the name {name!r} is not in the cited text" for name in sorted(lacking.names)]
@@ -124,27 +127,20 @@ def _denied(claim: str, support: str) -> tuple[str, ...]:
     return ()
 
 
-def _other_dates(claim: str, known: str) -> list[str]:
-    """The dates of a claim that are none of those in `known`, where there are any."""
-    there = _readings(known)
-    return [claim[one.start : one.end] for one in figures.dates(claim) if there and not one.is_in(there)]
-
-
-def _without_dates(claim: str, known: str) -> str:
-    """The claim without the dates that are judged as such."""
-    there, kept = _readings(known), claim
-    for one in reversed(figures.dates(claim) if there else []):
-        kept = f"{kept[: one.start]} {kept[one.end :]}"
-    return kept
+def _without(dates: Sequence[figures.Date], text: str) -> str:
+    """The text with a space in the place of each of its `dates`, which are in order."""
+    for one in reversed(dates):
+        text = f"{text[: one.start]} {text[one.end :]}"
+    return text
 
 
 def _readings(text: str) -> frozenset[figures.Reading]:
     return frozenset(reading for one in figures.dates(text) for reading in one.readings)
 
 
-def _parts(text: str) -> set[str]:
-    """The years and days of the dates in a text, which may stand there in another form."""
-    return {str(part) for year, _, day in _readings(text) for part in (year, day)}
+def _parts(dates: frozenset[figures.Reading]) -> set[str]:
+    """The years and days of dates, which may stand in a text in another form."""
+    return {str(part) for year, _, day in dates for part in (year, day)}
 
 
 def _same_amount(one: figures.Quantity, others: Sequence[figures.Quantity]) -> bool:

@@ -10,10 +10,9 @@ from ragagent.errors import AccessDenied, ConfigError
 from ragagent.jsonable import canonical, jsonable
 from ragagent.protocols import Entry
 from ragagent.text import hidden
+from ragagent.tools.remembering import MAX_CHARS
 from ragagent.types import Chunk, Document, Fact, Label, Span, Vector, digest
 
-MAX_CHARS = 500
-"""A longer text is no fact: it belongs into a document."""
 MAX_SOURCES = 200
 _MAX_SOURCE_CHARS = 200
 OWNER = "owner"

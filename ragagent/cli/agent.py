@@ -14,7 +14,7 @@ import click
 
 from ragagent.cli.ask import print_answer
 from ragagent.cli.context import DEFAULT_KB, Context, json_option, kb_option, model_option, where_option
-from ragagent.cli.output import console, echo_json
+from ragagent.cli.output import console, echo_json, printable
 from ragagent.cli.search import parse_filters
 from ragagent.errors import AgentError, ConfigError
 from ragagent.settings import Strategy
@@ -197,7 +197,7 @@ def show(context: Context, run_id: str, kb: Path | None, as_json: bool) -> None:
         echo_json({"entries": entries, "problem": problem})
     else:
         for line in transcript(entries):
-            click.echo(_printable(line))
+            click.echo(printable(line))
     _fail(problem)
 
 
@@ -225,8 +225,8 @@ def replay(context: Context, run_id: str, kb: Path | None, as_json: bool) -> Non
             called = (
                 f"{step.call.name} {json.dumps(dict(step.call.arguments), ensure_ascii=False)}" if step.call else ""
             )
-            click.echo(_printable(f"step {step.index + 1}: {step.thought} -> {called}"))
-        click.echo(_printable(f"{found.stopped or 'unfinished'}: {found.answer}"))
+            click.echo(printable(f"step {step.index + 1}: {step.thought} -> {called}"))
+        click.echo(printable(f"{found.stopped or 'unfinished'}: {found.answer}"))
         click.echo(problem or "the same as it was")
     _fail(problem)
 
@@ -253,7 +253,7 @@ def tools(context: Context, mcp: Path, kb: Path | None, as_json: bool) -> None:
         return
     for offer in offers:
         effects = f" ({', '.join(offer.effects)})" if offer.state == "allowed" else ""
-        click.echo(_printable(f"{offer.state:<8} {offer.server} {offer.tool.name}{effects}: {offer.tool.description}"))
+        click.echo(printable(f"{offer.state:<8} {offer.server} {offer.tool.name}{effects}: {offer.tool.description}"))
 
 
 @agent.command()
@@ -318,7 +318,7 @@ def signin(context: Context, server: str, scope: str, keyring: bool, mcp: Path, 
     from ragagent.tools.mcp_signin import Browser
 
     def shown(url: str) -> None:
-        click.echo(f"Open this page and sign in:\n{_printable(url)}", err=True)
+        click.echo(f"Open this page and sign in:\n{printable(url)}", err=True)
         click.launch(url)
 
     context.choose(kb=kb)
@@ -402,7 +402,7 @@ class _opened:
             self._close()
             raise
         for problem in self._agent.problems:
-            click.echo(_printable(problem), err=True)
+            click.echo(printable(problem), err=True)
         return self._agent
 
     def __exit__(self, *error: object) -> None:
@@ -483,24 +483,17 @@ def _fail(problem: str) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _printable(text: str) -> str:
-    """`text` as it can be shown on a terminal: documents may hold codes that move the cursor or hide things."""
-    from ragagent.text import hidden
-
-    return "".join(one if one.isprintable() or one in "\n\t" else "\ufffd" for one in hidden.without(text))
-
-
 def _print_event(event: AgentEvent) -> None:
     out = console()
     if event.kind == "thought" and event.text:
-        out.print(_printable(f"· {event.text}"), style="dim")
+        out.print(printable(f"· {event.text}"), style="dim")
     elif event.kind == "call" and event.call is not None:
         arguments = json.dumps(dict(event.call.arguments), ensure_ascii=False)
-        out.print(_printable(f"→ {event.call.name} {arguments}"), style="cyan")
+        out.print(printable(f"→ {event.call.name} {arguments}"), style="cyan")
     elif event.kind == "approval" and event.approval is not None:
         _print_approval(event.approval)
     elif event.kind == "observation" and event.observation is not None:
-        text = " ".join(_printable(event.observation.content).split())
+        text = " ".join(printable(event.observation.content).split())
         out.print(f"← {text[:_SHOWN_CHARACTERS]}{'…' if len(text) > _SHOWN_CHARACTERS else ''}", style="dim")
     elif event.result is not None and event.result.approval is None:
         out.print()
@@ -516,9 +509,9 @@ def _print_event(event: AgentEvent) -> None:
 def _print_approval(asked: Approval) -> None:
     """The whole call, and where each of its values comes from: nobody can approve what they do not see."""
     out = console()
-    out.print(_printable(f"? {asked.tool}: {asked.reason}"), style="bold yellow")
+    out.print(printable(f"? {asked.tool}: {asked.reason}"), style="bold yellow")
     for origin in asked.origins:
-        out.print(_printable(f"    {origin.path} = {json.dumps(origin.value, ensure_ascii=False)}  ({origin.why})"))
+        out.print(printable(f"    {origin.path} = {json.dumps(origin.value, ensure_ascii=False)}  ({origin.why})"))
     until = time.strftime("%Y-%m-%d %H:%M", time.localtime(asked.expires_at))
     resume_it = f"ragagent agent resume {asked.run_id} --approve {asked.id}"
     out.print(f"    until {until}: {resume_it}, or --deny {asked.id}", style="dim")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ragagent.cli.output import printable
 from ragagent.errors import ToolError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def at_terminal(form: Form) -> Mapping[str, Any] | None:
     """What somebody at the terminal answers; None when they do not want to."""
-    click.echo(f"The server {form.server!r} asks, in its own words: {_shown(form.message)}")
+    click.echo(f"The server {form.server!r} asks, in its own words: {printable(form.message, but='')}")
     if form.url:
         click.echo(f"It asks you to open {form.url}")
         return {} if click.confirm("Did you, and shall it go on?") else None
@@ -29,7 +30,7 @@ def _answer(field: Field) -> Any:
     options = ", ".join(f"{value} ({title})" if title != value else value for value, title in field.options)
     said = " - ".join(part for part in (field.title, field.description, options) if part)
     while True:
-        typed = click.prompt(_shown(said), default=_default(field), show_default=field.default is not None)
+        typed = click.prompt(printable(said, but=""), default=_default(field), show_default=field.default is not None)
         if not typed:
             if field.default is not None or not field.required:
                 return field.default
@@ -38,7 +39,7 @@ def _answer(field: Field) -> Any:
         try:
             return field.checked(_value(field, typed))
         except (ToolError, ValueError) as error:
-            click.echo(_shown(str(error)))
+            click.echo(printable(str(error), but=""))
 
 
 def _default(field: Field) -> str:
@@ -63,8 +64,3 @@ def _value(field: Field, typed: str) -> Any:
             return [one.strip() for one in typed.split(",") if one.strip()]
         case _:
             return typed
-
-
-def _shown(text: str) -> str:
-    """Foreign text as a terminal can show it: no codes that move the cursor."""
-    return "".join(one if one.isprintable() else "\ufffd" for one in text)

@@ -23,3 +23,10 @@ def console(*, stderr: bool = False) -> Console:
 def echo_json(value: Any, *, line: bool = False) -> None:
     """Prints records as JSON in their own characters: indented, or as one `line`."""
     click.echo(json.dumps(jsonable(value), ensure_ascii=False, indent=None if line else 2))
+
+
+def printable(text: str, *, but: str = "\n\t") -> str:
+    """Foreign text as a terminal can show it: no codes that move the cursor or hide things, save those in `but`."""
+    from ragagent.text import hidden
+
+    return "".join(one if one.isprintable() or one in but else "\ufffd" for one in hidden.without(text))

@@ -16,7 +16,8 @@ from ragagent.protocols import Tool
 from ragagent.tools.documents import DocumentTool, Found
 from ragagent.types import UNTRUSTED, Fact, Label, ToolSpec
 
-_MAX_CHARS = 500
+MAX_CHARS = 500
+"""A longer text is no fact: it belongs into a document."""
 _MAX_QUERY_CHARS = 300
 _MAX_KEPT = 10
 """So many facts may one run remember."""
@@ -80,7 +81,7 @@ class _Remember:
             "type": "string",
             "description": "the fact, in one sentence that can be understood on its own",
             "minLength": 1,
-            "maxLength": _MAX_CHARS,
+            "maxLength": MAX_CHARS,
         }
         return ToolSpec(
             name="remember",

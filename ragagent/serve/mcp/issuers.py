@@ -88,14 +88,12 @@ class Issuer:
         return None if claims is None else self._grant(claims)
 
     def _demands(self) -> dict[str, Any]:
-        required = ["iss", "aud", "exp", "sub"]
-        options = {"require": required, "strict_aud": False}
         return {
             "algorithms": list(ALGORITHMS),
             "issuer": self.url,
             "audience": self._audience,
             "leeway": LEEWAY_S,
-            "options": options,
+            "options": {"require": ["iss", "aud", "exp", "sub"]},
         }
 
     def _grant(self, claims: Mapping[str, Any]) -> Granted | None:
