@@ -24,6 +24,7 @@
     │   ├── ModelNotFound
     │   ├── ModelDownloadError
     │   ├── ModelLoadError
+    │   │   └── ModelTooLarge    memory has no room for it
     │   ├── ModelCrashed         the model process ended or hung in the middle of a request
     │   └── ContextOverflow      the prompt does not fit the context
     ├── AgentError
@@ -135,6 +136,10 @@ class ModelDownloadError(ModelError):
 
 class ModelLoadError(ModelError):
     """A model file cannot be loaded."""
+
+
+class ModelTooLarge(ModelLoadError):
+    """A model for which there is no room in memory; with a smaller one, or a shorter context, it may work."""
 
 
 class ModelCrashed(ModelError):

@@ -149,13 +149,16 @@ def _lasts(command: str) -> None:
     with subprocess.Popen(program, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as child:
         assert child.stderr is not None
         said = ""
-        while not stdio and not READY.search(said):
-            line = child.stderr.readline()
-            assert line, f"{command}: {said}"
-            said += line
-        if not stdio:
-            child.send_signal(signal.SIGINT)
-        assert child.wait(60) in (0, 1, -signal.SIGINT), f"{command}: {said}{child.stderr.read()}"
+        try:
+            while not stdio and not READY.search(said):
+                line = child.stderr.readline()
+                assert line, f"{command}: {said}"
+                said += line
+            if not stdio:
+                child.send_signal(signal.SIGINT)
+            assert child.wait(60) in (0, 1, -signal.SIGINT), f"{command}: {said}{child.stderr.read()}"
+        finally:
+            child.kill()
 
 
 @pytest.mark.parametrize("page", list(PAGES))

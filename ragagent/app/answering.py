@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ragagent.errors import ModelLoadError
+from ragagent.errors import ModelTooLarge
 from ragagent.protocols import LLM, Index
 from ragagent.settings import Settings
 from ragagent.trace import Trace
@@ -76,14 +76,18 @@ def extracted(
 
 
 def unloadable(llm: LLM) -> str:
-    """Why there is no model to write an answer, where there is none; "" where it is loaded, by this call if need be."""
+    """Why there is no model to write an answer, where there is none; "" where it is loaded, by this call if need be.
+
+    A model that has no room in memory is none. One that cannot be loaded for another reason raises ModelLoadError: its
+    file or a setting is wrong, and somebody has to know.
+    """
     from ragagent.models.absent import NoModel
 
     if isinstance(llm, NoModel):
         return NONE
     try:
         llm.count_tokens("")
-    except ModelLoadError as error:
+    except ModelTooLarge as error:
         return f"{CHOSEN}, which cannot be loaded: {error}"
     return ""
 

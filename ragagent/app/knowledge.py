@@ -413,7 +413,8 @@ class KnowledgeBase:
         """The answer to `question` from the documents, each claim with its citations, or a refusal with the reason.
 
         `extractive` asks no language model: the answer is the best sentences of the documents. So it is too where
-        llm.model is none or the model cannot be loaded, as for want of memory; `Answer.reason` then says so.
+        llm.model is none or memory has no room for the model; `Answer.reason` then says so. Raises ModelLoadError
+        for a model that cannot be loaded for another reason, and another ModelError where it fails.
         """
         for event in self.ask_stream(question, where=where, extractive=extractive):
             if event.answer is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ragagent import errors
-from ragagent.errors import ConfigError, ContextOverflow, ModelCrashed, ModelError, ModelLoadError
+from ragagent.errors import ConfigError, ContextOverflow, ModelCrashed, ModelError, ModelLoadError, ModelTooLarge
 from ragagent.models.cores import available_cores
 from ragagent.models.grammar import check
 from ragagent.models.llama_process import LlamaProcess, ProcessDied
@@ -351,7 +351,8 @@ def _started(options: LoadOptions, timeout_s: float) -> tuple[LlamaProcess, dict
         if process.faulted and options.special_kernels:
             # Kernels for special instructions fault where a machine announces what it has not.
             return _started(dataclasses.replace(options, special_kernels=False), timeout_s)
-        raise ModelLoadError(f"{options.path}: loading failed: {error}") from error
+        kind = ModelTooLarge if process.killed else ModelLoadError
+        raise kind(f"{options.path}: loading failed: {error}") from error
     except BaseException:
         process.kill()
         raise

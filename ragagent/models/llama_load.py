@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import ctypes
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import llama_cpp.llama_cpp as C
 from llama_cpp import _ggml
 
-from ragagent.errors import ModelLoadError
+from ragagent.errors import ModelLoadError, ModelTooLarge
 from ragagent.models.wire import MOST_SAMPLES, LoadOptions
 
 _KV_TYPES = {"f16": C.GGML_TYPE_F16, "q8_0": C.GGML_TYPE_Q8_0, "q4_0": C.GGML_TYPE_Q4_0}
@@ -25,6 +26,7 @@ _ROPE = {
 _LAYER_SHARES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1, 0.0)
 _WARNING, _ERROR = 3, 4
 
+_NO_ROOM = re.compile(r"alloc|out of memory|not enough memory|cannot map|mmap failed", re.IGNORECASE)
 _log: collections.deque[str] = collections.deque(maxlen=20)
 
 
@@ -90,8 +92,9 @@ class Loaded:
 def load(options: LoadOptions, progressed: Callable[[int], None]) -> Loaded:
     """Loads with as many layers on the GPU as asked for, or as fit. `progressed` is told now and then.
 
-    Raises ModelLoadError with llama.cpp's own words.
+    Raises ModelLoadError with llama.cpp's own words; ModelTooLarge where it had no memory for the model or a context.
     """
+    model = None
     for layers in _layer_counts(options):
         model = _load_model(options, layers, progressed)
         context = _open_context(model, options) if model else None
@@ -100,7 +103,9 @@ def load(options: LoadOptions, progressed: Callable[[int], None]) -> Loaded:
             return Loaded(model, context, layers, _describe(model))
         if model:
             C.llama_model_free(model)
-    raise ModelLoadError(f"{options.path}: llama.cpp cannot load it: {last_words()}")
+    said = last_words()
+    kind = ModelTooLarge if model or _NO_ROOM.search(said) else ModelLoadError
+    raise kind(f"{options.path}: llama.cpp cannot load it: {said}")
 
 
 def identity(options: LoadOptions) -> str:

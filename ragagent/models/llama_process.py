@@ -70,6 +70,11 @@ class LlamaProcess:
         return self._ended and -(self._popen.poll() or 0) in _FAULTS
 
     @property
+    def killed(self) -> bool:
+        """Whether the process was ended as the system ends one that takes too much memory."""
+        return self._ended and -(self._popen.poll() or 0) == signal.SIGKILL
+
+    @property
     def usable(self) -> bool:
         """Whether the process runs, and is this process's own child rather than one inherited by a fork."""
         return not self._ended and self._owner == os.getpid()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ragagent import Document, KnowledgeBase, Settings
 from ragagent.cli import main
 from ragagent.cli.context import Context
-from ragagent.errors import ConfigError, ModelLoadError
+from ragagent.errors import ConfigError, ModelTooLarge
 from ragagent.settings import LlmSettings
 from ragagent.testing.embedding import HashEmbedder
 from ragagent.testing.llm import ScriptedLLM
@@ -37,7 +37,7 @@ class Unloadable(ScriptedLLM):
     """A model that has no room in memory."""
 
     def count_tokens(self, text: str) -> int:
-        raise ModelLoadError("model.gguf: not enough memory")
+        raise ModelTooLarge("model.gguf: not enough memory")
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
