@@ -293,6 +293,28 @@ def test_a_truncated_model_names_the_file_and_the_reason(tiny_gguf: Path, tmp_pa
     model.close()
 
 
+IN_LITTLE_MEMORY = """
+import resource, sys
+from ragagent.errors import ModelTooLarge
+from ragagent.models.llama import LlamaModel
+from ragagent.settings import LlmSettings
+
+model = LlamaModel(sys.argv[1], LlmSettings(context_tokens=32768))
+resource.setrlimit(resource.RLIMIT_AS, (700 << 20, resource.RLIM_INFINITY))
+try:
+    model.start()
+except ModelTooLarge as error:
+    print("NO ROOM", error)
+"""
+
+
+def test_a_model_that_memory_has_no_room_for_says_so(small_gguf: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IN_LITTLE_MEMORY, str(small_gguf)], capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout.startswith(f"NO ROOM {small_gguf}"), done.stdout + done.stderr
+
+
 def test_a_closed_model_is_refused_and_its_process_gone(opened: Callable[..., LlamaModel]) -> None:
     model = opened()
     model.start()
