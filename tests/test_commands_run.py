@@ -107,6 +107,7 @@ def reader(
             for source in ("notes", "contract.pdf", "old-contract.pdf"):
                 kb.ingest(here / source)
             kb.ingest([Document(uri="n:1", title="Note", text="The notice period is a month.")])
+            kb.conversation().save()
             if name == ".ragagent":
                 for run in RUNS:
                     with Agent(kb) as agent:

@@ -632,6 +632,8 @@ class KnowledgeBase:
     ) -> CompactReport:
         """Gives the room of removed documents back; with `erase`, leaves nothing of them in any file.
 
+        That includes the states of prompts in `llm.cache_folder`, all of which are removed: they do not tell which
+        documents they were made of.
         Erasing raises IndexStateError, naming them, when snapshots hold such documents and `drop_snapshots` is false.
         """
         report = self._embedded("compacting").compact(erase=erase, drop_snapshots=drop_snapshots, progress=progress)
@@ -641,8 +643,11 @@ class KnowledgeBase:
 
             shutil.rmtree(self.path / CACHE_FOLDER, ignore_errors=True)
             from ragagent.app import conversation
+            from ragagent.models import kv_snapshots
 
             conversation.prune(self)
+            if self.settings.llm.cache_folder:
+                kv_snapshots.erase(Path(self.settings.llm.cache_folder))
         if self._memories().there:
             self._memories().index().compact(erase=erase)
         return report

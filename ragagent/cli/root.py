@@ -39,6 +39,7 @@ COMMANDS = {
     "restore": _Entry("ragagent.cli.keeping", "restore", "Unpack a backup into a new folder."),
     "compact": _Entry("ragagent.cli.keeping", "compact", "Give the room of removed documents back, or erase them."),
     "calibrate": _Entry("ragagent.cli.calibrate", "calibrate", "Fit how sure answers are to these documents."),
+    "prompts": _Entry("ragagent.cli.prompts", "prompts", "Show what a conversation has the model read again."),
     "models": _Entry("ragagent.cli.models", "models", "List, pull, verify and move models."),
     "config": _Entry("ragagent.cli.config", "config", "Show the settings in force and where they come from."),
     "doctor": _Entry("ragagent.cli.doctor", "doctor", "Check environment, models and index; say what to do."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,25 @@ Tokens = npt.NDArray[np.int32]
 _MAGIC = b"ragagent-kv-1\n"
 _DIGEST_BYTES = 32
 _MOST_FILES = 256
+_ERASED = "erased"
+"""The file that says when a folder was erased last: what was read before that may not be written there again."""
+_OURS = re.compile(r"[0-9a-f]{32}\.kv|[0-9a-f]{16}\.part")
+
+
+def erase(folder: Path) -> int:
+    """Removes all states from a folder, and has every process that keeps some there forget what it has read.
+
+    Returns how many there were. A process that is writing one meanwhile takes it away again by itself, and forgets the
+    rest before its next prompt. Files of others are left alone.
+    """
+    if not folder.is_dir():
+        return 0
+    # The mark goes first: what is written after the files were listed is seen to be older than it.
+    (folder / _ERASED).write_text(secrets.token_hex(16), encoding="ascii")
+    gone = [file for file in folder.iterdir() if _OURS.fullmatch(file.name)]
+    for file in gone:
+        file.unlink(missing_ok=True)
+    return len(gone)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +67,13 @@ class Snapshots:
     def size_bytes(self) -> int:
         """What is kept in memory."""
         return sum(snapshot.size_bytes for snapshot in self._kept)
+
+    def forgotten(self) -> bool:
+        """Whether the folder was erased since this was asked last; then nothing is kept in memory either."""
+        if self._disk is None or not self._disk.erased():
+            return False
+        self._kept.clear()
+        return True
 
     def put(self, snapshot: Snapshot) -> None:
         """Keeps a snapshot; those that it continues are not needed any more."""
@@ -92,6 +119,12 @@ class _Disk:
         self._max_bytes = max_bytes
         self._key = hashlib.sha256(key.encode()).digest()
         self._known: dict[Path, Tokens] = {}
+        self._mark = self._read_mark()
+
+    def erased(self) -> bool:
+        """Whether the folder was erased since this was asked last, or since the beginning."""
+        before, self._mark = self._mark, self._read_mark()
+        return self._mark != before
 
     def put(self, snapshot: Snapshot) -> None:
         body = b"".join(
@@ -106,6 +139,8 @@ class _Disk:
                 stream.write(_MAGIC + hashlib.sha256(body).digest() + body)
             name = hashlib.sha256(self._key + snapshot.tokens.tobytes()).hexdigest()[:32]
             os.replace(aside, self._folder / f"{name}.kv")
+            if self._read_mark() != self._mark:
+                (self._folder / f"{name}.kv").unlink(missing_ok=True)
         except OSError:
             # A full disk costs reading the prompt once more, and nothing else.
             aside.unlink(missing_ok=True)
@@ -137,6 +172,12 @@ class _Disk:
         count = int.from_bytes(body[_DIGEST_BYTES:at], "little")
         tokens = np.frombuffer(body[at : at + 4 * count], dtype=np.int32)
         return Snapshot(tokens=tokens, data=body[at + 4 * count :])
+
+    def _read_mark(self) -> str:
+        try:
+            return (self._folder / _ERASED).read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError):
+            return ""
 
     def _tokens(self, file: Path) -> Tokens:
         """The tokens that a file says it is for; none for a file of another key."""

@@ -262,6 +262,8 @@ class Engine:
         At least one token of the prompt stays to be decoded, because its logits are needed. What leaves the cache
         for it is kept as a snapshot, so that conversations can be interleaved.
         """
+        if self._snapshots.forgotten():
+            self._keep(0)
         wanted = prompt[:-1]
         shared = common_prefix(self._cached, wanted)
         if not self._drops_part and shared < len(self._cached):

@@ -649,6 +649,7 @@ READS: dict[str, list[list[str]]] = {
     "documents list": [["--json"], []],
     "documents show": [["doc.txt"], ["{seen}"], ["{hidden}"], ["{missing}"]],
     "documents duplicates": [["--json"], []],
+    "prompts": [["--json"], ["0123456789abcdef"]],
 }
 OWNERS: dict[str, list[list[str]]] = {
     "ingest": [["notes.txt"], ["notes.txt", "--dry-run"], ["notes.txt", "--watch"]],

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from ragagent import Document, KnowledgeBase, Principal, Settings
 from ragagent.answer import history
 from ragagent.errors import ConfigError
+from ragagent.models.kv_snapshots import Snapshot, Snapshots
 from ragagent.settings import AnswerSettings
 from ragagent.testing.embedding import HashEmbedder
 from ragagent.testing.llm import ScriptedLLM
@@ -127,6 +129,17 @@ def test_erasing_leaves_no_conversation_about_what_is_erased(kb: KnowledgeBase) 
     other.save()
     kb.compact(erase=True)
     assert kb.conversations() == (other.id,)
+
+
+def test_erasing_reaches_the_states_of_prompts_on_disk(kb: KnowledgeBase, tmp_path: Path) -> None:
+    states = Snapshots(0, folder=tmp_path / "states", disk_bytes=10_000)
+    states.put(Snapshot(tokens=np.asarray([1, 2], dtype=np.int32), data=b"the price of a barrel"))
+    kb.settings = replace(SETTINGS, llm=replace(SETTINGS.llm, cache_folder=str(tmp_path / "states")))
+    kb.remove("crisis")
+    kb.compact()
+    assert list((tmp_path / "states").glob("*.kv"))
+    kb.compact(erase=True)
+    assert not list((tmp_path / "states").glob("*.kv"))
 
 
 def test_history_keeps_to_its_budget_and_cited_evidence_stays_longest(

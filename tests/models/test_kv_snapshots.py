@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragagent.models.kv_snapshots import Snapshot, Snapshots, common_prefix
+from ragagent.models.kv_snapshots import Snapshot, Snapshots, common_prefix, erase
 from ragagent.models.llama import LlamaModel
 from ragagent.protocols import SamplesMany
 from ragagent.settings import LlmSettings
@@ -78,6 +79,33 @@ def test_the_folder_is_bounded(tmp_path: Path) -> None:
     assert store.best([5, 1, 1], more_than=0) is not None
 
 
+@given(before=st.lists(TOKENS, min_size=1, max_size=4), after=st.lists(TOKENS, min_size=1, max_size=4))
+def test_what_was_read_before_a_folder_was_erased_never_comes_back_to_it(
+    before: list[list[int]], after: list[list[int]]
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "notes.kv").write_text("somebody else's")
+        spills, keeps = (Snapshots(room, folder=folder, disk_bytes=10**6) for room in (0, 10**6))
+        for tokens in before:
+            spills.put(snapshot(tokens))
+            keeps.put(snapshot(tokens))
+        assert erase(folder) == len({tuple(tokens) for tokens in before})
+        # A process that has not noticed yet, and one that has.
+        spills.put(snapshot(before[0]))
+        assert sorted(file.name for file in folder.iterdir()) == ["erased", "notes.kv"]
+        assert [keeps.forgotten(), keeps.forgotten(), keeps.size_bytes] == [True, False, 0]
+        assert spills.forgotten()
+        for tokens in after:
+            spills.put(snapshot(tokens))
+        assert len(list(folder.iterdir())) == 2 + len({tuple(tokens) for tokens in after})
+
+
+def test_erasing_a_folder_that_is_not_there_makes_none(tmp_path: Path) -> None:
+    assert erase(tmp_path / "none") == 0
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.fixture(scope="module")
 def llm(tiny_gguf: Path) -> Iterator[LlamaModel]:
     model = LlamaModel(tiny_gguf, SETTINGS)
@@ -111,6 +139,23 @@ def test_another_process_goes_on_from_the_disk(tiny_gguf: Path, tmp_path: Path) 
         model.close()
     assert reused[0] == 0
     assert reused[1] > 80
+
+
+def test_a_model_that_runs_forgets_what_it_read_before_the_folder_was_erased(tiny_gguf: Path, tmp_path: Path) -> None:
+    settings = LlmSettings(
+        context_tokens=1024, batch_tokens=128, cache_mib=0, cache_folder=str(tmp_path), cache_disk_mib=64
+    )
+    model = LlamaModel(tiny_gguf, settings)
+    try:
+        for name in ("Anna", "Zacharias"):
+            model.chat(about(name), max_tokens=1)
+        assert list(tmp_path.glob("*.kv"))
+        erase(tmp_path)
+        assert model.chat(about("Zacharias"), max_tokens=1).usage.reused_tokens == 0
+        assert not list(tmp_path.glob("*.kv"))
+        assert model.chat(about("Zacharias"), max_tokens=1).usage.reused_tokens > 0
+    finally:
+        model.close()
 
 
 def test_samples_are_the_answers_of_their_seeds(llm: LlamaModel) -> None:
