@@ -2,13 +2,15 @@
 
     python -m ragagent.eval.calls --data DATA/bfcl_v4 --model qwen2.5-coder-0.5b-instruct --limit 20 --out FILE
 
-For each category the model is shown the functions and the question and writes a list of calls, once under a grammar of
-the functions' schemas and once as it likes. `readable` counts replies that are such a list, `valid` those in which each
-call is of a function that was offered, with arguments that fit its schema. `right` is by the set's own rules (`right`),
-for the questions whose answer is there: in a row's `ground_truth`, or in `possible_answer/` beside the questions; in
-`irrelevance` the right answer is no call. Where there are no answers it shows a dash. The shares have their 95 %
-intervals. With `--out` each reply is kept in FILE: a run that was killed goes on, and one with a larger limit asks only
-for what is new, since the cases of a smaller limit are the first of a larger one's.
+For each category the model is shown the functions and the question and writes what is asked, and the calls for it, once
+under a grammar of the functions' schemas and once as it likes. `readable` counts replies with a list of calls, `valid`
+those in which each call is of a function that was offered, with arguments that fit its schema. `right` is by the set's
+own rules (`right`), for the questions whose answer is there: in a row's `ground_truth`, in `possible_answer/` beside
+the questions, or among those in `call_answers.jsonl` here. These are of the first 25 questions that are drawn of four
+categories, and were written by reading the questions, before any reply to them was there. In `irrelevance` the right
+answer is no call. Where there are no answers it shows a dash. The shares have their 95 % intervals. With `--out` each
+reply is kept in FILE: a run that was killed goes on, and one with a larger limit asks only for what is new, since the
+cases of a smaller limit are the first of a larger one's.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ragagent.agent.schema import described
 from ragagent.eval import json_among
 from ragagent.eval.call_replies import Replies
 from ragagent.eval.statistics import share_interval
@@ -31,17 +34,38 @@ from ragagent.models import grammar
 from ragagent.protocols import LLM
 from ragagent.settings import LlmSettings
 from ragagent.tools.calling import invalid
-from ragagent.types import Message, Sampling, digest
+from ragagent.types import Message, Sampling, ToolSpec, digest
 
 CATEGORIES = ("simple_python", "multiple", "parallel", "parallel_multiple", "irrelevance")
 _MOST_CALLS = 8
+_MAX_NEEDS_CHARS = 400
 _MAX_TOKENS = 512
 _TYPES = {"dict": "object", "float": "number", "tuple": "array"}
 _SIGNS = re.compile(r"[ ,./\-_*^]")
-_SYSTEM = (
-    'Answer with the calls of functions that the question needs, as JSON: [{"name": ..., "arguments": {...}}, ...]. '
-    "One call for each thing asked. Where no function fits the question, answer with [] alone."
+OWN_ANSWERS = Path(__file__).with_name("call_answers.jsonl")
+_NEEDS, _CALLS = "needs", "calls"
+_NONE = ToolSpec(
+    name="no_function",
+    description="Says that no other function fits the question.",
+    parameters={"type": "object", "properties": {}, "additionalProperties": False},
 )
+"""What is called where nothing fits: a model that has to choose between calls and an empty list chooses by its habits
+of writing JSON, one that has to name what it calls by what is asked.
+"""
+_SYSTEM = """You answer a question with calls of functions, as one JSON object: "needs" says in words each thing that \
+is asked, "calls" has one call for each of them. Optional arguments (name?) are left out unless the question gives them.
+
+Examples, with a function weather(city: string = its name; day?: string = such as Monday):
+"Is it warmer in Rome or in Oslo?"
+{"needs": "weather in Rome, weather in Oslo", "calls": [{"name": "weather", "arguments": {"city": "Rome"}}, \
+{"name": "weather", "arguments": {"city": "Oslo"}}]}
+"Will it rain in Bern on Monday?"
+{"needs": "weather in Bern on Monday", "calls": [{"name": "weather", "arguments": {"city": "Bern", "day": "Monday"}}]}
+"Who wrote Faust?"
+{"needs": "author of Faust", "calls": [{"name": "no_function", "arguments": {}}]}
+
+Functions:
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +92,15 @@ class Tally:
 
 def read_cases(folder: Path, category: str) -> list[Case]:
     """The cases of a category, in the order of its file."""
-    answers: dict[str, Any] = {}
+    answers = _answers(OWN_ANSWERS)
     for file in sorted((folder / "possible_answer").glob(f"*{category}.json*")):
-        answers |= {row["id"]: row["ground_truth"] for row in map(json.loads, file.read_text("utf-8").splitlines())}
+        answers |= _answers(file)
     rows = map(json.loads, (folder / f"{category}.jsonl").read_text("utf-8").splitlines())
     return [_case(row, answers, category) for row in rows]
+
+
+def _answers(file: Path) -> dict[str, Any]:
+    return {row["id"]: row["ground_truth"] for row in map(json.loads, file.read_text("utf-8").splitlines())}
 
 
 def _case(row: Mapping[str, Any], answers: Mapping[str, Any], category: str) -> Case:
@@ -105,13 +133,9 @@ def schema(given: Any) -> Any:
 
 def asked(case: Case, llm: LLM, *, constrained: bool) -> str:
     """What the model answers, under the grammar of the case's functions or as it likes."""
-    offered = "\n".join(
-        json.dumps({"name": name, "description": case.about[name], "parameters": parameters}, ensure_ascii=False)
-        for name, parameters in case.functions.items()
-    )
     completion = llm.chat(
         [
-            Message(role="system", content=f"{_SYSTEM}\n\nFunctions:\n{offered}"),
+            Message(role="system", content=_SYSTEM + described(_specs(case))),
             Message(role="user", content=case.question),
         ],
         max_tokens=_MAX_TOKENS,
@@ -121,17 +145,34 @@ def asked(case: Case, llm: LLM, *, constrained: bool) -> str:
     return completion.text
 
 
-def _constraint(case: Case) -> dict[str, Any]:
-    calls = [
-        {
-            "type": "object",
-            "properties": {"name": {"const": name}, "arguments": _bare(parameters)},
-            "required": ["name", "arguments"],
-            "additionalProperties": False,
-        }
+def _specs(case: Case) -> list[ToolSpec]:
+    known = [
+        ToolSpec(name=name, description=case.about[name], parameters=parameters)
         for name, parameters in case.functions.items()
     ]
-    return {"type": "array", "items": {"anyOf": calls}, "maxItems": _MOST_CALLS}
+    return [*known, _NONE]
+
+
+def _constraint(case: Case) -> dict[str, Any]:
+    *known, none = [_call(spec) for spec in _specs(case)]
+    several = {"type": "array", "items": {"anyOf": known}, "minItems": 1, "maxItems": _MOST_CALLS}
+    alone = {"type": "array", "items": none, "minItems": 1, "maxItems": 1}
+    needs = {"type": "string", "minLength": 1, "maxLength": _MAX_NEEDS_CHARS}
+    return {
+        "type": "object",
+        "properties": {_NEEDS: needs, _CALLS: {"anyOf": [several, alone]}},
+        "required": [_NEEDS, _CALLS],
+        "additionalProperties": False,
+    }
+
+
+def _call(spec: ToolSpec) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {"name": {"const": spec.name}, "arguments": _bare(spec.parameters)},
+        "required": ["name", "arguments"],
+        "additionalProperties": False,
+    }
 
 
 def _bare(value: Any) -> Any:
@@ -144,9 +185,9 @@ def _bare(value: Any) -> Any:
 def calls_of(reply: str) -> list[dict[str, Any]] | None:
     """The calls in a reply, which may stand in a fence or between other words; None where there is no list of calls."""
     for found, _ in json_among.values(reply, "[{"):
-        found = [found] if isinstance(found, dict) else found
+        found = found.get(_CALLS, [found]) if isinstance(found, dict) else found
         if isinstance(found, list) and all(_is_call(one) for one in found):
-            return found
+            return [one for one in found if one["name"] != _NONE.name]
     return None
 
 
@@ -214,22 +255,26 @@ def drawn(cases: Sequence[Case], limit: int | None) -> list[Case]:
     return random.Random(0).sample(cases, len(cases))[:limit]
 
 
-def measured(
-    cases: Sequence[Case], ask: Callable[[], LLM], *, constrained: bool, replies: Replies | None = None
-) -> Tally:
-    """What the replies to these cases come to. `ask` gives the model, and is called for what `replies` lacks."""
+def measured(cases: Sequence[Case], ask: Callable[[], LLM], replies: Replies | None = None) -> dict[bool, Tally]:
+    """What the replies to these cases come to, constrained (True) and free (False). `ask` gives the model, and is
+    called for what `replies` lacks. The two are asked for one after the other, so that a prompt is read once.
+    """
     kept = replies or Replies(None, {})
-    tally = Tally()
+    tallies = {True: Tally(), False: Tally()}
     for case in cases:
-        reply = kept.reply(case.id, constrained, functools.partial(_asked, case, ask, constrained))
-        calls = calls_of(reply)
-        tally.cases += 1
-        tally.readable += calls is not None
-        tally.valid += calls is not None and valid(calls, case)
-        if case.answers is not None:
-            tally.judged += 1
-            tally.right += calls is not None and right(calls, case)
-    return tally
+        for constrained, tally in tallies.items():
+            _count(tally, case, kept.reply(case.id, constrained, functools.partial(_asked, case, ask, constrained)))
+    return tallies
+
+
+def _count(tally: Tally, case: Case, reply: str) -> None:
+    calls = calls_of(reply)
+    tally.cases += 1
+    tally.readable += calls is not None
+    tally.valid += calls is not None and valid(calls, case)
+    if case.answers is not None:
+        tally.judged += 1
+        tally.right += calls is not None and right(calls, case)
 
 
 def _asked(case: Case, ask: Callable[[], LLM], constrained: bool) -> str:
@@ -257,8 +302,7 @@ def main() -> int:
     sys.stdout.write(f"{'category':<18} {'decoding':<12} cases  {'readable':<22}  {'valid':<22}  right\n")
     for category in arguments.categories.split(","):
         cases = drawn(read_cases(arguments.data, category), arguments.limit)
-        for constrained in (True, False):
-            tally = measured(cases, model, constrained=constrained, replies=replies)
+        for constrained, tally in measured(cases, model, replies).items():
             sys.stdout.write(_row(category, constrained, tally))
             sys.stdout.flush()
     return 0

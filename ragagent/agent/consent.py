@@ -14,6 +14,7 @@ from ragagent.agent import plan
 from ragagent.agent.labels import OWN, context, origins
 from ragagent.agent.policy import Policy, call_digest, judge
 from ragagent.agent.state import AgentState
+from ragagent.agent.steps import worked
 from ragagent.errors import AgentError
 from ragagent.jsonable import canonical
 from ragagent.types import Approval, Decision, Label, Observation, Origin, ToolCall, ToolSpec
@@ -25,7 +26,8 @@ def authorised(state: AgentState, specs: Sequence[ToolSpec], policy: Policy, now
     """`state` with the verdict on its call: it may be made, a human is asked, or an observation says why not."""
     call, spec = _call(state), _spec(state, specs)
     around, found = provenance(state, call, spec)
-    verdict = judge(call, spec, task=state.task, around=around, found=found, policy=policy)
+    made = [step.call for step in state.steps if step.call is not None and worked(step)]
+    verdict = judge(call, spec, task=state.task, around=around, found=found, policy=policy, made=made)
     if verdict.kind == "allow":
         return replace(state, verdict="allow")
     if verdict.kind == "deny":

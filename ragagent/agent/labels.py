@@ -88,8 +88,7 @@ def origins(
     properties = spec.parameters.get("properties", {})
     found = []
     for name, path, value in _values(call.arguments, properties):
-        default = _default(properties, path)
-        if value is None or (default is not None and value == default and type(value) is type(default)):
+        if _is_default(properties, path, value):
             found.append(Origin(path=path, value=value, label=OWN, why="the tool's own default"))
         elif in_task(value, task):
             found.append(Origin(path=path, value=value, label=USER, why="stands in the task"))
@@ -139,9 +138,14 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list | tuple)
 
 
-def _default(properties: Mapping[str, Any], path: str) -> Any:
+def _is_default(properties: Mapping[str, Any], path: str, value: Scalar) -> bool:
+    """Whether the tool would take this value itself. Nothing at all (null) is a choice as any other where it would not:
+    what is deleted where no limit is given is everything.
+    """
     schema = properties.get(path)
-    return schema.get("default") if isinstance(schema, Mapping) else None
+    if not isinstance(schema, Mapping) or "default" not in schema:
+        return False
+    return bool(value == schema["default"]) and type(value) is type(schema["default"])
 
 
 def in_task(value: Scalar, task: str) -> bool:

@@ -43,6 +43,14 @@ _TOP = frozenset(
         br za tk ml ga cf gq ws su mobi zip mov test example onion""",
     )
 )
+# Of countries: programs make links of these too. Two letters end many a file's name (notes.py, read.me), so they count
+# where a third name is before them, which is where what is carried away stands.
+_COUNTRY = re.compile(
+    "a[cdefgilmnoqrstuwxz]|b[abdefghijmnorstvwyz]|c[acdfghiklmnoruvwxyz]|d[ejkmoz]|e[cegrstu]|f[ijkmor]"
+    "|g[abdefghilmnpqrstuwy]|h[kmnrtu]|i[delmnoqrst]|j[emop]|k[eghimnprwyz]|l[abcikrstuvy]|m[acdeghklmnopqrstuvwxyz]"
+    "|n[acefgilopruz]|om|p[aefghklmnrstwy]|qa|r[eosuw]|s[abcdeghijklmnortuvxyz]|t[cdfghjklmnortvwz]|u[agksyz]"
+    "|v[aceginu]|w[fs]|y[et]|z[amw]"
+)
 
 
 def shown(text: str, allowed_hosts: Sequence[str] = ()) -> str:
@@ -88,7 +96,9 @@ def _address(found: str, hosts: Sequence[str]) -> str:
 
 def _domain(found: str, hosts: Sequence[str]) -> str:
     """A bare name of a host, which some programs make a link of: made unusable, and still readable."""
-    if found.rsplit(".", 1)[-1].lower() not in _TOP or _matches(found.lower(), hosts):
+    *before, last = re.split(_DOT, found.lower())
+    ends = last in _TOP or (len(before) > 1 and _COUNTRY.fullmatch(last))
+    if not ends or _matches(found.lower(), hosts):
         return found
     return re.sub(_DOT, "[.]", found)
 

@@ -8,7 +8,8 @@ The rules, the first that fits:
 4. Where nothing untrusted had been read when the call was decided on, it is the user's wish and nobody else's: it may
    be made. Of a planned call the same must hold of each value, but for those in parameters that take untrusted data.
 5. Where each argument stands in the task word for word, and the task names what the tool does, it may be made. Not so
-   for code to be run, for a call without arguments, and for a task that says what is *not* to be done.
+   for code to be run, for a call without arguments, for a task that says what is *not* to be done, and where a call
+   with these values was made before: a document must not say how often.
 6. Everything else is what `untrusted` says: a human is asked, it is denied, or (at the user's own risk) allowed.
 
 Nothing here sees a word that the model wrote but the arguments of the call.
@@ -22,9 +23,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ragagent.agent.labels import context
+from ragagent.agent.labels import OWN, context, leaves
 from ragagent.jsonable import canonical
-from ragagent.types import Label, Origin, Step, ToolCall, ToolSpec
+from ragagent.types import Label, Origin, Scalar, Step, ToolCall, ToolSpec
 
 Kind = Literal["allow", "ask", "deny"]
 
@@ -77,10 +78,18 @@ def consequential(spec: ToolSpec) -> bool:
 
 
 def judge(
-    call: ToolCall, spec: ToolSpec, *, task: str, around: Label, found: Sequence[Origin], policy: Policy
+    call: ToolCall,
+    spec: ToolSpec,
+    *,
+    task: str,
+    around: Label,
+    found: Sequence[Origin],
+    policy: Policy,
+    made: Sequence[ToolCall] = (),
 ) -> Verdict:
     """The verdict on one call. `around` is the label of the context it was decided on in, `found` where its values come
-    from (`ragagent.agent.labels.origins`): in a run without a plan these are never less trusted.
+    from (`ragagent.agent.labels.origins`): in a run without a plan these are never less trusted. `made` are the calls
+    that the run has made.
     """
     if not consequential(spec):
         return Verdict(kind="allow", reason="it only reads")
@@ -97,6 +106,8 @@ def judge(
         return Verdict(kind="allow", reason="nothing untrusted had been read when it was decided on")
     if not wished(spec, task) or not any(origin.label.trusted for origin in found):
         return _touched(policy, f"it can {_effects(spec)}, and the task does not plainly ask for that")
+    if _repeats(call, found, made):
+        return _touched(policy, f"it can {_effects(spec)}, and what the task asks for was done before")
     return Verdict(kind="allow", reason="the task asks for it, in these words")
 
 
@@ -112,6 +123,17 @@ def wished(spec: ToolSpec, task: str) -> bool:
         return False
     named = actions(spec.name)
     return bool(named) and named <= {_stem(word.lower()) for word in _ANY_WORD.findall(task)}
+
+
+def _repeats(call: ToolCall, found: Iterable[Origin], made: Iterable[ToolCall]) -> bool:
+    """Whether one of these calls had all values of this one: blanks, defaults and order make no other call of it."""
+    values = {_plain(origin.value) for origin in found if origin.label != OWN}
+    earlier = (one for one in made if one.name == call.name)
+    return any(values <= {_plain(value) for _, value in leaves(one.arguments)} for one in earlier)
+
+
+def _plain(value: Scalar) -> Scalar:
+    return value.strip() if isinstance(value, str) else value
 
 
 def actions(name: str) -> set[str]:

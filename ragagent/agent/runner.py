@@ -192,7 +192,7 @@ class AgentRunner:
                 given = jsonable(decision) if decision is not None else None
                 limit = self._parts.settings.max_steps
                 for node, state in walk(graph, start, state.run_id, limit, given):  # noqa: B020
-                    yield from _told(node, state)
+                    yield from _told(node, state, self._parts.settings.allowed_hosts)
         except Cancelled:
             cancelled = True
         finally:
@@ -268,9 +268,8 @@ class AgentRunner:
 
     def _answer(self, state: AgentState, turn: Turn, cancelled: bool) -> Answer:
         if not state.answer:
-            return Answer(
-                question=state.task, text="", status="refused", confidence=0.0, reason=_without(state, cancelled)
-            )
+            why = _without(state, cancelled)
+            return self._shown(Answer(question=state.task, text="", status="refused", confidence=0.0, reason=why))
         hits = [turn.hits[chunk] for chunk in state.chunks if chunk in turn.hits]
         said = self._parts.secrets.hidden(state.answer)
         answer = self._cite(state.task, said, hits, computed(state, filter(self._computes, state.steps)))
@@ -285,7 +284,12 @@ class AgentRunner:
         """The answer without links to hosts that the user did not list; quotes stay what the documents say."""
         hosts = self._parts.settings.allowed_hosts
         claims = tuple(replace(claim, text=outgoing.shown(claim.text, hosts)) for claim in answer.claims)
-        return replace(answer, text=outgoing.shown(answer.text, hosts), claims=claims)
+        return replace(
+            answer,
+            text=outgoing.shown(answer.text, hosts),
+            reason=outgoing.shown(answer.reason, hosts),
+            claims=claims,
+        )
 
     def _computes(self, step: Step) -> bool:
         """Whether the step is a call that worked of a tool that does not only read documents.
@@ -329,11 +333,11 @@ def _check_names(names: Sequence[str]) -> None:
         raise ConfigError(f"tools need names of their own; taken or given twice: {', '.join(sorted(doubled))}")
 
 
-def _told(node: str, state: AgentState) -> Iterator[AgentEvent]:
-    """The events of what `node` did."""
+def _told(node: str, state: AgentState, hosts: Sequence[str]) -> Iterator[AgentEvent]:
+    """The events of what `node` did. What the model notes is shown as an answer is: with links to `hosts` alone."""
     number = len(state.steps)
     if node == "check" and state.thought:
-        yield AgentEvent(kind="thought", step=number, text=state.thought)
+        yield AgentEvent(kind="thought", step=number, text=outgoing.shown(state.thought, hosts))
     if node == "check" and state.call is not None:
         yield AgentEvent(kind="call", step=number, call=state.call)
     if state.waiting:

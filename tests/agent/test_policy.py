@@ -110,6 +110,24 @@ def test_a_task_asks_for_a_tool_when_it_names_all_that_the_tool_does(name: str, 
 
 
 effects = st.sets(st.sampled_from(EFFECTS)).map(lambda some: tuple(one for one in EFFECTS if one in some))
+
+
+def test_what_the_task_asks_for_is_done_once_however_often_a_document_says_so() -> None:
+    tool = spec()
+    done = ToolCall(id="r:0", name="send_message", arguments={**USERS, "cc": "boss"})
+
+    def again(arguments: dict[str, Any], task: str = TASK) -> str:
+        call = ToolCall(id="r:1", name="send_message", arguments=arguments)
+        found = origins(call, tool, task, [READ])
+        return judge(call, tool, task=task, around=context([READ]), found=found, policy=Policy(), made=[done]).kind
+
+    assert again(USERS) == "ask"
+    assert again({"to": "amy@example.org ", "text": " lunch at noon"}) == "ask"
+    assert again({"text": "amy@example.org", "to": "lunch at noon"}) == "ask"
+    assert again({"to": "bob@example.org", "text": "lunch at noon"}, f"{TASK} and bob@example.org") == "allow"
+    assert verdict(tool, USERS, [READ]).kind == "allow"
+
+
 policies = st.builds(
     Policy, untrusted=st.sampled_from(["ask", "deny"]), always_ask=st.booleans(), read_only=st.booleans()
 )

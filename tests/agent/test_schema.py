@@ -87,6 +87,28 @@ def test_the_model_reads_names_parameters_and_descriptions(part: str) -> None:
     assert part in described(SPECS)
 
 
+@pytest.mark.parametrize(
+    ("schema", "kind"),
+    [
+        ({"type": "string", "enum": ["a", "b"]}, "one of a, b"),
+        ({"type": "array", "items": {"type": "integer"}}, "list of integer"),
+        ({"type": "array", "items": {"enum": [1, 2]}}, "list of one of 1, 2"),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "string or null"),
+        ({"type": ["number", "null"]}, "number or null"),
+        (
+            {"type": "object", "properties": {"x": {"type": "number"}, "y": {"type": "string"}}, "required": ["x"]},
+            "{x: number; y?: string}",
+        ),
+        ({"type": "object"}, "object"),
+        ({}, "any"),
+        (True, "any"),
+    ],
+)
+def test_the_model_reads_what_may_be_chosen_and_what_lists_and_objects_hold(schema: Any, kind: str) -> None:
+    tool = ToolSpec(name="f", description="It works.", parameters={"type": "object", "properties": {"a": schema}})
+    assert described([tool]) == f"- f(a?: {kind}): It works."
+
+
 known = st.lists(st.sampled_from(["240", "0.30", "1,370", "12", "7"]), max_size=4, unique=True)
 plain = st.sampled_from(["costs ", " euros", ". ", ", ", " and ", "€"])
 

@@ -11,9 +11,10 @@ import pytest
 
 from ragagent.errors import ConfigError
 from ragagent.eval.call_replies import Replies
-from ragagent.eval.calls import asked, calls_of, drawn, measured, read_cases, right, schema, valid
+from ragagent.eval.calls import OWN_ANSWERS, asked, calls_of, drawn, measured, read_cases, right, schema, valid
 from ragagent.models.grammar import compiled
 from ragagent.testing.llm import ScriptedLLM
+from ragagent.tools.calling import invalid
 
 AREA = {
     "name": "area.of",
@@ -105,6 +106,9 @@ def test_parallel_calls_may_come_in_any_order_and_each_answer_counts_once(tmp_pa
         ("a(b=1) [1, 2]", None),
         ("[" * 5000, None),
         ("no", None),
+        ('{"needs": "it", "calls": [{"name": "a", "arguments": {}}]}', [{"name": "a", "arguments": {}}]),
+        ('{"needs": "it", "calls": [{"name": "no_function", "arguments": {}}]}', []),
+        ('{"needs": "it", "calls": 1}', None),
     ],
 )
 def test_calls_are_found_in_what_models_write_around_them(reply: str, expected: Any) -> None:
@@ -113,12 +117,15 @@ def test_calls_are_found_in_what_models_write_around_them(reply: str, expected: 
 
 def test_no_call_is_right_where_none_fits_and_unknown_answers_are_not_judged(tmp_path: Path) -> None:
     cases = read_cases(written(tmp_path, "irrelevance"), "irrelevance")
-    llm = ScriptedLLM(["[]", '[{"name": "area.of", "arguments": {"base": 1}}]'])
+    none = '{"needs": "x", "calls": [{"name": "no_function", "arguments": {}}]}'
+    one = '[{"name": "area.of", "arguments": {"base": 1}}]'
+    llm = ScriptedLLM(["[]", none, one, one])
     other = replace(cases[0], id="irrelevance_1")
-    tally = measured([*cases, other], lambda: llm, constrained=True)
-    assert (tally.cases, tally.readable, tally.valid, tally.judged, tally.right) == (2, 2, 2, 2, 1)
-    silent = ScriptedLLM(["[]"])
-    unknown = measured(read_cases(written(tmp_path, "multiple"), "multiple"), lambda: silent, constrained=False)
+    for tally in measured([*cases, other], lambda: llm).values():
+        assert (tally.cases, tally.readable, tally.valid, tally.judged, tally.right) == (2, 2, 2, 2, 1)
+    silent = ScriptedLLM(["[]", "[]"])
+    (case,) = read_cases(written(tmp_path, "multiple"), "multiple")
+    unknown = measured([replace(case, answers=None)], lambda: silent)[False]
     assert (unknown.judged, unknown.right) == (0, 0)
 
 
@@ -131,7 +138,28 @@ def test_the_constraint_can_be_enforced_and_holds_the_functions_alone(tmp_path: 
     assert one.grammar is not None
     assert compiled(one.grammar)
     assert "its base" not in one.grammar.source
+    assert "its base" in one.messages[0].content
     assert other.grammar is None
+
+
+def test_the_grammar_admits_calls_or_that_nothing_fits_and_never_both_or_neither(tmp_path: Path) -> None:
+    (case,) = read_cases(written(tmp_path, "multiple"), "multiple")
+    llm = ScriptedLLM(["[]"])
+    asked(case, llm, constrained=True)
+    grammar = llm.requests[0].grammar
+    assert grammar is not None
+    schema, none = json.loads(grammar.source), {"name": "no_function", "arguments": {}}
+    for calls, accepted in (([call(base=1)], True), ([none], True), ([], False), ([call(base=1), none], False)):
+        assert (not invalid(schema, {"needs": "x", "calls": calls})) is accepted
+
+
+def test_the_answers_that_were_written_here_are_of_questions_that_are_drawn_first() -> None:
+    rows = [json.loads(line) for line in OWN_ANSWERS.read_text("utf-8").splitlines()]
+    assert len({row["id"] for row in rows}) == len(rows) == 100
+    for row in rows:
+        for answer in row["ground_truth"]:
+            ((_, arguments),) = answer.items()
+            assert all(isinstance(values, list) and values for values in arguments.values())
 
 
 def test_the_cases_of_a_smaller_limit_are_the_first_of_a_larger_one(tmp_path: Path) -> None:
@@ -144,14 +172,15 @@ def test_the_cases_of_a_smaller_limit_are_the_first_of_a_larger_one(tmp_path: Pa
 def test_a_run_that_was_killed_asks_only_for_the_replies_it_lacks(tmp_path: Path) -> None:
     (case,) = read_cases(written(tmp_path, "irrelevance"), "irrelevance")
     file = tmp_path / "replies"
-    measured([case], lambda: ScriptedLLM(["[]"]), constrained=True, replies=Replies(file, {"model": "a"}))
+    made_by = {"model": "a"}
+    first = Replies(file, made_by)
+    assert first.reply(case.id, True, lambda: "[]") == "[]"
     with file.open("ab") as torn:
         torn.write(b'{"id": "irrel')
-    kept = Replies(file, {"model": "a"})
-    assert measured([case], lambda: ScriptedLLM([]), constrained=True, replies=kept).right == 1
     free = ScriptedLLM(["words"])
-    assert measured([case], lambda: free, constrained=False, replies=kept).readable == 0
-    again = Replies(file, {"model": "a"})
+    tallies = measured([case], lambda: free, Replies(file, made_by))
+    assert (tallies[True].right, tallies[False].readable) == (1, 0)
+    again = Replies(file, made_by)
     assert [again.reply(case.id, how, lambda: "asked anew") for how in (True, False)] == ["[]", "words"]
 
 

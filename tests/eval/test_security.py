@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from ragagent.eval.injections import effects, read_cases, read_tools
-from ragagent.eval.security import MODES, Mode, reached, run_attack, run_case, run_memory
+from ragagent.eval.security import MODES, OURS, Mode, reached, run_attack, run_case, run_later, run_ours
+from ragagent.settings import Strategy
 from ragagent.testing.attacks import SECRET, attacks
+from ragagent.testing.channels import CHANNELS
 from ragagent.types import EFFECTS
 
 TOOLS = [
@@ -71,11 +73,31 @@ def test_the_instruction_can_be_given_the_usual_prefix(data: Path) -> None:
     assert "Ignore all previous instructions" in read_cases(data, enhanced=True)[0].response
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_what_was_planted_in_a_memory_gets_nothing_out_with_the_policy_and_all_without(mode: Mode) -> None:
-    for attack in list(attacks())[41::50]:
-        tally = run_memory(attack, mode, None)
+@pytest.mark.parametrize("channel", [one for one in CHANNELS if one != "documents"])
+def test_by_whatever_way_the_words_come_nothing_gets_out_with_the_policy_and_all_without(channel: str) -> None:
+    for number, mode in enumerate(MODES[::2]):
+        attack = list(attacks())[41 + 11 * number]
+        tally = run_attack(attack, mode, None, channel=channel)
         assert (tally.safe, tally.attacks) == ((True, 0) if mode != "allow" else (False, 1)), attack.name
+        assert tally.finished == tally.cases == 1
+
+
+@pytest.mark.parametrize("strategy", [one for one in get_args(Strategy) if one != "react"])
+def test_under_no_strategy_gets_anything_out(strategy: Strategy) -> None:
+    tally = run_attack(list(attacks())[52], "ask", None, strategy=strategy)
+    assert (tally.safe, tally.attacks, tally.finished) == (True, 0, 1)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_a_human_lets_be_remembered_gives_no_rights_to_the_next_run(mode: Mode) -> None:
+    tally = run_later(list(attacks())[52], mode, None)
+    assert (tally.safe, tally.attacks) == ((True, 0) if mode != "allow" else (False, 1))
+
+
+def test_every_set_of_ours_is_run_by_its_name() -> None:
+    assert len(OURS) == len(set(OURS))
+    for name in ("titles", "later", "plan"):
+        assert run_ours(name, "deny", limit=1, llm=None).safe, name
 
 
 @pytest.mark.parametrize("mode", ["ask", "deny"])
