@@ -215,7 +215,7 @@ class AnswerSettings:
     oldest questions go (docs/conversations.md)."""
     min_confidence: float | None = field(default=None, metadata=at_least(0))
     """Answers less likely to be right than this are refused; 0 refuses none, saves the question that asks, and shows
-    an answer as it is written. None: 0.3, or what `ragagent calibrate --risk` found."""
+    an answer as it is written. None: 0.25, or what `ragagent calibrate --risk` found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -296,12 +296,14 @@ class Usage:
 class Signals:
     """What an answer's confidence is made of (`ragagent.answer.calibration`); None where it is not known.
 
-    `stated` is the log-probability that the model takes the cited words for an answer, `covered` the share of the
-    question's terms that stand in them, `fluency` the mean log-probability of the answer's tokens, and `supported` the
-    share of its claims that passed the checks. `agreed` is the share of the drafts that say the same.
+    `stated` is the log-probability that the model takes the cited words for an answer, `confirmed` that it takes the
+    answer for the right one by them, `covered` the share of the question's terms that stand in them, `fluency` the mean
+    log-probability of the answer's tokens, and `supported` the share of its claims that passed the checks. `agreed` is
+    the share of the drafts that say the same.
     """
 
     stated: float | None = None
+    confirmed: float | None = None
     covered: float = 1.0
     fluency: float | None = None
     supported: float = 1.0

@@ -59,12 +59,14 @@ def signals(
     read: Callable[[Citation], str],
     fluency: float | None,
     stated: float | None,
+    confirmed: float | None = None,
     agreed: float | None = None,
 ) -> Signals | None:
     """What is known of an answer of these claims before it is shown; None where none of them is supported.
 
     `read` gives the cited words as they are to be understood, `fluency` is the mean log-probability of the answer's
-    tokens, `stated` that the model takes the cited words for an answer, and `agreed` the share of drafts that say it.
+    tokens, `stated` that the model takes the cited words for an answer, `confirmed` that it takes what is said of them
+    for the right one, and `agreed` the share of drafts that say it.
     """
     kept = [claim for claim in claims if claim.supported]
     if not kept:
@@ -72,4 +74,6 @@ def signals(
     cited = [read(one) for claim in kept for one in claim.citations]
     supported = len(kept) / len(claims)
     covered = share(question, cited)
-    return Signals(stated=stated, covered=covered, fluency=fluency, supported=supported, agreed=agreed)
+    return Signals(
+        stated=stated, confirmed=confirmed, covered=covered, fluency=fluency, supported=supported, agreed=agreed
+    )

@@ -23,6 +23,7 @@ BARELY = 1e-9
 """A threshold that refuses next to nothing, so that it is known of every answer whether it would have been right."""
 _LIMIT = 6.0
 _UNKNOWN_STATED = 2.2
+_UNKNOWN_CONFIRMED = 2.7
 _UNKNOWN_FLUENCY = -0.3
 _UNKNOWN_AGREED = -0.4
 _LEAST_AGREED = 0.05
@@ -37,6 +38,7 @@ class Calibration:
 
     bias: float
     stated: float
+    confirmed: float
     covered: float
     fluency: float
     agreed: float
@@ -44,12 +46,12 @@ class Calibration:
     questions: int
 
     def chance(self, signals: Signals) -> float:
-        """How likely an answer is right: sigmoid(bias + stated s + covered c + fluency l + agreed a), in (0, 1).
+        """How likely an answer is right: sigmoid(bias + stated s + confirmed r + covered c + fluency l + agreed a).
 
-        s is the log-odds, 6 at most either way, that the model takes the cited words for an answer; c the share of
-        the question's terms that stand in them; l the mean log-probability of the answer's tokens, -3 at least; a the
-        logarithm of the share of drafts that say the same. An unknown s counts as 2.2, an unknown l as -0.3, an
-        unknown a as -0.4.
+        s is the log-odds, 6 at most either way, that the model takes the cited words for an answer; r those that it
+        takes what was said for the right one; c the share of the question's terms that stand in the cited words; l the
+        mean log-probability of the answer's tokens, -3 at least; a the logarithm of the share of drafts that say the
+        same. An unknown s counts as 2.2, an unknown r as 2.7, an unknown l as -0.3, an unknown a as -0.4.
         """
         return float(1 / (1 + math.exp(-float(_row(signals) @ self._weights()))))
 
@@ -58,7 +60,7 @@ class Calibration:
         return (1 + signals.supported) / 2 * self.chance(signals)
 
     def _weights(self) -> npt.NDArray[np.float64]:
-        return np.array([self.bias, self.stated, self.covered, self.fluency, self.agreed])
+        return np.array([self.bias, self.stated, self.confirmed, self.covered, self.fluency, self.agreed])
 
 
 def fitted(
@@ -89,9 +91,8 @@ def fitted(
         if np.abs(step).max() <= _SMALL:
             break
         weights = weights - step
-    bias, stated, covered, fluency, agreed = (float(weight) for weight in weights)
-    found = replace(prior, bias=bias, stated=stated, covered=covered, fluency=fluency, agreed=agreed)
-    return replace(found, questions=len(signals))
+    names = ("bias", "stated", "confirmed", "covered", "fluency", "agreed")
+    return replace(prior, questions=len(signals), **dict(zip(names, weights.tolist(), strict=True)))
 
 
 def threshold(confidences: Sequence[float], right: Sequence[bool], risk: float) -> float:
@@ -144,9 +145,10 @@ def keep(folder: Path, model: str, found: Calibration | None) -> None:
 
 def _row(signals: Signals) -> npt.NDArray[np.float64]:
     odds = _UNKNOWN_STATED if signals.stated is None else log_odds(signals.stated)
+    right = _UNKNOWN_CONFIRMED if signals.confirmed is None else log_odds(signals.confirmed)
     fluency = _UNKNOWN_FLUENCY if signals.fluency is None else max(signals.fluency, -3.0)
     agreed = _UNKNOWN_AGREED if signals.agreed is None else math.log(max(signals.agreed, _LEAST_AGREED))
-    return np.array([1.0, odds, signals.covered, fluency, agreed])
+    return np.array([1.0, odds, right, signals.covered, fluency, agreed])
 
 
 def log_odds(log_probability: float) -> float:
@@ -173,8 +175,8 @@ def _parsed(text: str, name: str) -> dict[str, Calibration]:
 
 def _one(entry: Any, name: str) -> Calibration:
     if isinstance(entry, dict):
-        # What was fitted before drafts were counted knows nothing of them.
-        entry = {"agreed": 0.0, **entry}
+        # What was fitted before drafts were counted, or asked about, knows nothing of them.
+        entry = {"agreed": 0.0, "confirmed": 0.0, **entry}
     wanted = [field.name for field in fields(Calibration)]
     if not isinstance(entry, dict) or entry.keys() != set(wanted):
         raise ConfigError(f"{name}: must have {', '.join(wanted)}; remove it, or run `ragagent calibrate` again")

@@ -77,12 +77,18 @@ def answer(
         drafts = [(yield from _streamed(pieces))]
     options = choice.options(drafts, lambda text: _claims(question, text, evidence, document))
     gated = gated and drafts[0].finish != "cancelled"
-    best, stated, spent = options[0], None, Usage()
+    best, stated, confirmed, spent = options[0], None, None, Usage()
     if gated:
-        best, stated, spent = choice.chosen(options, lambda some: opinion.stated(meant, some, evidence, llm, document))
+        best, confirmed, spent = choice.chosen(
+            options, lambda one: opinion.confirmed(meant, one.text, one.cited, evidence, llm, document)
+        )
+        stated, cost = opinion.stated(meant, best.cited, evidence, llm, document)
+        spent = spent + cost
     claims, fluency = best.claims, best.completion.mean_logprob
     agreed = best.share if len(drafts) > 1 else None
-    signals = abstain.signals(meant, claims, lambda one: opinion.read(one, evidence), fluency, stated, agreed)
+    signals = abstain.signals(
+        meant, claims, lambda one: opinion.read(one, evidence), fluency, stated, confirmed, agreed
+    )
     sure = calibration.confidence(signals) if signals else 0.0
     found = judged(question, claims, evidence, signals=signals, confidence=sure, least=least)
     found = replace(found, usage=sum((one.usage for one in drafts), spent))

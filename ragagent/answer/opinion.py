@@ -1,4 +1,4 @@
-"""What the model thinks of words that are to be shown: do they answer the question?"""
+"""What the model thinks of words that are to be shown: do they answer the question, and is a draft that answer?"""
 
 from __future__ import annotations
 
@@ -26,10 +26,34 @@ def stated(
     """
     if not cited:
         return None, Usage()
-    lines = dict.fromkeys(line for one in cited for line in (*above(one, evidence), _in_place(one, evidence, document)))
-    text = prompts.load("stated").render(text="\n".join(map(one_line, lines)), question=one_line(question))
-    completion = llm.chat([Message(role="user", content=text)], max_tokens=4, grammar=quote.yes())
+    text = _read_for(cited, evidence, document)
+    return _yes(prompts.load("stated").render(text=text, question=one_line(question)), llm)
+
+
+def confirmed(
+    question: str, answer: str, cited: Sequence[Citation], evidence: Evidence, llm: LLM, document: Documents
+) -> tuple[float | None, Usage]:
+    """The log-probability that the model says yes when it is asked whether `answer` is right, by the words it cites.
+
+    It sees the same text as for `stated`, and reads it once where both are asked. `stated` tells questions without an
+    answer from others, this one right drafts from wrong ones.
+    """
+    if not cited:
+        return None, Usage()
+    text = _read_for(cited, evidence, document)
+    asked = prompts.load("confirmed").render(text=text, question=one_line(question), answer=one_line(answer))
+    return _yes(asked, llm)
+
+
+def _yes(asked: str, llm: LLM) -> tuple[float | None, Usage]:
+    completion = llm.chat([Message(role="user", content=asked)], max_tokens=4, grammar=quote.yes())
     return completion.mean_logprob, completion.usage
+
+
+def _read_for(cited: Sequence[Citation], evidence: Evidence, document: Documents) -> str:
+    """The cited words with what they are read under and after, each line once."""
+    lines = dict.fromkeys(line for one in cited for line in (*above(one, evidence), _in_place(one, evidence, document)))
+    return "\n".join(map(one_line, lines))
 
 
 def above(citation: Citation, evidence: Evidence) -> Sequence[str]:

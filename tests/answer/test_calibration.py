@@ -23,6 +23,7 @@ logs_below = st.floats(-20, 0)
 seen = st.builds(
     Signals,
     stated=logs_below | st.none(),
+    confirmed=logs_below | st.none(),
     covered=st.floats(0, 1),
     fluency=logs_below | st.none(),
     supported=st.floats(0.1, 1),
@@ -38,11 +39,17 @@ def test_a_chance_is_between_nothing_and_certain_and_no_confidence_is_above_it(s
 
 @given(signals=seen, covered=st.floats(0, 1), step=st.floats(0, 3))
 def test_it_rises_with_coverage_fluency_agreement_and_support(signals: Signals, covered: float, step: float) -> None:
-    known = replace(signals, stated=signals.stated or -1.0, fluency=signals.fluency or -1.0)
+    known = replace(
+        signals,
+        stated=signals.stated or -1.0,
+        confirmed=signals.confirmed or -1.0,
+        fluency=signals.fluency or -1.0,
+    )
     here = SHIPPED.confidence(known)
     assert SHIPPED.confidence(replace(known, covered=max(known.covered, covered))) >= here
     assert SHIPPED.confidence(replace(known, fluency=min(0.0, (known.fluency or 0) + step))) >= here
     assert SHIPPED.confidence(replace(known, stated=min(0.0, (known.stated or 0) + step))) >= here
+    assert SHIPPED.confidence(replace(known, confirmed=min(0.0, (known.confirmed or 0) + step))) >= here
     assert SHIPPED.confidence(replace(known, supported=1.0)) >= here
     assert SHIPPED.confidence(replace(known, agreed=1.0)) >= SHIPPED.confidence(replace(known, agreed=covered))
 
@@ -68,11 +75,14 @@ def test_nothing_seen_leaves_the_prior() -> None:
 
 
 def test_the_weights_that_made_the_outcomes_are_found_again_from_many_of_them() -> None:
-    true = Calibration(bias=0.5, stated=0.4, covered=-1.0, fluency=2.0, agreed=0.6, threshold=0.3, questions=0)
+    true = Calibration(
+        bias=0.5, stated=0.4, confirmed=0.7, covered=-1.0, fluency=2.0, agreed=0.6, threshold=0.3, questions=0
+    )
     draw = np.random.default_rng(1)
     signals = [
         Signals(
             stated=float(-draw.exponential(1)),
+            confirmed=float(-draw.exponential(1)),
             covered=float(draw.random()),
             fluency=float(-draw.exponential(0.5)),
             agreed=float(draw.integers(1, 7)) / 6,
@@ -81,7 +91,7 @@ def test_the_weights_that_made_the_outcomes_are_found_again_from_many_of_them() 
     ]
     right = [bool(draw.random() < true.chance(one)) for one in signals]
     found = calibration.fitted(signals, right, SHIPPED)
-    for name in ("bias", "stated", "covered", "fluency", "agreed"):
+    for name in ("bias", "stated", "confirmed", "covered", "fluency", "agreed"):
         assert getattr(found, name) == pytest.approx(getattr(true, name), abs=0.15)
 
 

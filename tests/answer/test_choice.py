@@ -1,8 +1,6 @@
-"""Of several drafts that one is the answer which its cited words and the other drafts bear out."""
+"""Of several drafts that one is the answer which the model confirms and the other drafts bear out."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,9 +24,9 @@ def read(text: str) -> list[Claim]:
 
 
 def asked(opinions: dict[str, float], calls: list[str]) -> choice.Opinion:
-    def opinion(cited: Sequence[Citation]) -> tuple[float | None, Usage]:
-        calls.append(cited[0].quote)
-        return opinions.get(cited[0].quote, -1.0), COST
+    def opinion(option: choice.Option) -> tuple[float | None, Usage]:
+        calls.append(option.text)
+        return opinions.get(option.text, -1.0), COST
 
     return opinion
 
@@ -44,14 +42,14 @@ def test_every_draft_counts_once_for_what_it_says(said: list[str]) -> None:
     assert len({one.claims for one in found}) == len(found)
 
 
-@given(said=texts, opinions=st.dictionaries(st.sampled_from("abc"), st.floats(-5, -0.01)))
-def test_the_model_is_asked_once_of_each_set_of_cited_words(said: list[str], opinions: dict[str, float]) -> None:
+@given(said=texts, opinions=st.dictionaries(st.sampled_from(["a one", "a two", "c"]), st.floats(-5, -0.01)))
+def test_the_model_is_asked_once_of_each_thing_that_is_said(said: list[str], opinions: dict[str, float]) -> None:
     calls: list[str] = []
     found = choice.options([draft(text) for text in said], read)
-    best, stated, spent = choice.chosen(found, asked(opinions, calls))
+    best, confirmed, spent = choice.chosen(found, asked(opinions, calls))
     assert len(calls) == len(set(calls)) == spent.calls
     assert best in found
-    assert stated == (opinions.get(best.cited[0].quote, -1.0) if best.cited else None)
+    assert confirmed == (opinions.get(best.text, -1.0) if best.cited else None)
 
 
 @given(said=texts)

@@ -98,7 +98,7 @@ def test_an_answer_comes_as_evidence_then_its_text_then_the_whole(constrains: bo
     assert citation.page == 7
     assert answer.evidence is evidence
     assert 0 < answer.confidence < 1
-    assert answer.usage.calls == (2 if constrains else 1)
+    assert answer.usage.calls == (3 if constrains else 1)
     assert answer.usage.seconds > 0
 
 
@@ -168,9 +168,9 @@ def test_whether_it_is_an_answer_is_asked_of_the_cited_words_alone(library: Libr
     evidence, documents = library()
     llm = says("in October 1973", constrains=True)
     events(llm, evidence, documents)
-    _, asked = llm.requests
-    assert BEGAN in asked.messages[0].content
-    assert "OAPEC" not in asked.messages[0].content
+    for asked in llm.requests[1:]:
+        assert BEGAN in asked.messages[0].content
+        assert "OAPEC" not in asked.messages[0].content
 
 
 def test_the_words_of_a_constrained_answer_that_is_refused_are_never_shown(library: Library) -> None:
@@ -250,7 +250,8 @@ def test_the_rendered_prompt_that_asks_after_an_answer_is_as_it_was(library: Lib
     evidence, documents = library()
     llm = says("in October 1973", constrains=True)
     events(llm, evidence, documents)
-    assert shown(llm.requests[1].messages) == golden("stated")
+    assert shown(llm.requests[1].messages) == golden("confirmed")
+    assert shown(llm.requests[2].messages) == golden("stated")
 
 
 def test_the_rendered_prompt_of_a_citation_is_as_it_was(library: Library) -> None:
