@@ -5,7 +5,8 @@
 Half of the questions have their answer in the documents. The others have none, in three ways: the set says so (a
 quarter), the document that holds the answer is kept out of the search (an eighth), or they are those of another set (an
 eighth). `--half fit` and `--half test` draw from different articles, so that what was fitted on one is measured on the
-other.
+other. `--fit` prints the weights that explain what was seen, in the form of `calibration.json`, with the least
+threshold that refuses the share `--recall` of the questions without an answer.
 """
 
 from __future__ import annotations
@@ -14,23 +15,28 @@ import argparse
 import functools
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from ragagent.answer.calibration import BARELY, shipped
+from ragagent.answer.calibration import BARELY, Calibration, fitted, shipped
+from ragagent.errors import ConfigError
 from ragagent.eval import answers, datasets, metrics
 from ragagent.eval.answer_figures import ANSWERED
 from ragagent.eval.answer_records import QuestionRecord, Records
 from ragagent.eval.corpus import opened
 from ragagent.eval.datasets import Question
 from ragagent.settings import Settings
+from ragagent.types import Signals
 
 ANSWERABLE = "answerable"
+_STRENGTH = 0.5
+"""How much the shipped weights hold, in the place of what was seen: about as much as a few questions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +69,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kb", type=Path, help="where the knowledge base of the set is kept")
     parser.add_argument("--out", type=Path, help="file of records; a second run asks what is missing")
+    parser.add_argument("--fit", action="store_true", help="print weights that are fitted to the answers")
+    parser.add_argument("--recall", type=float, default=0.82, help="share of the unanswerable to refuse, with --fit")
     options = parser.parse_args()
     cases = drawn(options.data, options.foreign, options.half, options.questions, options.seed)
     found = list(records(options.data, cases, options.kb, options.out))
-    sys.stdout.write(json.dumps(figures(found, shipped(Settings().llm.model).threshold), indent=2) + "\n")
+    known = shipped(Settings().llm.model)
+    told = asdict(fit(found, known, options.recall)) if options.fit else figures(found, known.threshold)
+    sys.stdout.write(json.dumps(told, indent=2) + "\n")
 
 
 def drawn(data: Path, foreign: Path, half: str, count: int, seed: int) -> list[Case]:
@@ -109,6 +119,20 @@ def records(data: Path, cases: Sequence[Case], folder: Path | None, out: Path | 
             for case in cases:
                 put = case.put
                 yield kept.recorded(put.id, functools.partial(answers.ask, corpus.kb, put, where=case.where))
+
+
+def fit(found: Sequence[QuestionRecord], prior: Calibration, recall: float) -> Calibration:
+    """`prior` moved to what was seen of the answers, with the least threshold at which `recall` is reached.
+
+    Raises ConfigError where there was no question without an answer.
+    """
+    answered = [(Signals(**one.signals), one.scores.get("contains", 0.0) > 0) for one in found if one.signals]
+    made = fitted([one for one, _ in answered], [hit for _, hit in answered], prior, strength=_STRENGTH)
+    untold = sorted(made.confidence(Signals(**one.signals)) if one.signals else 0.0 for one in found if one.impossible)
+    if not untold:
+        raise ConfigError("a threshold is fitted to questions without an answer, and there were none")
+    at = min(len(untold), math.ceil(recall * len(untold))) - 1
+    return replace(made, threshold=float(np.nextafter(untold[max(0, at)], 1.0)))
 
 
 def figures(found: Sequence[QuestionRecord], threshold: float) -> dict[str, object]:

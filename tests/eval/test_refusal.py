@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ragagent.answer.calibration import shipped
+from ragagent.errors import ConfigError
 from ragagent.eval import refusal
 from ragagent.eval.answer_records import QuestionRecord
 from ragagent.eval.refusal import Case
+from ragagent.types import Signals
 
 
 @pytest.fixture
@@ -87,3 +93,44 @@ def test_the_figures_are_those_of_a_table_counted_by_hand() -> None:
     assert figures["right answers refused"] == 0.5
     assert figures["answerable and right"] == 0.333
     assert refusal.figures(found, 0.0)["refusal recall"] == 0.333
+
+
+PRIOR = shipped("no model of this name")
+logs = st.floats(-6, 0)
+answered = st.builds(Signals, stated=logs, confirmed=logs, covered=st.floats(0, 1), fluency=logs, agreed=st.just(0.5))
+asked = st.lists(
+    st.tuples(answered | st.none(), st.sampled_from(["answerable", "impossible"])), min_size=1, max_size=30
+)
+
+
+@given(asked=asked, recall=st.floats(0.01, 1))
+def test_what_is_fitted_refuses_the_wanted_share_of_the_unanswerable_and_no_lower_threshold_does(
+    asked: list[tuple[Signals | None, str]], recall: float
+) -> None:
+    found = [
+        replace(record(kind, number, 0.0), signals=asdict(signals) if signals else {})
+        for number, (signals, kind) in enumerate(asked)
+    ]
+    untold = [signals for signals, kind in asked if kind == "impossible"]
+    if not untold:
+        with pytest.raises(ConfigError, match="without an answer"):
+            refusal.fit(found, PRIOR, recall)
+        return
+    made = refusal.fit(found, PRIOR, recall)
+    sure = [made.confidence(signals) if signals else 0.0 for signals in untold]
+    assert sum(one < made.threshold for one in sure) >= recall * len(sure)
+    lower = [one for one in sure if one < made.threshold]
+    assert sum(one < max(lower) for one in sure) < recall * len(sure)
+    assert made.questions == (sum(signals is not None for signals, _ in asked) or PRIOR.questions)
+
+
+def test_signals_that_tell_right_from_wrong_are_given_weight() -> None:
+    def signals(sure: bool) -> dict[str, object]:
+        return asdict(Signals(stated=-0.1, confirmed=-0.05 if sure else -4.0, covered=0.5, fluency=-0.1, agreed=0.5))
+
+    found = [
+        replace(record("answerable" if sure else "impossible", number, 0.0, right=sure), signals=signals(sure))
+        for number, sure in enumerate([True, False] * 40)
+    ]
+    flat = replace(PRIOR, confirmed=0.0)
+    assert refusal.fit(found, flat, 0.9).confirmed > 0.5
