@@ -6,7 +6,7 @@ Half of the questions have their answer in the documents. The others have none, 
 quarter), the document that holds the answer is kept out of the search (an eighth), or they are those of another set (an
 eighth). `--half fit` and `--half test` draw from different articles, so that what was fitted on one is measured on the
 other. `--fit` prints the weights that explain what was seen, in the form of `calibration.json`, with the least
-threshold that refuses the share `--recall` of the questions without an answer.
+threshold that refuses the share `--recall` of the questions without an answer; `--plot FILE` draws the answers as SVG.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from ragagent.answer.calibration import BARELY, Calibration, fitted, shipped
 from ragagent.errors import ConfigError
-from ragagent.eval import answers, datasets, metrics
+from ragagent.eval import answers, confidence_plot, datasets, metrics
 from ragagent.eval.answer_figures import ANSWERED
 from ragagent.eval.answer_records import QuestionRecord, Records
 from ragagent.eval.corpus import opened
@@ -71,10 +71,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file of records; a second run asks what is missing")
     parser.add_argument("--fit", action="store_true", help="print weights that are fitted to the answers")
     parser.add_argument("--recall", type=float, default=0.82, help="share of the unanswerable to refuse, with --fit")
+    parser.add_argument("--plot", type=Path, help="draw risk over coverage, and confidence over truth, as SVG")
     options = parser.parse_args()
     cases = drawn(options.data, options.foreign, options.half, options.questions, options.seed)
     found = list(records(options.data, cases, options.kb, options.out))
     known = shipped(Settings().llm.model)
+    if options.plot:
+        options.plot.write_text(plotted(found, known.threshold), encoding="utf-8")
     told = asdict(fit(found, known, options.recall)) if options.fit else figures(found, known.threshold)
     sys.stdout.write(json.dumps(told, indent=2) + "\n")
 
@@ -133,6 +136,12 @@ def fit(found: Sequence[QuestionRecord], prior: Calibration, recall: float) -> C
         raise ConfigError("a threshold is fitted to questions without an answer, and there were none")
     at = min(len(untold), math.ceil(recall * len(untold))) - 1
     return replace(made, threshold=float(np.nextafter(untold[max(0, at)], 1.0)))
+
+
+def plotted(found: Sequence[QuestionRecord], threshold: float) -> str:
+    """The picture of all answers, also those refused, as SVG."""
+    right = [one.scores.get("contains", 0.0) > 0 for one in found]
+    return confidence_plot.svg([one.confidence for one in found], right, threshold)
 
 
 def figures(found: Sequence[QuestionRecord], threshold: float) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -95,6 +96,7 @@ def test_the_figures_are_those_of_a_table_counted_by_hand() -> None:
     assert refusal.figures(found, 0.0)["refusal recall"] == 0.333
 
 
+SVG = "{http://www.w3.org/2000/svg}"
 PRIOR = shipped("no model of this name")
 logs = st.floats(-6, 0)
 answered = st.builds(Signals, stated=logs, confirmed=logs, covered=st.floats(0, 1), fluency=logs, agreed=st.just(0.5))
@@ -134,3 +136,17 @@ def test_signals_that_tell_right_from_wrong_are_given_weight() -> None:
     ]
     flat = replace(PRIOR, confirmed=0.0)
     assert refusal.fit(found, flat, 0.9).confirmed > 0.5
+
+
+@given(found=st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=30), least=st.floats(0, 1))
+def test_the_picture_is_whole_and_nothing_is_drawn_outside_its_squares(
+    found: list[tuple[float, bool]], least: float
+) -> None:
+    kinds = [record("answerable", number, sure, right=hit) for number, (sure, hit) in enumerate(found)]
+    root = ElementTree.fromstring(refusal.plotted(kinds, least))
+    dots = [(float(dot.get("cx", "")), float(dot.get("cy", ""))) for dot in root.iter(f"{SVG}circle")]
+    assert 2 <= len(dots) <= 11
+    assert all(50 <= y <= 310 and (50 <= x <= 310 or 380 <= x <= 640) for x, y in dots)
+    drawn, right_way = root.iter(f"{SVG}polyline")
+    assert len(str(drawn.get("points")).split()) == len({sure for sure, _ in found})
+    assert right_way.get("points") == "380.0,310.0 640.0,50.0"
