@@ -19,7 +19,8 @@ Points = Sequence[tuple[float, float]]
 def svg(confidence: Sequence[float], right: Sequence[bool], threshold: float) -> str:
     """Two squares: wrong among the surest answers over how many are shown, and right ones over confidence, in ten bins.
 
-    A dot of the first marks where `threshold` cuts; one of the second is as large as its bin. All answers are in it, also those that the threshold refuses; at least one.
+    A dot of the first marks where `threshold` cuts; one of the second is as large as its bin. All answers are in it,
+    also those that the threshold refuses; at least one.
     """
     sure, hits = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
     coverage, risk = metrics.risk_coverage(confidence, right)

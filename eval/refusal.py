@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -129,13 +130,22 @@ def fit(found: Sequence[QuestionRecord], prior: Calibration, recall: float) -> C
 
     Raises ConfigError where there was no question without an answer.
     """
-    answered = [(Signals(**one.signals), one.scores.get("contains", 0.0) > 0) for one in found if one.signals]
-    made = fitted([one for one, _ in answered], [hit for _, hit in answered], prior, strength=_STRENGTH)
-    untold = sorted(made.confidence(Signals(**one.signals)) if one.signals else 0.0 for one in found if one.impossible)
+    signals = [_signals(one) for one in found]
+    answered = [
+        (known, one.scores.get("contains", 0.0) > 0) for known, one in zip(signals, found, strict=True) if known
+    ]
+    made = fitted([known for known, _ in answered], [hit for _, hit in answered], prior, strength=_STRENGTH)
+    asked = [known for known, one in zip(signals, found, strict=True) if one.impossible]
+    untold = sorted(made.confidence(known) if known else 0.0 for known in asked)
     if not untold:
         raise ConfigError("a threshold is fitted to questions without an answer, and there were none")
     at = min(len(untold), math.ceil(recall * len(untold))) - 1
     return replace(made, threshold=float(np.nextafter(untold[max(0, at)], 1.0)))
+
+
+def _signals(record: QuestionRecord) -> Signals | None:
+    known: dict[str, Any] = dict(record.signals)
+    return Signals(**known) if known else None
 
 
 def plotted(found: Sequence[QuestionRecord], threshold: float) -> str:
