@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ragagent.errors import ConfigError
+from ragagent.types import AnswerStyle
 
 ENVIRONMENT_PREFIX = "RAGAGENT_"
 FILE_NAME = "ragagent.toml"
@@ -201,6 +202,8 @@ class AccessSettings:
 class AnswerSettings:
     """How answers are written."""
 
+    style: AnswerStyle = "short"
+    """How an answer is laid out (docs/answers.md)."""
     passages: int = field(default=3, metadata=at_least(1))
     sentences: int = field(default=5, metadata=at_least(1))
     """Sentences kept of each answer's passages, the best ones by term overlap with the question."""

@@ -24,6 +24,8 @@ Metadata: TypeAlias = Mapping[str, "Scalar | tuple[Scalar, ...] | list[Scalar]"]
 BlockKind = Literal["heading", "paragraph", "list", "table", "code", "quote", "page"]
 SearchMode = Literal["hybrid", "dense", "sparse"]
 AnswerStatus = Literal["grounded", "partial", "refused"]
+AnswerStyle = Literal["short", "full", "table", "list"]
+"""How an answer is laid out (docs/answers.md): a phrase, whole sentences, rows, or items."""
 Role = Literal["system", "user", "assistant", "tool"]
 Effect = Literal["read", "write", "network", "execute", "money"]
 EFFECTS: tuple[Effect, ...] = ("read", "write", "network", "execute", "money")
@@ -315,6 +317,7 @@ class Answer:
     """The answer to a question. `refused` comes with a reason; `grounded` means every claim shown is supported.
 
     An `extractive` one was chosen from the documents by its words, without a language model, and `reason` says why.
+    `data` is the JSON value that a schema asked for: it fits the schema, and each of its values stands in a citation.
     """
 
     question: str
@@ -328,6 +331,7 @@ class Answer:
     usage: Usage = field(default_factory=Usage)
     signals: Signals | None = None
     extractive: bool = False
+    data: Any = field(default=None, hash=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

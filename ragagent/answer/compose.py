@@ -33,7 +33,7 @@ from ragagent.types import (
 
 _TEMPERATURE = 1.0
 
-__all__ = ["answer", "cite", "extract", "judged", "messages", "refuse"]
+__all__ = ["answer", "cite", "claim", "extract", "judged", "messages", "refuse"]
 
 
 def answer(
@@ -216,11 +216,11 @@ def _why_not(claims: Sequence[Claim], kept: Sequence[Claim], unsure: bool) -> st
 
 def _claims(question: str, text: str, evidence: Evidence, document: Documents) -> list[Claim]:
     """The claims in what a model wrote: quotes resolved and checked."""
-    return [_claim(written, question, evidence, document) for written in draft.parse(text)]
+    return [claim(written, question, evidence, document) for written in draft.parse(text)]
 
 
-def _claim(written: draft.Draft, question: str, evidence: Evidence, document: Documents) -> Claim:
-    """A draft with the place its quote, or else its own text, has in the evidence."""
+def claim(written: draft.Draft, question: str, evidence: Evidence, document: Documents) -> Claim:
+    """A draft with the place of its quote, or else of its own text, in the evidence, and the verdict of the checks."""
     place = quote.find(written.quote or written.text, evidence, near=f"{question} {written.text}")
     if place is None:
         return Claim(text=written.text, problems=("its quote does not stand in the passages",))

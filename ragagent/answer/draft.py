@@ -33,9 +33,14 @@ def parse(text: str) -> list[Draft]:
     Read are lines, each a claim, where lines that begin with ">" are the quote of the claim before them; and JSON: an
     object, or a list of objects, with "answer" (or "text", "claim") and "quote".
     """
-    text = _FENCE.sub("", text[:_MAX_CHARS].strip())
+    text = unfenced(text)
     drafts = _from_json(text) if text[:1] in {"{", "["} else list(_from_lines(text))
     return [draft for draft in drafts if draft.text and not is_refusal(draft.text)][:MAX_CLAIMS]
+
+
+def unfenced(text: str) -> str:
+    """A model's text, within bounds, without the fence of a code block that it may put around it."""
+    return _FENCE.sub("", text[:_MAX_CHARS].strip())
 
 
 def is_refusal(text: str) -> bool:

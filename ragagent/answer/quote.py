@@ -49,6 +49,18 @@ def answers(evidence: Evidence) -> Grammar:
     return _lark([start, *_runs(evidence)])
 
 
+def items(evidence: Evidence, most: int) -> Grammar:
+    """A grammar of one to `most` lines, each "- " and a run of words of one line of a passage, or else NOT FOUND."""
+    start = f'start: "{NOT_FOUND}" | "- " RUN ("\\n- " RUN){{0,{most - 1}}}'
+    return _lark([start, *_runs(evidence)])
+
+
+def strings(name: str, evidence: Evidence) -> Iterator[str]:
+    """The terminal `name`: runs of words of the evidence that stand in a JSON text as they are."""
+    yield from _runs(evidence)
+    yield f'{name}: RUN & /[^"\\\\]+/'
+
+
 def yes() -> Grammar:
     """A grammar of Yes alone: what it brings back is how likely the model is to say so."""
     return _lark(['start: "Yes"'])

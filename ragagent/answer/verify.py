@@ -117,6 +117,11 @@ def is_figure(text: str) -> bool:
     return (0, len(text.strip())) in spans and text == text.strip()
 
 
+def denies(text: str) -> bool:
+    """Whether a text denies something."""
+    return _NEGATION.search(text) is not None
+
+
 def _denied(claim: str, support: str) -> tuple[str, ...]:
     """What is wrong when the claim says words that the support has only behind a "not"."""
     said = set(compress.terms(claim))

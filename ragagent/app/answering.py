@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ragagent.errors import ModelTooLarge
 from ragagent.protocols import LLM, Index
 from ragagent.settings import Settings
 from ragagent.trace import Trace
-from ragagent.types import AnswerEvent, Evidence, Hit, Usage
+from ragagent.types import AnswerEvent, AnswerStyle, Evidence, Hit, Usage
 
 if TYPE_CHECKING:
     from ragagent.answer.calibration import Calibration
@@ -34,8 +34,25 @@ class Parts:
     calibration: Calibration | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """The form of an answer: a style, or what `schema` asks for."""
+
+    style: AnswerStyle = "short"
+    schema: Mapping[str, Any] | None = None
+
+
+SHORT = Form()
+
+
 def answered(
-    question: str, hits: Sequence[Hit], parts: Parts, *, meant: str | None = None, past: Past | None = None
+    question: str,
+    hits: Sequence[Hit],
+    parts: Parts,
+    *,
+    form: Form = SHORT,
+    meant: str | None = None,
+    past: Past | None = None,
 ) -> Generator[AnswerEvent]:
     """The events of the answer to `question` from these hits, at least one.
 
@@ -44,6 +61,9 @@ def answered(
     from ragagent.answer import compose, history
     from ragagent.models.sampling import configured
 
+    if form != SHORT:
+        yield from _formed(question, hits, parts, form, meant, past)
+        return
     evidence = replace(_evidence(meant or question, hits, parts), question=question)
     with parts.trace.span("compose"):
         yield from compose.answer(
@@ -57,6 +77,30 @@ def answered(
             calibration=parts.calibration,
             meant=meant,
         )
+
+
+def _formed(
+    question: str, hits: Sequence[Hit], parts: Parts, form: Form, meant: str | None, past: Past | None
+) -> Generator[AnswerEvent]:
+    """The events of an answer of another form than the short one, which reads more of the documents."""
+    from ragagent.answer import history, styled, styles
+    from ragagent.models.sampling import configured
+
+    settings = styles.widened(parts.settings.answer, form.style if form.schema is None else "table")
+    parts = replace(parts, settings=replace(parts.settings, answer=settings))
+    asking = styled.Asking(
+        question=question,
+        evidence=replace(_evidence(meant or question, hits, parts), question=question),
+        llm=parts.llm,
+        document=parts.index.document,
+        settings=settings,
+        sampling=configured(parts.settings.llm),
+        past=past or history.NOTHING,
+        calibration=parts.calibration,
+        meant=meant,
+    )
+    with parts.trace.span("compose", style=form.style):
+        yield from styled.answer(asking, form.style) if form.schema is None else styled.filled(asking, form.schema)
 
 
 def extracted(

@@ -21,7 +21,7 @@ from ragagent.jsonable import jsonable
 from ragagent.protocols import LLM
 from ragagent.retrieve import compress, pack
 from ragagent.settings import Settings
-from ragagent.types import Answer, AnswerEvent, Chunk, Document, Evidence, Message, Passage, Span, digest
+from ragagent.types import Answer, AnswerEvent, AnswerStyle, Chunk, Document, Evidence, Message, Passage, Span, digest
 from ragagent.where import Where
 
 FOLDER = "conversations"
@@ -59,7 +59,12 @@ class Asked(Protocol):
     def chunks(self, document_id: str) -> Sequence[Chunk]: ...
 
     def ask_stream(
-        self, question: str, *, where: Where | None = None, after: Conversation | None = None
+        self,
+        question: str,
+        *,
+        where: Where | None = None,
+        after: Conversation | None = None,
+        style: AnswerStyle | None = None,
     ) -> Generator[AnswerEvent]: ...
 
 
@@ -130,20 +135,22 @@ class Conversation:
         """What was asked and answered, the oldest first."""
         return tuple(self._turns)
 
-    def ask(self, question: str, *, where: Where | None = None) -> Answer:
-        """The answer to the next question, which may refer to those before."""
-        *_, last = self.stream(question, where=where)
+    def ask(self, question: str, *, where: Where | None = None, style: AnswerStyle | None = None) -> Answer:
+        """The answer to the next question, which may refer to those before; `style` as `KnowledgeBase.ask` has it."""
+        *_, last = self.stream(question, where=where, style=style)
         assert last.answer is not None
         return last.answer
 
-    def stream(self, question: str, *, where: Where | None = None) -> Generator[AnswerEvent]:
+    def stream(
+        self, question: str, *, where: Where | None = None, style: AnswerStyle | None = None
+    ) -> Generator[AnswerEvent]:
         """As `ask`, piece by piece. An answer whose stream is closed before its end is not remembered."""
         if not self._busy.acquire(blocking=False):
             raise ConfigError(f"conversation {self.id} is still answering: wait for it, or close its stream")
         try:
             self._fit()
             past = self.past()
-            with contextlib.closing(self._kb.ask_stream(question, where=where, after=self)) as events:
+            with contextlib.closing(self._kb.ask_stream(question, where=where, after=self, style=style)) as events:
                 for event in events:
                     if event.answer is not None:
                         self._remember(event.answer, past)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from ragagent.access import Principal, acl_of, denied
 from ragagent.app import answering, parts, searching
@@ -22,6 +24,7 @@ from ragagent.trace import Trace
 from ragagent.types import (
     Answer,
     AnswerEvent,
+    AnswerStyle,
     Chunk,
     Citation,
     Document,
@@ -409,14 +412,26 @@ class KnowledgeBase:
             event["hits"] = len(found.hits)
         return found
 
-    def ask(self, question: str, *, where: Where | None = None, extractive: bool = False) -> Answer:
+    def ask(
+        self,
+        question: str,
+        *,
+        where: Where | None = None,
+        extractive: bool = False,
+        style: AnswerStyle | None = None,
+        schema: object = None,
+    ) -> Answer:
         """The answer to `question` from the documents, each claim with its citations, or a refusal with the reason.
+
+        `style` is how it is laid out, by default as the settings say. With a `schema`, a JSON schema or a pydantic
+        model, it is JSON instead: `Answer.data` fits the schema, and each of its values stands in a citation
+        (docs/answers.md). Raises ConfigError for a schema that documents cannot fill.
 
         `extractive` asks no language model: the answer is the best sentences of the documents. So it is too where
         llm.model is none or memory has no room for the model; `Answer.reason` then says so. Raises ModelLoadError
         for a model that cannot be loaded for another reason, and another ModelError where it fails.
         """
-        for event in self.ask_stream(question, where=where, extractive=extractive):
+        for event in self.ask_stream(question, where=where, extractive=extractive, style=style, schema=schema):
             if event.answer is not None:
                 return event.answer
         raise AssertionError("a stream of answer events ends with the answer")
@@ -428,12 +443,31 @@ class KnowledgeBase:
         where: Where | None = None,
         after: Conversation | None = None,
         extractive: bool = False,
+        style: AnswerStyle | None = None,
+        schema: object = None,
     ) -> Generator[AnswerEvent]:
         """As `ask`, piece by piece: the evidence, the text as it is written, then the whole answer.
 
         Closing the iterator cancels the model. With `after`, the question is the next one of that conversation, to
         which `Conversation.stream` also adds it.
         """
+        from ragagent.answer import spoken
+
+        form = self._form(style, schema, extractive)
+        with contextlib.closing(self._asked(question, where, after, form, extractive)) as events:
+            for event in events:
+                found = event.answer
+                yield event if found is None else replace(event, answer=spoken.in_language_of_question(found))
+
+    def _asked(
+        self,
+        question: str,
+        where: Where | None,
+        after: Conversation | None,
+        form: answering.Form,
+        extractive: bool,
+    ) -> Generator[AnswerEvent]:
+        """The events of an answer, its reasons in English."""
         from ragagent.models.absent import NoModel
         from ragagent.retrieve import rewrite
 
@@ -446,11 +480,30 @@ class KnowledgeBase:
             yield AnswerEvent(kind="answer", answer=compose.refuse(question, _nothing_found(self)))
             return
         without = self._without_model(extractive)
+        if without and form.schema is not None:
+            from ragagent.answer import compose
+
+            reason = f"a schema is filled by a language model; {without}"
+            yield AnswerEvent(kind="answer", answer=compose.refuse(question, reason))
+            return
         if without:
             yield from answering.extracted(question, hits, self._answering(NoModel()), reason=without, meant=meant)
             return
         past = after.past() if after is not None else None
-        yield from answering.answered(question, hits, self._answering(), meant=meant, past=past)
+        yield from answering.answered(question, hits, self._answering(), form=form, meant=meant, past=past)
+
+    def _form(self, style: AnswerStyle | None, schema: object, extractive: bool) -> answering.Form:
+        """The form that is asked for. Raises ConfigError for one that there is not."""
+        if schema is None:
+            chosen = style or self.settings.answer.style
+            if chosen not in get_args(AnswerStyle):
+                raise ConfigError(f"style = {chosen!r}: must be one of {', '.join(get_args(AnswerStyle))}")
+            return answering.Form(style=chosen)
+        from ragagent.answer import structured
+
+        if style is not None or extractive:
+            raise ConfigError("a schema is a form of its own: give no style beside it, and let the model write")
+        return answering.Form(schema=structured.of(schema))
 
     def _without_model(self, extractive: bool) -> str:
         """Why no language model writes the answer; "" where one does."""

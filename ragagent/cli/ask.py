@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -12,11 +13,13 @@ from ragagent.cli.ingest import print_report
 from ragagent.cli.output import console, echo_json
 from ragagent.cli.progress import Bar
 from ragagent.cli.search import parse_filters
-from ragagent.errors import ReadError
-from ragagent.types import Answer
+from ragagent.errors import ConfigError, ReadError
+from ragagent.types import Answer, AnswerStyle
 
 if TYPE_CHECKING:
     from ragagent.app import KnowledgeBase
+
+MOST_SCHEMA_BYTES = 1_000_000
 
 
 @click.command()
@@ -32,6 +35,17 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Write the page of each citation there as PNG, the cited words marked (PDF files and pictures).",
 )
+@click.option(
+    "--style",
+    type=click.Choice(get_args(AnswerStyle)),
+    help="A phrase, whole sentences, a table or a list. Default: the setting answer.style.",
+)
+@click.option(
+    "--schema",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Answer with JSON that fits the JSON schema in this file, each value from a cited quote.",
+)
 @click.option("--extractive", is_flag=True, help="Without a language model: the best sentences of the documents.")
 @json_option
 @click.pass_obj
@@ -44,6 +58,8 @@ def ask(
     model: str | None,
     embedder: str | None,
     images: Path | None,
+    style: AnswerStyle | None,
+    schema: Path | None,
     extractive: bool,
     as_json: bool,
 ) -> None:
@@ -54,23 +70,33 @@ def ask(
     \b
     ragagent ask "What is the notice period?" contracts/
     ragagent ask "What is the notice period?" --extractive
+    ragagent ask "Which rooms are there, and what do they cost?" --style table
     """
     context.choose(kb=kb, model=model, embedder=embedder)
-    where = parse_filters(filters)
+    where, form = parse_filters(filters), None if schema is None else read_schema(schema)
     with context.open(create=bool(sources), llm=not extractive) as knowledge_base:
         for source in sources:
             _bring_in(knowledge_base, source)
         if as_json:
-            answer = knowledge_base.ask(question, where=where, extractive=extractive)
+            answer = knowledge_base.ask(question, where=where, extractive=extractive, style=style, schema=form)
             _write_images(knowledge_base, answer, images)
             echo_json(answer)
             return
-        for event in knowledge_base.ask_stream(question, where=where, extractive=extractive):
+        events = knowledge_base.ask_stream(question, where=where, extractive=extractive, style=style, schema=form)
+        for event in events:
             if event.kind == "text":
                 click.echo(event.text, nl=False)
             if event.answer is not None:
                 print_answer(event.answer, streamed=True)
                 _write_images(knowledge_base, event.answer, images)
+
+
+def read_schema(file: Path) -> Any:
+    """The JSON in a file. Raises ConfigError, naming it, where there is none."""
+    try:
+        return json.loads(file.read_bytes()[: MOST_SCHEMA_BYTES + 1])
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{file}: not a JSON schema: {error}") from error
 
 
 def _write_images(knowledge_base: KnowledgeBase, answer: Answer, folder: Path | None) -> None:

@@ -93,6 +93,15 @@ def validated(value: Any, schema: Mapping[str, Any]) -> Any:
     return value
 
 
+def accepts(value: Any, schema: Mapping[str, Any]) -> bool:
+    """Whether `schema` accepts `value`."""
+    try:
+        validated(value, schema)
+    except ModelError:
+        return False
+    return True
+
+
 def _fault(message: str) -> str:
     return message.strip()[:600]
 

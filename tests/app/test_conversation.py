@@ -194,3 +194,25 @@ def test_what_is_unread_is_the_rest_and_stands_where_its_pieces_say(
     assert left <= unseen
     assert all(text[at].isspace() for at in unseen - left)
     assert all(one.text == " ".join(piece.of(text) for piece in one.pieces) for one in found)
+
+
+def test_the_form_of_an_answer_is_chosen_by_question_and_by_settings(tmp_path: Path) -> None:
+    said = iter(["- ninety people", "ninety people", '{"carries": 90}', '{"people": "ninety people"}'])
+    llm = ScriptedLLM(lambda _: next(said))
+    chosen = replace(SETTINGS, answer=replace(SETTINGS.answer, samples=0))
+    with KnowledgeBase.open(tmp_path / "kb", embedder=HashEmbedder(), llm=llm, settings=chosen) as kb:
+        kb.ingest([Document(id="ferry", text=FERRY)])
+        question = "How many people does the ferry carry?"
+        assert kb.ask(question, style="list").text == "- ninety people"
+        kb.settings = replace(chosen, answer=replace(chosen.answer, style="full"))
+        assert kb.conversation().ask(question).text == "ninety people"
+        wanted = {"type": "object", "properties": {"carries": {"type": "integer"}}}
+        refused = kb.ask(question, schema=wanted)
+        assert (refused.status, refused.data) == ("refused", None)
+        wanted = {"type": "object", "properties": {"people": {"type": "string"}}}
+        answer = kb.ask(question, schema=wanted)
+        assert (answer.status, answer.data) == ("grounded", {"people": "ninety people"})
+        assert answer.citations[0].quote == "It carries ninety people."
+        for wrong in ({"style": "poem"}, {"schema": 3}, {"schema": wanted, "style": "list"}):
+            with pytest.raises(ConfigError):
+                kb.ask(question, **wrong)  # type: ignore[arg-type]

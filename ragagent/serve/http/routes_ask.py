@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from fastapi import APIRouter, Request
 
 from ragagent.app import KnowledgeBase
+from ragagent.errors import ConfigError
 from ragagent.serve.http import routes_conversations, shapes
 from ragagent.serve.http.access import Reader, Session, Shared
 from ragagent.serve.http.errors import RESPONSES, Refusal
@@ -72,11 +73,13 @@ async def asked(
 ) -> AsyncIterator[AnswerEvent | Waits]:
     """The events of an answer, once it is the caller's turn."""
     where, conversation = where_of(body.where), body.conversation
+    if conversation is not None and body.answer_schema is not None:
+        raise ConfigError("answer_schema goes with a question by itself, not with a conversation")
 
     def made(_: Stop) -> Iterator[AnswerEvent]:
         if conversation is None:
-            return kb.ask_stream(body.question, where=where)
-        return routes_conversations.asked(kb, conversation, body.question, where)
+            return kb.ask_stream(body.question, where=where, style=body.style, schema=body.answer_schema)
+        return routes_conversations.asked(kb, conversation, body.question, where, body.style)
 
     async for item in service.answered(caller, made):
         yield item

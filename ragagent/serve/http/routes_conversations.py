@@ -14,7 +14,7 @@ from ragagent.errors import ConfigError
 from ragagent.serve.http import shapes
 from ragagent.serve.http.access import Session, Shared
 from ragagent.serve.http.errors import RESPONSES, Refusal
-from ragagent.types import AnswerEvent, Citation
+from ragagent.types import AnswerEvent, AnswerStyle, Citation
 from ragagent.where import Where
 
 router = APIRouter(prefix="/api/conversations", tags=["conversations"], responses=RESPONSES)
@@ -64,10 +64,12 @@ async def forget(conversation_id: shapes.ConversationId, kb: Session, service: S
     return await service.writing.run(forgotten)
 
 
-def asked(kb: KnowledgeBase, conversation_id: str, question: str, where: Where | None) -> Iterator[AnswerEvent]:
+def asked(
+    kb: KnowledgeBase, conversation_id: str, question: str, where: Where | None, style: AnswerStyle | None = None
+) -> Iterator[AnswerEvent]:
     """The answer to the next question of a conversation, which is saved before its last event is given."""
     conversation = opened(kb, conversation_id)
-    with contextlib.closing(conversation.stream(question, where=where)) as events:
+    with contextlib.closing(conversation.stream(question, where=where, style=style)) as events:
         for event in events:
             if event.answer is not None:
                 conversation.save()

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ragagent.retrieve.explanation import Explanation, why
 from ragagent.settings import Rerank, Understanding
-from ragagent.types import Answer, Citation, Document, Evidence, Hit, SearchMode, Usage
+from ragagent.types import Answer, AnswerStyle, Citation, Document, Evidence, Hit, SearchMode, Usage
 
 MOST_HITS = 100
 MOST_QUESTION = 4000
@@ -121,6 +121,10 @@ class AskRequest(Given):
     question: Question
     where: Filter = None
     conversation: ConversationId | None = None
+    style: AnswerStyle | None = Field(default=None, description="how it is laid out; unset: as the server has it")
+    answer_schema: dict[str, JsonValue] | None = Field(
+        default=None, description="a JSON schema: the answer is `data` that fits it; without style and conversation"
+    )
 
 
 class BoxOut(BaseModel):
@@ -178,6 +182,7 @@ class AnswerOut(BaseModel):
     claims: list[ClaimOut]
     citations: list[CitationOut]
     usage: UsageOut
+    data: JsonValue = Field(default=None, description="what `answer_schema` asked for; null where it did not")
 
 
 class ConversationOut(BaseModel):
@@ -479,6 +484,7 @@ def answer_out(answer: Answer) -> AnswerOut:
         claims=claims,
         citations=[citation_out(citation, number) for number, citation in enumerate(answer.citations, 1)],
         usage=usage_out(answer.usage),
+        data=answer.data,
     )
 
 

@@ -7,10 +7,14 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ragagent.serve.mcp.limits import LEAST_TOKENS, MAX_HITS, MAX_PAGE, MAX_QUESTION_CHARS, MOST_TOKENS
-from ragagent.types import SearchMode
+from ragagent.types import AnswerStyle, SearchMode
 
 Query = Annotated[str, Field(min_length=1, max_length=MAX_QUESTION_CHARS, description="what to look for")]
 Question = Annotated[str, Field(min_length=1, max_length=MAX_QUESTION_CHARS, description="the question to answer")]
+Style = Annotated[
+    AnswerStyle | None,
+    Field(description="short: a phrase; full: whole sentences; list: items; table: rows. Unset: as the server has it"),
+]
 HitCount = Annotated[int, Field(ge=1, le=MAX_HITS, description="how many passages")]
 Mode = Annotated[SearchMode, Field(description="hybrid is best; dense is by meaning, sparse by words")]
 Filter = Annotated[

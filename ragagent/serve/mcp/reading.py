@@ -13,7 +13,7 @@ from ragagent.serve.mcp import addresses, content, cursors, parameters, results
 from ragagent.serve.mcp.limits import Limits, cut, tokens_of
 from ragagent.serve.mcp.sessions import Served, seen
 from ragagent.serve.mcp.working import Tell, Workers
-from ragagent.types import Answer, Document, SearchMode, digest
+from ragagent.types import Answer, AnswerStyle, Document, SearchMode, digest
 from ragagent.where import Where, from_value
 
 _ENVELOPE_TOKENS = 120
@@ -43,11 +43,12 @@ def add_tools(server: MCPServer[Any], kb: Served, workers: Workers, limits: Limi
         question: parameters.Question,
         ctx: Context[Any, Any],
         where: parameters.Filter = None,
+        style: parameters.Style = None,
         max_tokens: parameters.Budget = None,
     ) -> Annotated[CallToolResult, results.AskResult]:
         """Answers a question from the documents with verified quotes, or refuses and says why."""
         session = seen(kb)
-        answer = await workers.told(ctx, lambda tell: _answered(session, question, _filter(where), tell))
+        answer = await workers.told(ctx, lambda tell: _answered(session, question, _filter(where), style, tell))
         found = _within(answer, max_tokens or limits.max_tokens)
         return content.result(found, ((one.resource, one.title or one.uri) for one in found.citations))
 
@@ -110,10 +111,10 @@ def _shortened(passage: results.FoundPassage, budget: int) -> results.FoundPassa
     return bare.model_copy(update={"text": text})
 
 
-def _answered(kb: Served, question: str, where: Where | None, tell: Tell) -> Answer:
+def _answered(kb: Served, question: str, where: Where | None, style: AnswerStyle | None, tell: Tell) -> Answer:
     """The answer; the model is cancelled when the call is."""
     tell(0, None, "searching")
-    events = kb.ask_stream(question, where=where)
+    events = kb.ask_stream(question, where=where, style=style)
     try:
         for done, event in enumerate(events, start=1):
             if event.answer is not None:

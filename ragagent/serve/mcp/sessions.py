@@ -9,7 +9,7 @@ from mcp.server.auth.middleware.auth_context import get_access_token
 
 from ragagent.access import Principal, principal_of
 from ragagent.protocols import IndexStatus, KnownDocument, Progress
-from ragagent.types import Answer, AnswerEvent, Citation, Document, Hit, IngestReport, SearchMode
+from ragagent.types import Answer, AnswerEvent, AnswerStyle, Citation, Document, Hit, IngestReport, SearchMode
 from ragagent.where import Where
 
 PRINCIPAL_CLAIM = "ragagent/principal"
@@ -25,7 +25,9 @@ class Served(Protocol):
 
     def ask(self, question: str, *, where: Where | None = None) -> Answer: ...
 
-    def ask_stream(self, question: str, *, where: Where | None = None) -> Iterator[AnswerEvent]: ...
+    def ask_stream(
+        self, question: str, *, where: Where | None = None, style: AnswerStyle | None = None
+    ) -> Iterator[AnswerEvent]: ...
 
     def document(self, document_id: str) -> Document | None: ...
 
