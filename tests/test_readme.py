@@ -94,6 +94,7 @@ RUN_HERE = {
     # The pages whose blocks are run here, one after another, and what they take for granted.
     "README.md": "",
     "access.md": "import pathlib; pathlib.Path('contracts').mkdir()",
+    "answers.md": "",
     "confidence.md": "",
     "conversations.md": FOUNDED,
     "index.md": "",
