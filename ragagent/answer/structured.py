@@ -348,7 +348,8 @@ def _leaves(value: Any, schema: Any, root: Schema, path: str = "", item: str = "
 
 def _fitted(value: Any, schema: Any, root: Schema, kept: Set[str], path: str = "") -> Any:
     """`value` with only the leaves of `kept`: null for others, or nothing where the schema has no place for null."""
-    accepts_null = grammars.accepts(None, {**root, **schema} if "$defs" in root else schema)
+    shared = {name: root[name] for name in ("$defs", "definitions") if name in root}
+    accepts_null = grammars.accepts(None, {**shared, **schema})
     plain = _plain(schema, root, path or "$")
     if isinstance(value, Mapping):
         fields = plain.get("properties", {})
