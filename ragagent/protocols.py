@@ -246,6 +246,15 @@ class Cancels(Protocol):
 
 
 @runtime_checkable
+class CancelsOfThread(Protocol):
+    """A language model of which one thread's request can be stopped, while others wait or work."""
+
+    def cancel_of(self, thread: int) -> None:
+        """Ends the request under way if that thread (`threading.get_ident`) made it; what is there comes back."""
+        ...
+
+
+@runtime_checkable
 class EstimatesText(Protocol):
     """A language model that says how likely a text is."""
 
@@ -555,6 +564,7 @@ Sink = Callable[[Mapping[str, Any]], None]
 __all__ = [
     "LLM",
     "Cancels",
+    "CancelsOfThread",
     "Connector",
     "Embedder",
     "EmbedsTokens",

@@ -18,7 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "where",
         "access",
         "protocols",
-        "settings trace text jsonable atomic",
+        "settings trace text jsonable atomic deadline",
         "models prompts connectors",
         "index",
         "ingest retrieve",

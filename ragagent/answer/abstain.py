@@ -13,6 +13,7 @@ UNSUPPORTED = "what the model answered does not stand in the passages found"
 OTHER_PERIOD = "the passages found speak of another period than the question"
 UNSURE = "the passages found do not clearly answer the question"
 CONFLICT = "the documents disagree"
+TIME = "the time was over"
 PARTLY = "a part of the answer was left out, for it does not stand in the passages found"
 
 

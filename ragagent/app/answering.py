@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ragagent.deadline import Deadline
 from ragagent.errors import ModelTooLarge
 from ragagent.protocols import LLM, Index
 from ragagent.settings import Settings
@@ -101,6 +103,31 @@ def _formed(
     )
     with parts.trace.span("compose", style=form.style):
         yield from styled.answer(asking, form.style) if form.schema is None else styled.filled(asking, form.schema)
+
+
+def until(
+    deadline: Deadline, events: Generator[AnswerEvent], question: str, parts: Parts, form: Form
+) -> Generator[AnswerEvent]:
+    """The events of an answer by a model that stops at `deadline`; what is there then is an answer in part.
+
+    Where nothing that was written by then can be shown, the best sentences are, except in the place of JSON.
+    """
+    from ragagent.answer import abstain, compose
+
+    with contextlib.closing(events):
+        for event in events:
+            found = event.answer
+            if found is None or not deadline.over:
+                yield event
+                continue
+            if found.status == "refused" and form.schema is None and found.evidence is not None:
+                best = compose.extract(question, found.evidence, document=parts.index.document, reason=abstain.TIME)
+                found = replace(best, question=found.question, usage=found.usage) if best.text else found
+            if found.status == "refused":
+                yield replace(event, answer=replace(found, reason=abstain.TIME))
+            else:
+                reason = found.reason if found.status == "partial" else abstain.TIME
+                yield replace(event, answer=replace(found, status="partial", reason=reason))
 
 
 def extracted(

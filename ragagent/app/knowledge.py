@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import threading
@@ -16,6 +17,7 @@ from ragagent.access import Principal, acl_of, denied
 from ragagent.app import answering, parts, searching
 from ragagent.app.embedders import Embedders
 from ragagent.app.rerankers import Rerankers
+from ragagent.deadline import Deadline
 from ragagent.errors import ConfigError, Corrupt, IndexStateError, ReadError
 from ragagent.protocols import LLM, Connector, Embedder, Index, IndexStatus, KnownDocument, Progress, Reranker, Sink
 from ragagent.retrieve.explanation import Explanation
@@ -420,18 +422,24 @@ class KnowledgeBase:
         extractive: bool = False,
         style: AnswerStyle | None = None,
         schema: object = None,
+        within: float | Deadline | None = None,
     ) -> Answer:
         """The answer to `question` from the documents, each claim with its citations, or a refusal with the reason.
 
         `style` is how it is laid out, by default as the settings say. With a `schema`, a JSON schema or a pydantic
         model, it is JSON instead: `Answer.data` fits the schema, and each of its values stands in a citation
-        (docs/answers.md). Raises ConfigError for a schema that documents cannot fill.
+        (docs/answers.md). Raises ConfigError for a schema that documents cannot fill. `within` are the seconds that it
+        may take, or a `ragagent.deadline.Deadline` that another thread may bring on: what is there by then is the
+        answer, `partial`. A model that is being loaded, and a search, are not broken off.
 
         `extractive` asks no language model: the answer is the best sentences of the documents. So it is too where
         llm.model is none or memory has no room for the model; `Answer.reason` then says so. Raises ModelLoadError
         for a model that cannot be loaded for another reason, and another ModelError where it fails.
         """
-        for event in self.ask_stream(question, where=where, extractive=extractive, style=style, schema=schema):
+        events = self.ask_stream(
+            question, where=where, extractive=extractive, style=style, schema=schema, within=within
+        )
+        for event in events:
             if event.answer is not None:
                 return event.answer
         raise AssertionError("a stream of answer events ends with the answer")
@@ -445,6 +453,7 @@ class KnowledgeBase:
         extractive: bool = False,
         style: AnswerStyle | None = None,
         schema: object = None,
+        within: float | Deadline | None = None,
     ) -> Generator[AnswerEvent]:
         """As `ask`, piece by piece: the evidence, the text as it is written, then the whole answer.
 
@@ -454,7 +463,8 @@ class KnowledgeBase:
         from ragagent.answer import spoken
 
         form = self._form(style, schema, extractive)
-        with contextlib.closing(self._asked(question, where, after, form, extractive)) as events:
+        deadline = within if isinstance(within, Deadline) or within is None else Deadline(_seconds(within))
+        with contextlib.closing(self._asked(question, where, after, form, extractive, deadline)) as events:
             for event in events:
                 found = event.answer
                 yield event if found is None else replace(event, answer=spoken.in_language_of_question(found))
@@ -466,6 +476,7 @@ class KnowledgeBase:
         after: Conversation | None,
         form: answering.Form,
         extractive: bool,
+        deadline: Deadline | None,
     ) -> Generator[AnswerEvent]:
         """The events of an answer, its reasons in English."""
         from ragagent.models.absent import NoModel
@@ -490,7 +501,14 @@ class KnowledgeBase:
             yield from answering.extracted(question, hits, self._answering(NoModel()), reason=without, meant=meant)
             return
         past = after.past() if after is not None else None
-        yield from answering.answered(question, hits, self._answering(), form=form, meant=meant, past=past)
+        if deadline is None:
+            yield from answering.answered(question, hits, self._answering(), form=form, meant=meant, past=past)
+            return
+        from ragagent.answer.in_time import in_time
+
+        parts = self._answering(in_time(self.llm, deadline))
+        events = answering.answered(question, hits, parts, form=form, meant=meant, past=past)
+        yield from answering.until(deadline, events, meant, parts, form)
 
     def _form(self, style: AnswerStyle | None, schema: object, extractive: bool) -> answering.Form:
         """The form that is asked for. Raises ConfigError for one that there is not."""
@@ -789,6 +807,12 @@ def _document(given: object) -> Document:
     if not isinstance(given, Document):
         raise ConfigError(f"{given!r:.80} is no Document; ingest takes one path or address at a time, or documents")
     return given
+
+
+def _seconds(within: float) -> float:
+    if not 0 < within < math.inf:
+        raise ConfigError(f"within = {within!r}: must be a number of seconds above 0")
+    return within
 
 
 def _check_query(query: str, k: int, mode: str) -> None:

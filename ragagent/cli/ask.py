@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+import signal
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -13,6 +18,7 @@ from ragagent.cli.ingest import print_report
 from ragagent.cli.output import console, echo_json
 from ragagent.cli.progress import Bar
 from ragagent.cli.search import parse_filters
+from ragagent.deadline import Deadline
 from ragagent.errors import ConfigError, ReadError
 from ragagent.types import Answer, AnswerStyle
 
@@ -46,6 +52,12 @@ MOST_SCHEMA_BYTES = 1_000_000
     metavar="FILE",
     help="Answer with JSON that fits the JSON schema in this file, each value from a cited quote.",
 )
+@click.option(
+    "--within",
+    callback=lambda ctx, parameter, value: None if value is None else seconds_of(value),
+    metavar="TIME",
+    help="What is there after this time, such as 20s or 1.5m, is the answer. Ctrl-C ends the time.",
+)
 @click.option("--extractive", is_flag=True, help="Without a language model: the best sentences of the documents.")
 @json_option
 @click.pass_obj
@@ -60,6 +72,7 @@ def ask(
     images: Path | None,
     style: AnswerStyle | None,
     schema: Path | None,
+    within: float | None,
     extractive: bool,
     as_json: bool,
 ) -> None:
@@ -77,18 +90,54 @@ def ask(
     with context.open(create=bool(sources), llm=not extractive) as knowledge_base:
         for source in sources:
             _bring_in(knowledge_base, source)
+        deadline = Deadline(within)
         if as_json:
-            answer = knowledge_base.ask(question, where=where, extractive=extractive, style=style, schema=form)
+            with ended_by_interrupt(deadline):
+                answer = knowledge_base.ask(
+                    question, where=where, extractive=extractive, style=style, schema=form, within=deadline
+                )
             _write_images(knowledge_base, answer, images)
             echo_json(answer)
             return
-        events = knowledge_base.ask_stream(question, where=where, extractive=extractive, style=style, schema=form)
-        for event in events:
-            if event.kind == "text":
-                click.echo(event.text, nl=False)
-            if event.answer is not None:
-                print_answer(event.answer, streamed=True)
-                _write_images(knowledge_base, event.answer, images)
+        events = knowledge_base.ask_stream(
+            question, where=where, extractive=extractive, style=style, schema=form, within=deadline
+        )
+        shown = False
+        with ended_by_interrupt(deadline):
+            for event in events:
+                shown = shown or event.kind == "text"
+                if event.kind == "text":
+                    click.echo(event.text, nl=False)
+                if event.answer is not None:
+                    print_answer(event.answer, streamed=shown)
+                    _write_images(knowledge_base, event.answer, images)
+
+
+@contextlib.contextmanager
+def ended_by_interrupt(deadline: Deadline) -> Iterator[None]:
+    """Within the block Ctrl-C ends the time of an answer; once more, and it ends the command."""
+
+    def end(number: int, frame: object) -> None:
+        if deadline.over:
+            raise KeyboardInterrupt
+        deadline.end()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def seconds_of(text: str) -> float:
+    """The seconds in a time such as 20, 20s, 1.5m or 500ms. Raises ConfigError for what is none."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m)?", text.strip())
+    if match is None or not float(match[1]):
+        raise ConfigError(f"{text!r} is no time: write 20s, 1.5m or 500ms")
+    return float(match[1]) * {"ms": 0.001, "m": 60.0}.get(match[2] or "s", 1.0)
 
 
 def read_schema(file: Path) -> Any:

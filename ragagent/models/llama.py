@@ -80,7 +80,7 @@ class LlamaModel:
         self._starting = threading.Lock()
         self._turn = threading.Lock()
         self._turn_of: int | None = None
-        self._at_work: tuple[LlamaProcess, int] | None = None
+        self._at_work: tuple[LlamaProcess, int, int] | None = None
         self._identifiers = itertools.count(1)
         self._counts: OrderedDict[str, int] = OrderedDict()
 
@@ -187,7 +187,7 @@ class LlamaModel:
         process.open_inbox(identifier)
         try:
             process.send({**request, "id": identifier})
-            self._at_work = (process, identifier)
+            self._at_work = (process, identifier, threading.get_ident())
             message = process.receive(identifier, self._patience(timeout_s))
             finished = True
             _raise_failure(message)
@@ -205,7 +205,14 @@ class LlamaModel:
         """Stops the request under way, from any thread, within one token or one batch of the prompt."""
         at_work = self._at_work
         if at_work is not None:
-            process, identifier = at_work
+            process, identifier, _ = at_work
+            process.send({"op": "cancel", "id": identifier})
+
+    def cancel_of(self, thread: int) -> None:
+        """As `cancel`, where the request under way is one of that thread (`threading.get_ident`); others go on."""
+        at_work = self._at_work
+        if at_work is not None and at_work[2] == thread:
+            process, identifier, _ = at_work
             process.send({"op": "cancel", "id": identifier})
 
     def log_likelihood(self, messages: Sequence[Message], text: str, *, timeout_s: float | None = None) -> float:
@@ -325,7 +332,7 @@ class LlamaModel:
         process.open_inbox(identifier)
         try:
             process.send({**request, "id": identifier})
-            self._at_work = (process, identifier)
+            self._at_work = (process, identifier, threading.get_ident())
             while not finished:
                 message = process.receive(identifier, self._patience(timeout_s))
                 finished = message["op"] != "delta"

@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+from ragagent.cli.ask import ended_by_interrupt, seconds_of
+from ragagent.deadline import Deadline
+from ragagent.errors import ConfigError
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -321,3 +325,24 @@ def test_a_source_out_of_reach_keeps_none_of_the_others_waiting(run: Run, tmp_pa
     first, second = json.loads(out)
     assert (code, first["failed"], second["added"]) == (1, 1, 1)
     assert "missing" in first["failures"][0]["reason"]
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("20", 20.0), ("20s", 20.0), ("1.5m", 90.0), ("500 ms", 0.5)])
+def test_a_time_is_written_with_its_unit(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0s", "-1", "20h", "1e3", "nan", "s"])
+def test_what_is_no_time_is_named(text: str) -> None:
+    with pytest.raises(ConfigError, match="is no time"):
+        seconds_of(text)
+
+
+def test_an_interrupt_ends_the_time_and_a_second_one_the_command() -> None:
+    deadline, before = Deadline(), signal.getsignal(signal.SIGINT)
+    with ended_by_interrupt(deadline):
+        signal.raise_signal(signal.SIGINT)
+        assert deadline.over
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
