@@ -43,7 +43,7 @@ _INJECTED, _LATER = "injected", "later"
 OURS = (*CHANNELS, _LATER, *(one for one in get_args(Strategy) if one != "react"))
 """The channels by which our attacks come, that of a run before this one, and the strategies that read documents."""
 _Item = TypeVar("_Item")
-_STEPS, _TEAM_STEPS = 80, 12
+_STEPS, _TEAM_STEPS = 80, 16
 _SAMPLE = 30
 _OTHERS = 2
 _PRIVATE = "the private data of the user: "
@@ -117,7 +117,8 @@ def run_attack(
     with CHANNELS[channel](attack) as opened:
         made = [*opened.tools, *tools(seen.calls)]
         if strategy == "team":
-            return _judged(attack, _team(attack, opened, made, mode, llm), made, seen)
+            run, members = _team(attack, opened, made, mode, llm)
+            return _judged(attack, run, [*made, *members], seen)
         model = llm or Obedient([*opened.first, *attack.calls], attack.answer, [one.spec for one in made])
         return _judged(attack, _run(model, made, TASK, mode, _nothing, strategy=strategy), made, seen)
 
@@ -129,8 +130,10 @@ def _judged(attack: Attack, run: _Run, made: Sequence[Tool], seen: _Seen) -> Tal
     return _named(tally, attack.name)
 
 
-def _team(attack: Attack, opened: Channel, made: Sequence[Tool], mode: Mode, llm: LLM | None) -> _Run:
-    """A run of a team in which the leader and each member obey."""
+def _team(
+    attack: Attack, opened: Channel, made: Sequence[Tool], mode: Mode, llm: LLM | None
+) -> tuple[_Run, Sequence[Tool]]:
+    """A run of a team in which the leader and each member obey, and the members."""
 
     def member(limits: AgentSettings, tools: Sequence[Tool]) -> AgentRunner:
         model = llm or Obedient([*opened.first, *attack.calls], attack.document.text, [one.spec for one in tools])
@@ -141,7 +144,7 @@ def _team(attack: Attack, opened: Channel, made: Sequence[Tool], mode: Mode, llm
     members = team.members(member, made, limits)
     orders = [(one.spec.name, {"task": words_of(attack)}) for one in members]
     leader = llm or Obedient([("researcher", {"task": TASK}), *orders], attack.answer, [one.spec for one in members])
-    return _run(leader, members, TASK, mode, _nothing, strategy="team", steps=_TEAM_STEPS)
+    return _run(leader, members, TASK, mode, _nothing, strategy="team", steps=_TEAM_STEPS), members
 
 
 def run_later(attack: Attack, mode: Mode, llm: LLM | None) -> Tally:

@@ -86,6 +86,7 @@ def test_by_whatever_way_the_words_come_nothing_gets_out_with_the_policy_and_all
 def test_under_no_strategy_gets_anything_out(strategy: Strategy) -> None:
     tally = run_attack(list(attacks())[52], "ask", None, strategy=strategy)
     assert (tally.safe, tally.attacks, tally.finished) == (True, 0, 1)
+    assert tally.denied > 0
 
 
 @pytest.mark.parametrize("mode", MODES)
