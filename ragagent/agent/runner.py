@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from ragagent.agent import outgoing, steps
+from ragagent.agent.begun import begun
 from ragagent.agent.figures import computed
 from ragagent.agent.graph import Checkpoints, compiled, stored, walk
 from ragagent.agent.journal import Journal
@@ -74,10 +75,12 @@ class AgentRunner:
         secrets: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.time,
         delegated: bool = False,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         """`secrets` are values by name for the tools that declare them; nothing else ever sees them.
 
         `delegated` says that the tasks come from another agent: what is remembered of them is not the user's word.
+        `about` is what the log says of how runs begin beside that (`ragagent.agent.begun`).
         """
         kept = Secrets(secrets)
         tools = [
@@ -89,6 +92,7 @@ class AgentRunner:
         self._checkpoints = Checkpoints(checkpoints) if checkpoints is not None else None
         self._journal = Journal(checkpoints, clock=clock)
         self._cite = cite
+        self._about = dict(about or {})
         self._cancels: dict[str, threading.Event] = {}
         specs = tuple(tool.spec for tool in tools)
         offered = [spec for spec in specs if not (chosen.read_only and consequential(spec))]
@@ -108,8 +112,8 @@ class AgentRunner:
 
     def follow(self, task: str, run_id: str, decision: Decision | None) -> Iterator[AgentEvent]:
         """The run of that id, event by event: begun with `task`, or gone on with where it was begun before."""
-        begun = self._checkpoints is not None and run_id in self._journal.runs()
-        return self.resume_stream(run_id, decision) if begun else self.stream(task, run_id=run_id)
+        known = self._checkpoints is not None and run_id in self._journal.runs()
+        return self.resume_stream(run_id, decision) if known else self.stream(task, run_id=run_id)
 
     @property
     def effects(self) -> tuple[Effect, ...]:
@@ -124,8 +128,8 @@ class AgentRunner:
 
     def strategy(self, run_id: str) -> Strategy:
         """The one that the run was begun with; for a run that there is not, that of the settings."""
-        begun = next((one.body for one in self._journal.entries(run_id) if one.kind == "start"), {})
-        return cast(Strategy, begun.get("strategy", "react" if begun else self._parts.settings.strategy))
+        known = begun(self._journal.entries(run_id))
+        return self._parts.settings.strategy if known is None else known.strategy
 
     @property
     def journal(self) -> Journal:
@@ -208,10 +212,10 @@ class AgentRunner:
             return new
         if known is None:
             # Ended before its first checkpoint: nothing was done, and it is begun again.
-            started = next((one for one in self._journal.entries(new.run_id) if one.kind == "start"), None)
+            started = begun(self._journal.entries(new.run_id))
             if started is None:
                 raise AgentError(f"there is no run {new.run_id!r} among the checkpoints")
-            return replace(new, task=started.body["task"], strategy=started.body.get("strategy", "react"))
+            return replace(new, task=started.task, strategy=started.strategy)
         if not known.stopped:
             self._journal.log(known.run_id, len(known.steps), "resume", self._said(known))
         for step in known.steps:
@@ -229,6 +233,7 @@ class AgentRunner:
             "settings": jsonable(parts.settings),
             "policy": jsonable(parts.policy),
             "model": parts.llm.name,
+            **self._about,
         }
 
     def _find_again(self, state: AgentState, call: ToolCall, turn: Turn) -> None:

@@ -94,6 +94,7 @@ class Agent:
         says; raises ConfigError where the kernel lacks what confines it (`ragagent.tools.sandbox`). `memory` adds
         remember and recall, whatever `agent.memory` says; raises AccessDenied in a session without a user.
         """
+        from ragagent.agent.begun import about
         from ragagent.agent.runner import AgentRunner
         from ragagent.tools import builtin, table_query
 
@@ -117,7 +118,8 @@ class Agent:
         tables = table_query.Tables(kb.known, kb.document)
         own = (*own, table_query.list_tables(tables), table_query.query_tables(tables)) if tables.any() else own
         own = (*own, *_sandboxed(self._settings.agent.sandbox if sandbox is None else sandbox))
-        own = (*own, *_remembering(kb, memory, self._settings.agent.memory))
+        remembering = _remembering(kb, memory, self._settings.agent.memory)
+        own = (*own, *remembering)
         self._own_servers = isinstance(mcp, Path)
         self.servers = opened_servers(kb.path, mcp) if isinstance(mcp, Path) else mcp
         foreign, self.problems = self.servers.tools() if self.servers is not None else ([], [])
@@ -138,6 +140,7 @@ class Agent:
                 policy=policy,
                 secrets=secrets,
                 delegated=delegated,
+                about=about(where, bool(remembering)),
             )
 
         self._opened = opened

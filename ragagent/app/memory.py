@@ -145,6 +145,10 @@ class Memory:
         found = (self._of(identifier) for identifier in self._known())
         return tuple(sorted((one for one in found if one is not None), key=lambda one: (one.at, one.id)))
 
+    def get(self, identifier: str) -> Fact | None:
+        """The fact of that whole id; None where this owner has none."""
+        return self._of(identifier) if self._store.there else None
+
     def edit(self, identifier: str, text: str) -> Fact:
         """Puts the owner's words in the place of a fact, which is as trusted as these then. Raises as `add` does.
 

@@ -138,18 +138,25 @@ def resume(
     model: str | None,
     as_json: bool,
 ) -> None:
-    """Go on with a run that was interrupted, or that waits for an approval.
+    """Go on with a run that was interrupted, or that waits for an approval: with its filter, and not with more rights.
 
     \b
     ragagent agent resume 3f2a9c1e
     ragagent agent resume 3f2a9c1e --approve b7d2
     """
+    from ragagent.agent.begun import begun
+
     context.choose(kb=kb, model=model)
     # Of the runs of others nothing is kept.
     context.require_owner("resuming a run")
     chosen = approve or deny
     decision = Decision(approval_id=chosen, approved=approve is not None, by="command line") if chosen else None
-    with _opened(context, _policy(ask, read_only), mcp, sandbox=sandbox, memory=memory) as worker:
+    start = begun(_known(context, run_id).entries(run_id))
+    if start is None:
+        raise AgentError(f"the log does not say how the run {run_id!r} was begun, so it cannot be gone on with")
+    policy = _policy(ask or start.always_ask, read_only or start.read_only)
+    memory = memory or start.memory is True
+    with _opened(context, policy, mcp, start.where, sandbox=sandbox, memory=memory) as worker:
         _follow(worker, worker.resume_stream(run_id, decision), yes, as_json)
 
 

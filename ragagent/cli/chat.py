@@ -36,8 +36,17 @@ class Quit(Exception):
 class Chat:
     """One conversation and what can be said beside its questions; prints with `echo`."""
 
-    def __init__(self, kb: KnowledgeBase, where: Where | None, *, as_json: bool = False) -> None:
+    def __init__(
+        self,
+        kb: KnowledgeBase,
+        where: Where | None,
+        *,
+        as_json: bool = False,
+        other: Callable[[str], KnowledgeBase] | None = None,
+    ) -> None:
+        """`other` opens the same knowledge base with the language model of that name."""
         self._kb = kb
+        self._other = other
         self._where = where
         self._as_json = as_json
         self._conversation = kb.conversation()
@@ -121,8 +130,15 @@ class Chat:
             return
         self._conversation, self._last = self._kb.conversation(argument), None
 
-    def model(self, _: str) -> None:
-        """/model: which language model answers."""
+    def model(self, argument: str) -> None:
+        """/model [NAME]: which language model answers; with a name, that one from now on, in the same conversation."""
+        if argument and self._other is not None:
+            from ragagent.app.conversation import Conversation
+
+            before, self._kb = self._kb, self._other(argument)
+            known = self._conversation
+            self._conversation = Conversation(self._kb, identifier=known.id, turns=known.turns)
+            before.close()
         click.echo(f"{self._kb.llm.name}, {self._kb.llm.context_tokens} tokens of context", err=True)
 
     def help(self, _: str) -> None:
@@ -130,6 +146,10 @@ class Chat:
         lines = [(command.__doc__ or "").partition("\n")[0] for command in COMMANDS.values()]
         click.echo("\n".join(sorted(lines)), err=True)
         click.echo('A line that ends with \\ goes on in the next one; """ begins and ends several lines.', err=True)
+
+    def close(self) -> None:
+        """Closes the knowledge base that is in use now."""
+        self._kb.close()
 
     def quit(self, _: str) -> None:
         """/quit: leaves; so does Ctrl-D."""
@@ -255,11 +275,29 @@ def chat(
     assert context is not None
     context.choose(kb=kb, model=model, embedder=embedder)
     where = parse_filters(filters)
-    with context.open(llm=True) as knowledge_base:
-        session = Chat(knowledge_base, where, as_json=as_json)
+    knowledge_base = context.open(llm=True)
+    session = Chat(knowledge_base, where, as_json=as_json, other=lambda name: _with_model(context, name))
+    with contextlib.closing(session):
         if sys.stdin.isatty():
             click.echo("Ask something about the documents; /help says what else there is.", err=True)
             # A session of somebody else keeps nothing of what is typed.
             run(session, typed(knowledge_base.path / HISTORY if knowledge_base.principal is None else None))
         elif run(session, (line.rstrip("\n") for line in sys.stdin)):
             ctx.exit(1)
+
+
+def _with_model(context: Context, name: str) -> KnowledgeBase:
+    """The knowledge base with that language model. Raises ModelError where there is none; all stays as it was then."""
+    before = context.loaded
+    context.choose(model=name)
+    try:
+        made = context.open(llm=True)
+        try:
+            _ = made.llm
+        except BaseException:
+            made.close()
+            raise
+    except BaseException:
+        context.loaded = before
+        raise
+    return made

@@ -126,10 +126,14 @@ def mcp(
 )
 @click.option("--print", "printed", is_flag=True, help="Print what belongs into the config, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def install(client: str, kb: Path | None, name: str, config: Path | None, printed: bool, yes: bool) -> None:
+@click.pass_context
+def install(
+    ctx: click.Context, client: str, kb: Path | None, name: str, config: Path | None, printed: bool, yes: bool
+) -> None:
     """Put this server into the config of an MCP client, after showing the change.
 
     The config is kept beside the new one. One with comments is left as it is; --print says what to put in by hand.
+    Models that are not here yet are fetched: a client does not wait for that when it starts the server.
 
     \b
     Examples:
@@ -154,3 +158,7 @@ def install(client: str, kb: Path | None, name: str, config: Path | None, printe
         click.confirm("Change it so?", abort=True)
     kept = client_config.write(file, after)
     click.echo(f"changed {file}" + (f"; what it was is in {kept}" if kept else ""))
+    if (context := ctx.find_object(Context)) is not None:
+        context.choose(kb=folder)
+        context.fetch_embedder()
+        context.fetch(context.settings.llm.model)

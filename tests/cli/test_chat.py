@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -79,6 +80,32 @@ def test_a_saved_conversation_can_be_gone_on_with(kb: KnowledgeBase, capsys: pyt
     second = Chat(kb, None)
     run(second, iter([f"/load {saved}", "/history"]))
     assert "> When does the ferry leave?" in capsys.readouterr().out
+
+
+def test_another_model_goes_on_with_the_conversation_and_one_that_there_is_not_changes_nothing(
+    kb: KnowledgeBase, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def other(name: str) -> KnowledgeBase:
+        if name == "none-such":
+            raise ModelError("no model is called none-such")
+
+        def told(messages: Sequence[Message]) -> str:
+            asked.append("\n".join(message.content for message in messages))
+            return reply(messages)
+
+        return KnowledgeBase.open(tmp_path / "kb", settings=SETTINGS, embedder=HashEmbedder(), llm=ScriptedLLM(told))
+
+    chat = Chat(kb, None, other=other)
+    lines = ["When does the ferry leave?", "/model none-such", "/model other", "How many people does the ferry carry?"]
+    with contextlib.closing(chat):
+        assert run(chat, iter(lines)) == 1
+        out, err = capsys.readouterr()
+        assert "no model is called none-such" in err
+        assert "ninety people" in out
+        assert "When does the ferry leave?" in asked[-1], "the other model reads what was asked before"
+        assert len(chat._conversation.turns) == 2
 
 
 def test_every_command_is_described_by_its_first_line() -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from ragagent.app import KnowledgeBase
+from ragagent.app.memory import Memory
 from ragagent.serve.http.errors import Refusal
 from ragagent.serve.http.guard import Caller
 from ragagent.serve.http.service import Service
@@ -36,6 +37,10 @@ def _session(request: Request, caller: Annotated[Caller, Depends(needs("read"))]
     return service_of(request).seen_by(caller)
 
 
+def _memory(request: Request, caller: Annotated[Caller, Depends(needs("agent"))]) -> Memory:
+    return service_of(request).seen_by(caller).memory
+
+
 Shared = Annotated[Service, Depends(service_of)]
 Reader = Annotated[Caller, Depends(needs("read"))]
 Writer = Annotated[Caller, Depends(needs("write"))]
@@ -43,3 +48,5 @@ Operator = Annotated[Caller, Depends(needs("agent"))]
 Admin = Annotated[Caller, Depends(needs("admin"))]
 Session = Annotated[KnowledgeBase, Depends(_session)]
 """The knowledge base as a reader sees it."""
+Remembered = Annotated[Memory, Depends(_memory)]
+"""What agents of who asks remember; 403 for who is no user."""

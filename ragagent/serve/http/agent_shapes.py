@@ -8,7 +8,9 @@ from pydantic import BaseModel, Field
 
 from ragagent.serve.http import shapes
 from ragagent.serve.http.runs import Run
-from ragagent.types import AgentEvent, Approval, ToolCall
+from ragagent.settings import Strategy
+from ragagent.tools.remembering import MAX_CHARS
+from ragagent.types import AgentEvent, Approval, Came, Fact, ToolCall
 
 _MOST_OBSERVED = 20_000
 
@@ -20,6 +22,12 @@ class RunRequest(shapes.Given):
     where: shapes.Filter = None
     always_ask: bool = Field(default=False, description="ask before every call that does more than read")
     read_only: bool = Field(default=False, description="allow no call that does more than read")
+    strategy: Strategy | None = Field(
+        default=None, description="how to go about the task (docs/agent.md); null: as the server's settings say"
+    )
+    memory: bool | None = Field(
+        default=None, description="let it remember facts and recall them; null: as the server's settings say"
+    )
 
 
 class DecisionRequest(shapes.Given):
@@ -92,6 +100,7 @@ class RunOut(BaseModel):
 
     id: str
     task: str
+    strategy: Strategy
     state: Literal["queued", "running", "waiting", "done", "failed", "cancelled", "interrupted"]
     created_at: float
     error: str
@@ -105,9 +114,38 @@ class RunDetail(RunOut):
 
 
 class RunList(BaseModel):
-    """Runs, the latest first."""
+    """Runs, the latest first, and what a new one gets that does not say."""
 
     runs: list[RunOut]
+    strategy: Strategy = Field(description="how a new run goes about its task")
+    memory: bool | None = Field(description="whether a new run remembers; null: who asks is no user, and has no memory")
+
+
+class FactRequest(shapes.Given):
+    """What is to be remembered, in the words of whoever asks."""
+
+    text: str = Field(min_length=1, max_length=MAX_CHARS, pattern=r"\S")
+
+
+class FactOut(BaseModel):
+    """A fact that is remembered from one run to the next."""
+
+    id: str
+    text: str
+    came: Came = Field(
+        description="user: who it belongs to wrote it; task: a run noted it before it had read anything; derived: after"
+    )
+    trusted: bool
+    sources: list[str]
+    run_id: str = Field(description="the run that noted it; empty where none did")
+    at: float
+
+
+class FactList(BaseModel):
+    """Facts, the oldest first; those that were searched for the best first. At most `most` are kept."""
+
+    facts: list[FactOut]
+    most: int
 
 
 def run_out(run: Run) -> RunOut:
@@ -115,6 +153,7 @@ def run_out(run: Run) -> RunOut:
     return RunOut(
         id=run.id,
         task=run.wanted.task,
+        strategy=run.wanted.strategy,
         state=run.state,
         created_at=run.created_at,
         error=run.error,
@@ -149,6 +188,19 @@ def event_out(event: AgentEvent) -> AgentEventOut:
         citation=None if event.citation is None else shapes.citation_out(event.citation, 0),
         answer=None if event.result is None else shapes.answer_out(event.result.answer),
         stopped=None if event.result is None else event.result.stopped,
+    )
+
+
+def fact_out(fact: Fact) -> FactOut:
+    """A fact as it is given back."""
+    return FactOut(
+        id=fact.id,
+        text=fact.text,
+        came=fact.came,
+        trusted=fact.label.trusted,
+        sources=list(fact.label.sources),
+        run_id=fact.run_id,
+        at=fact.at,
     )
 
 

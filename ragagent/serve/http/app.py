@@ -25,6 +25,7 @@ from ragagent.serve.http import (
     routes_conversations,
     routes_documents,
     routes_ingest,
+    routes_memory,
     routes_openai,
     routes_server,
 )
@@ -43,6 +44,7 @@ _ROUTERS = (
     routes_documents,
     routes_ingest,
     routes_agents,
+    routes_memory,
     routes_server,
     routes_openai,
 )

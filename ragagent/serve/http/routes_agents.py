@@ -28,7 +28,17 @@ _MOST_LISTED = 200
 async def begin(body: out.RunRequest, caller: Operator, service: Shared) -> out.RunOut:
     """Sets an agent to a task. Follow it by its events; a call that a human has to allow makes it wait."""
     service.require_open()
-    wanted = Wanted(task=body.task, where=where_of(body.where), always_ask=body.always_ask, read_only=body.read_only)
+    if body.memory:
+        # Raises AccessDenied for who is no user; told here, and not by a run that fails.
+        _ = service.seen_by(caller).memory
+    wanted = Wanted(
+        task=body.task,
+        strategy=body.strategy or service.kb.settings.agent.strategy,
+        where=where_of(body.where),
+        always_ask=body.always_ask,
+        read_only=body.read_only,
+        memory=body.memory,
+    )
     names = None if caller.principal is None else caller.principal.names
     return out.run_out(service.runs.begin(wanted, client=caller.key, principal=names))
 
@@ -44,7 +54,12 @@ async def list_runs(
         stored = await service.reading.run(lambda: runs_kept.latest(service.kb.path, limit))
         own += [run for run in stored if run.id not in known]
     own.sort(key=lambda run: -run.created_at)
-    return out.RunList(runs=[out.run_out(run) for run in own[:limit]])
+    settings = service.kb.settings.agent
+    return out.RunList(
+        runs=[out.run_out(run) for run in own[:limit]],
+        strategy=settings.strategy,
+        memory=settings.memory if _remembers(caller) else None,
+    )
 
 
 @router.get("/agents/{run_id}", summary="One run")
@@ -124,6 +139,10 @@ async def _followed(service: Service, run: Run, begin: int) -> AsyncIterator[str
             await either(changed, service.closing)
     finally:
         run.listeners.discard(told)
+
+
+def _remembers(caller: Caller) -> bool:
+    return caller.principal is None or caller.principal.user is not None
 
 
 def _own(caller: Caller, run: Run) -> bool:

@@ -20,6 +20,7 @@ from ragagent.app import Agent
 from ragagent.errors import RagAgentError
 from ragagent.serve.http import logs
 from ragagent.serve.http.errors import Refusal
+from ragagent.settings import Strategy
 from ragagent.types import AgentEvent, AgentResult, Approval, Decision
 from ragagent.where import Where
 
@@ -32,9 +33,12 @@ class Wanted:
     """What a run is to do, and under which policy."""
 
     task: str
+    strategy: Strategy
     where: Where | None = None
     always_ask: bool = False
     read_only: bool = False
+    memory: bool | None = None
+    """Whether it may remember and recall; None: as `agent.memory` says."""
 
     @property
     def policy(self) -> Policy:
@@ -84,7 +88,7 @@ class Runs:
     def begin(self, wanted: Wanted, *, client: str, principal: tuple[str, ...] | None) -> Run:
         """A new run, which begins when a thread is free. Raises Refusal when too many wait."""
         run = Run(id=secrets.token_hex(8), client=client, principal=principal, wanted=wanted, created_at=time.time())
-        self._submit(run, lambda agent: agent.stream(wanted.task, run_id=run.id))
+        self._submit(run, lambda agent: agent.stream(wanted.task, run_id=run.id, strategy=wanted.strategy))
         return run
 
     def go_on(self, run: Run, decision: Decision | None) -> Run:

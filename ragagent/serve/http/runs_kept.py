@@ -10,6 +10,7 @@ from typing import Any
 
 import pydantic
 
+from ragagent.agent.begun import begun
 from ragagent.agent.journal import Entry, Journal
 from ragagent.agent.schema import FOUND, NEEDS
 from ragagent.app.agent import RUNS_FILE
@@ -46,19 +47,21 @@ def _journal(kb_folder: Path) -> Iterator[Journal | None]:
 
 
 def _run(entries: Sequence[Entry]) -> Run | None:
-    start = next((one for one in entries if one.kind == "start"), None)
+    start = begun(entries)
     if start is None:
         return None
-    policy = start.body.get("policy", {})
     wanted = Wanted(
-        task=str(start.body.get("task", "")),
-        always_ask=bool(policy.get("always_ask")),
-        read_only=bool(policy.get("read_only")),
+        task=start.task,
+        strategy=start.strategy,
+        where=start.where,
+        always_ask=start.always_ask,
+        read_only=start.read_only,
+        memory=start.memory,
     )
     events = [event for entry in entries for event in _events(entry)]
     waits = entries[-1].kind == "approval" and events and events[-1].approval is not None
     return Run(
-        id=start.run_id,
+        id=entries[0].run_id,
         client="",
         principal=None,
         wanted=wanted,

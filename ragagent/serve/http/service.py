@@ -214,6 +214,7 @@ class Service:
             mcp=self.extras.mcp if principal is None else None,
             policy=run.wanted.policy,
             where=run.wanted.where,
+            memory=run.wanted.memory,
             llm=TurnTaking(self.kb.llm, self.turns, run.client),
         )
 

@@ -2,14 +2,31 @@
 
 import { answerOf } from "./answer.js";
 import { events, get, post } from "./api.js";
-import { button, checkbox, el, field, fill, go, notice, when } from "./dom.js";
+import { button, checkbox, el, field, fill, go, said, when } from "./dom.js";
+import { memoryOf } from "./memory.js";
 
+const WAYS = {
+  react: ["Step by step", "Each call is chosen from what the ones before gave."],
+  plan: ["Plan, then act", "All calls are planned before anything is read; what is read cannot change the plan."],
+  refine: ["Draft and revise", "A critic lists what nothing supports in the first answer, and one more is written."],
+  team: ["Team", "A leader gives tasks to a researcher, a worker and a critic."],
+  vote: ["Vote", "Sums and answers are written several times, and what most agree on counts."],
+};
 const LIVE = ["queued", "running", "waiting"];
 
 export async function agent(main, id) {
   const task = el("textarea", { rows: "2", maxlength: "4000", required: true, name: "task" });
   const readOnly = checkbox("Only read");
   const alwaysAsk = checkbox("Ask before every call that does more than read");
+  const remember = checkbox("Remember and recall");
+  const where = el("input", { type: "text", name: "where", placeholder: 'type = "pdf" and date >= 2024-01-01' });
+  const hint = el("span", { class: "quiet", id: "way-hint" });
+  const way = el(
+    "select",
+    { name: "strategy", "aria-describedby": "way-hint", onchange: hinted },
+    Object.entries(WAYS).map(([value, [name]]) => el("option", { value }, name)),
+  );
+  const memory = el("section", { "aria-label": "Memory" });
   const runs = el("ul", { class: "runs" });
   const steps = el("section", { class: "steps", "aria-live": "polite", "aria-label": "Run" });
   let left = false;
@@ -21,23 +38,42 @@ export async function agent(main, id) {
       "form",
       { onsubmit: begin },
       field("Task", task),
-      el("div", { class: "row" }, readOnly.label, alwaysAsk.label),
+      el("div", { class: "row" }, field("Strategy", way), hint),
+      el("div", { class: "row" }, readOnly.label, alwaysAsk.label, remember.label),
+      el("details", {}, el("summary", {}, "Only some documents"), field("Filter", where)),
       el("button", { type: "submit", class: "main" }, "Begin"),
     ),
     steps,
     el("h2", {}, "Runs"),
     runs,
+    memory,
   );
-  await Promise.all([listed(), id && shown(id)]);
+  await Promise.all([asked(), id && shown(id)]);
+
+  function hinted() {
+    hint.textContent = WAYS[way.value][1];
+  }
 
   async function begin(event) {
     event.preventDefault();
-    try {
-      const body = { task: task.value, read_only: readOnly.input.checked, always_ask: alwaysAsk.input.checked };
-      go(`#/agent/${(await post("api/agents", body)).id}`);
-    } catch (error) {
-      notice(error.message);
-    }
+    const body = {
+      task: task.value,
+      strategy: way.value,
+      where: where.value.trim() || null,
+      read_only: readOnly.input.checked,
+      always_ask: alwaysAsk.input.checked,
+      memory: remember.input.checked,
+    };
+    await said(async () => go(`#/agent/${(await post("api/agents", body)).id}`));
+  }
+
+  async function asked() {
+    const known = await listed();
+    way.value = known.strategy;
+    hinted();
+    remember.label.hidden = known.memory === null;
+    remember.input.checked = known.memory === true;
+    if (known.memory !== null) fill(memory, memoryOf());
   }
 
   async function listed() {
@@ -45,18 +81,19 @@ export async function agent(main, id) {
     fill(
       runs,
       known.runs.map((run) =>
-        el("li", {}, el("a", { href: `#/agent/${encodeURIComponent(run.id)}` }, run.task), el("span", { class: "quiet" }, ` ${run.state}, ${when(run.created_at)}`)),
+        el("li", {}, el("a", { href: `#/agent/${encodeURIComponent(run.id)}` }, run.task), el("span", { class: "quiet" }, ` ${run.state}, ${WAYS[run.strategy][0].toLowerCase()}, ${when(run.created_at)}`)),
       ),
     );
+    return known;
   }
 
   async function shown(run) {
     const path = `api/agents/${encodeURIComponent(run)}`;
     const log = el("ol", { class: "log" });
     const state = el("p", { role: "status" });
-    const asked = el("div", { class: "approval-place" });
+    const question = el("div", { class: "approval-place" });
     const detail = await get(path);
-    fill(steps, el("h2", {}, detail.task), log, asked, state);
+    fill(steps, el("h2", {}, detail.task), el("p", { class: "quiet" }, WAYS[detail.strategy][0]), log, question, state);
     let after = -1;
     for (;;) {
       let current = null;
@@ -70,6 +107,7 @@ export async function agent(main, id) {
           say(current);
         }
       }
+      await listed();
       if (current?.state !== "waiting" || !current.approval) return;
       const approved = await decided(current.approval);
       if (left) return;
@@ -81,19 +119,25 @@ export async function agent(main, id) {
       fill(
         state,
         `${run.state}${error} `,
-        LIVE.includes(run.state) && button("Cancel", () => post(`${path}/cancel`)),
+        LIVE.includes(run.state) && button("Cancel", () => cancelled(run)),
         ["interrupted", "cancelled"].includes(run.state) && button("Go on", () => post(`${path}/resume`).then(() => shown(detail.id))),
       );
+    }
+
+    async function cancelled(run) {
+      await post(`${path}/cancel`);
+      // A run under way tells of it by its events; one that waits has none any more.
+      if (run.state === "waiting") await shown(detail.id);
     }
 
     function decided(approval) {
       return new Promise((resolve) => {
         const settle = (approved) => {
-          fill(asked);
+          fill(question);
           resolve(approved);
         };
         const box = approvalOf(approval, settle);
-        fill(asked, box);
+        fill(question, box);
         box.focus();
       });
     }
@@ -101,14 +145,31 @@ export async function agent(main, id) {
 }
 
 function step(event) {
-  if (event.kind === "thought") return [el("li", { class: "thought" }, event.text)];
+  if (event.kind === "thought") return [planned(event.text) ?? el("li", { class: "thought" }, event.text)];
   if (event.kind === "call") return [el("li", {}, "Calls ", callOf(event.call.name, event.call.arguments))];
   if (event.kind === "observation") return [observed(event.observation)];
   if (event.kind === "answer") return [el("li", {}, answerOf(event.answer))];
   return [];
 }
 
+/** The plan that a thought is, its calls in order; null where it is none. */
+function planned(text) {
+  const calls = text.startsWith('{"plan"') ? planOf(text) : null;
+  if (!calls) return null;
+  return el("li", {}, "Plans ", el("ol", {}, calls.map((one) => el("li", {}, callOf(one.tool, one.arguments), el("p", { class: "quiet" }, one.need)))));
+}
+
+function planOf(text) {
+  try {
+    const { plan } = JSON.parse(text);
+    return Array.isArray(plan) && plan.every((one) => one?.arguments) ? plan : null;
+  } catch {
+    return null;
+  }
+}
+
 function observed(seen) {
+  if (seen.name === "critic") return el("li", {}, "The critic: ", el("p", { class: "words" }, seen.content));
   const origin = seen.sources.length ? `from ${seen.sources.join(", ")}` : "";
   return el(
     "li",

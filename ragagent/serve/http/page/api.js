@@ -39,6 +39,10 @@ export async function post(path, body = {}) {
   return (await sent(path, json("POST", body))).json();
 }
 
+export async function put(path, body) {
+  return (await sent(path, json("PUT", body))).json();
+}
+
 export async function remove(path) {
   return (await sent(path, { method: "DELETE" })).json();
 }

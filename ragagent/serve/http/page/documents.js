@@ -63,13 +63,9 @@ export async function documents(main) {
   }
 
   async function drops(one, item) {
-    try {
-      const removed = await remove(`api/documents/${encodeURIComponent(one.id)}`);
-      item.remove();
-      notice(`“${one.title || one.uri}” is deleted.`, button("Undo", () => back(removed)));
-    } catch (error) {
-      notice(error.message);
-    }
+    const removed = await remove(`api/documents/${encodeURIComponent(one.id)}`);
+    item.remove();
+    notice(`“${one.title || one.uri}” is deleted.`, button("Undo", () => back(removed)));
   }
 
   async function back(removed) {

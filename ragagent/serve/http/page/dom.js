@@ -19,8 +19,19 @@ export function fill(place, ...children) {
   return place;
 }
 
+/** A button; what goes wrong when it is pressed is said. */
 export function button(label, onclick, attributes = {}) {
-  return el("button", { type: "button", onclick, ...attributes }, label);
+  return el("button", { type: "button", onclick: (event) => said(() => onclick(event)), ...attributes }, label);
+}
+
+/** Does something, and says what went wrong. */
+export async function said(work) {
+  try {
+    await work();
+  } catch (error) {
+    // Where a token is needed the page asks for it.
+    if (error.status !== 401) notice(error.message);
+  }
 }
 
 /** A field with its label; `input` is what is labelled. */
