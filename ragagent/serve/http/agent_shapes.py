@@ -81,7 +81,7 @@ class ObservationOut(BaseModel):
 
 
 class AgentEventOut(BaseModel):
-    """One event of a run; the fields that do not belong to its kind are null."""
+    """One event of a run; the fields that do not belong to its kind are null. The `usage` of the answer is the run's."""
 
     kind: Literal["thought", "call", "approval", "observation", "usage", "citation", "answer"]
     step: int
@@ -169,6 +169,7 @@ def run_detail(run: Run) -> RunDetail:
 def event_out(event: AgentEvent) -> AgentEventOut:
     """An event as it is given back."""
     seen = event.observation
+    usage = event.usage if event.result is None else event.result.usage
     return AgentEventOut(
         kind=event.kind,
         step=event.step,
@@ -184,7 +185,7 @@ def event_out(event: AgentEvent) -> AgentEventOut:
             trusted=seen.label.trusted,
             sources=list(seen.label.sources),
         ),
-        usage=None if event.usage is None else shapes.usage_out(event.usage),
+        usage=None if usage is None else shapes.usage_out(usage),
         citation=None if event.citation is None else shapes.citation_out(event.citation, 0),
         answer=None if event.result is None else shapes.answer_out(event.result.answer),
         stopped=None if event.result is None else event.result.stopped,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -14,6 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+ROOT = Path(__file__).resolve().parents[3]
 WIDTHS = {"desktop": (1280, 800), "phone": (390, 780)}
 
 
@@ -31,6 +34,12 @@ class Watched:
 
     def button(self, name: str, **more: Any) -> Any:
         return self.page.get_by_role("button", name=name, **more)
+
+    def picture(self, name: str) -> None:
+        """Keeps what is seen now, for people: in build/screenshots, or where RAGAGENT_SCREENSHOTS says."""
+        folder = Path(os.environ.get("RAGAGENT_SCREENSHOTS", ROOT / "build" / "screenshots"))
+        self.page.wait_for_timeout(100)
+        self.page.screenshot(path=folder / f"{name}.png")
 
     def violations(self) -> list[str]:
         """What axe-core finds that is serious or critical, as rule and place."""

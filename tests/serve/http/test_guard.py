@@ -29,6 +29,13 @@ SECRET = "zqhidden"
 
 def routes(tmp_path: Path) -> list[tuple[str, str, str]]:
     """(method, path with made-up ids, the scope it needs) of every route that the application has."""
+    return [
+        (method, re.sub(r"{[^}]*}", "0123456789abcdef", path), scope) for method, path, scope in templates(tmp_path)
+    ]
+
+
+def templates(tmp_path: Path) -> list[tuple[str, str, str]]:
+    """The same with the paths as the application has them."""
     from ragagent import KnowledgeBase
 
     with KnowledgeBase.open(tmp_path / "routes", embedder=HashEmbedder()) as kb:
@@ -43,7 +50,7 @@ def _routes_of(route: Any) -> Iterator[tuple[str, set[str], str]]:
     for inner in getattr(route, "effective_candidates", lambda: [route])():
         if isinstance(inner, APIRoute) or hasattr(inner, "dependant"):
             scope = next((one for one in _scopes(inner.dependant)), "")
-            yield re.sub(r"\{[^}]*\}", "0123456789abcdef", inner.path), set(inner.methods or ()), scope
+            yield inner.path, set(inner.methods or ()), scope
 
 
 def _scopes(dependant: Any) -> Iterator[str]:
@@ -64,7 +71,8 @@ def guarded(tmp_path: Path, serving: Any) -> Iterator[Any]:
     limits = replace(Limits(), burst=10_000, requests_per_minute=1e6, failures_per_minute=1e6)
     with serving(tmp_path / "kb", documents=documents, limits=limits) as served:
         made = {scope: served.service.tokens.create(scope, scopes=[scope]) for scope in SCOPES}
-        made["ann"] = served.service.tokens.create("ann", scopes=["read", "write", "agent"], principal=["user:ann"])
+        for name, whose in {"ann": ["user:ann"], "bob": ["user:bob"], "owner": None}.items():
+            made[name] = served.service.tokens.create(name, scopes=["read", "write", "agent"], principal=whose)
         served.headers = {name: {"Authorization": f"Bearer {_secret(one)}"} for name, one in made.items()}
         yield served
 
@@ -100,37 +108,88 @@ def test_a_revoked_token_and_one_that_has_expired_let_nobody_in(guarded: Any) ->
         assert guarded.client.get("/api/status", headers={"Authorization": f"Bearer {secret}"}).status_code == 401
 
 
-def test_a_principal_is_told_nothing_of_what_it_may_not_read(guarded: Any) -> None:
-    headers, hidden = guarded.headers["ann"], next(one for one in guarded.kb.documents() if one.uri == "n:bob").id
-    missing = "f" * len(hidden)
-    asked: list[tuple[str, str, dict[str, Any]]] = [
-        ("POST", "/api/search", {"json": {"query": f"{SECRET} ferry", "explain": True}}),
-        ("POST", "/api/ask", {"json": {"question": f"When does the {SECRET} ferry leave?"}}),
-        ("POST", "/api/ask/events", {"json": {"question": "When does the ferry leave?"}}),
-        ("GET", "/api/documents", {}),
-        ("GET", "/api/status", {}),
-        ("GET", "/api/jobs", {}),
-        ("GET", "/api/agents", {}),
-        ("GET", "/api/removed", {}),
-        (
-            "POST",
-            "/v1/chat/completions",
-            {"json": {"model": "ragagent", "messages": [{"role": "user", "content": "When does the ferry leave?"}]}},
-        ),
-    ]
-    for method, path, given in asked:
-        answer = guarded.client.request(method, path, headers=headers, **given)
-        assert answer.status_code == 200, f"{path}: {answer.text}"
-        said = answer.text.replace(f"When does the {SECRET} ferry leave?", "")
-        assert SECRET not in said.replace(f"{SECRET} ferry", ""), path
-        assert hidden not in said, path
-    assert guarded.client.get("/api/status", headers=headers).json()["documents"] == 1
-    for path in ("/api/documents/{}", "/api/documents/{}/text", "/api/documents/{}/page.png?page=1"):
-        one, other = (guarded.client.get(path.format(key), headers=headers) for key in (hidden, missing))
-        assert (one.status_code, one.text.replace(hidden, missing)) == (other.status_code, other.text), path
-    one = guarded.client.delete(f"/api/documents/{hidden}", headers=headers)
-    assert one.status_code in {403, 404}
-    assert guarded.kb.document(hidden) is not None
+ASKS = f"When does the {SECRET} ferry leave?"
+GIVEN: dict[str, dict[str, Any]] = {
+    "POST /api/search": {"json": {"query": ASKS, "explain": True}},
+    "POST /api/ask": {"json": {"question": ASKS}},
+    "POST /api/ask/events": {"json": {"question": ASKS}},
+    "POST /api/uploads": {"files": {"files": ("mine.txt", b"The ferry is late.")}},
+    "POST /api/ingest": {"json": {"source": "/nowhere"}},
+    "POST /api/agents": {"json": {"task": ASKS}},
+    "POST /api/agents/{run_id}/decision": {"json": {"approval_id": "none", "approved": True}},
+    "POST /api/memory": {"json": {"text": "The ferry is late."}},
+    "GET /api/memory": {"params": {"query": ASKS}},
+    "PUT /api/memory/{fact_id}": {"json": {"text": "The ferry is late."}},
+    "GET /api/documents/{document_id}/page.png": {"params": {"page": 1}},
+    "GET /api/documents/{document_id}/page": {"params": {"page": 1}},
+    "POST /v1/chat/completions": {"json": {"model": "ragagent", "messages": [{"role": "user", "content": ASKS}]}},
+    "POST /v1/embeddings": {"json": {"model": "hash-64", "input": [ASKS]}},
+}
+"""What routes are called with; a new one that needs something is to say so here."""
+
+
+def things_of(served: Any, headers: dict[str, str], name: str) -> dict[str, str]:
+    """Something of each kind that has an id, made by whom the headers are of, and what names it in paths."""
+
+    def done(method: str, path: str, **given: Any) -> Any:
+        answer = served.client.request(method, path, headers=headers, **given)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    text = f"The {SECRET} ferry of {name} leaves at nine.".encode()
+    files = [("files", (f"{SECRET}-{name}-{what}.txt", text)) for what in ("kept", "gone")]
+    job = done("POST", "/api/uploads", files=files)["id"]
+    served.events("GET", f"/api/jobs/{job}/events", headers=headers)
+    listed = done("GET", "/api/documents", params={"name": f"{SECRET}-{name}-"})["documents"]
+    found = {one["uri"].rpartition("-")[2]: one["id"] for one in listed}
+    conversation = done("POST", "/api/conversations")["id"]
+    done("POST", "/api/ask", json={"question": ASKS, "conversation": conversation})
+    run = done("POST", "/api/agents", json={"task": ASKS})["id"]
+    served.events("GET", f"/api/agents/{run}/events", headers=headers)
+    return {
+        "document_id": found["kept.txt"],
+        "removed_id": done("DELETE", f"/api/documents/{found['gone.txt']}")["id"],
+        "job_id": job,
+        "conversation_id": conversation,
+        "run_id": run,
+        "fact_id": done("POST", "/api/memory", json={"text": f"The {SECRET} of {name}."})["id"],
+    }
+
+
+def test_on_every_route_a_principal_is_told_and_changes_nothing_of_others(tmp_path: Path, guarded: Any) -> None:
+    ann = guarded.headers["ann"]
+    others = {name: things_of(guarded, guarded.headers[name], name) for name in ("bob", "owner")}
+    hidden = [one for things in others.values() for one in things.values()]
+    found = templates(tmp_path)
+    assert GIVEN.keys() <= {f"{method} {path}" for method, path, _ in found}
+    for method, path, _ in found:
+        route = f"{method} {path}"
+
+        def asked(of: dict[str, str], route: str = route, method: str = method, path: str = path) -> Any:
+            address = re.sub(r"{(\w+)[^}]*}", lambda one: {**of, "model": "none-such"}[one[1]], path)
+            answer = guarded.client.request(method, address, headers=ann, **GIVEN.get(route, {}))
+            assert answer.status_code < 500, f"{route}: {answer.text}"
+            assert answer.status_code not in {400, 422}, f"say in GIVEN what {route} is called with: {answer.text}"
+            assert SECRET not in answer.text.replace(ASKS, ""), f"{route}: {answer.text}"
+            assert not [one for one in hidden if one in answer.text], f"{route}: {answer.text}"
+            return answer
+
+        if "{" not in path:
+            asked({})
+            continue
+        made_up = asked(dict.fromkeys(others["bob"], "f" * 16))
+        assert made_up.status_code in {403, 404}, f"{route}: {made_up.text}"
+        for things in others.values():
+            answer = asked(things)
+            assert (answer.status_code, answer.text) == (made_up.status_code, made_up.text), route
+    for name, things in others.items():
+        for path in ("documents/{document_id}", "jobs/{job_id}", "conversations/{conversation_id}", "agents/{run_id}"):
+            there = guarded.client.get(f"/api/{path.format(**things)}", headers=guarded.headers[name])
+            assert there.status_code == 200, f"{path} of {name} is still there: {there.text}"
+        facts = guarded.client.get("/api/memory", headers=guarded.headers[name]).json()["facts"]
+        assert [(one["id"], one["text"]) for one in facts] == [(things["fact_id"], f"The {SECRET} of {name}.")]
+        removed = guarded.client.get("/api/removed", headers=guarded.headers[name]).json()["removed"]
+        assert things["removed_id"] in {one["id"] for one in removed}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -77,9 +76,8 @@ def test_a_person_uploads_asks_opens_the_source_approves_denies_deletes_and_undo
         picture = page.get_by_role("img", name="Page 3 of House Handbook 2025")
         picture.wait_for()
         assert _has_marks(page)
-        if folder := os.environ.get("RAGAGENT_SCREENSHOTS"):
-            page.wait_for_timeout(100)
-            page.screenshot(path=f"{folder}/page-{width}-{scheme}.png")
+        kept = f"{width}-{scheme}"
+        walk.picture(f"page-{kept}")
         assert walk.violations() == []
         walk.button("Text").click()
         assert SENTENCE in page.locator("aside mark").inner_text()
@@ -94,6 +92,7 @@ def test_a_person_uploads_asks_opens_the_source_approves_denies_deletes_and_undo
         page.keyboard.press("Enter")
         page.get_by_role("region", name="Arithmetic of hit 1").wait_for()
         assert page.get_by_role("button", name="Ferry").count() == 0
+        walk.picture(f"search-{kept}")
         assert walk.violations() == []
 
         for decision, end in (("Approve", "sent hello"), ("Deny", "did not allow")):
@@ -103,15 +102,18 @@ def test_a_person_uploads_asks_opens_the_source_approves_denies_deletes_and_undo
             walk.button("Begin").click()
             approval = page.get_by_role("group", name="Approval")
             approval.get_by_text("text = ").wait_for()
+            walk.picture(f"approval-{kept}")
             assert walk.violations() == []
             approval.get_by_role("button", name=decision).click()
             page.locator(".steps details").first.evaluate("one => { one.open = true; }")
             page.locator(".steps pre").filter(has_text=end).wait_for()
-            page.get_by_text("It is done.").first.wait_for()
+            page.locator(".steps").get_by_text("Done", exact=True).wait_for()
+            assert page.locator(".steps .answer").count() == 1
 
         walk.link("Documents")
         walk.button("Delete House Handbook 2025").click()
         page.get_by_text("is deleted").wait_for()
+        walk.picture(f"documents-{kept}")
         assert served.client.get("/api/documents").json()["total"] == 1
         walk.button("Undo").click()
         page.get_by_text("is back").wait_for()
@@ -119,6 +121,7 @@ def test_a_person_uploads_asks_opens_the_source_approves_denies_deletes_and_undo
 
         walk.link("About")
         page.get_by_role("region", name="Settings").wait_for()
+        walk.picture(f"about-{kept}")
         assert walk.violations() == []
         if width == "phone":
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -143,6 +146,92 @@ def _has_marks(page: Any) -> bool:
         }"""
     )
     return bool(counted > 200)
+
+
+@pytest.mark.parametrize("width", list(WIDTHS))
+def test_a_run_is_told_how_to_go_about_its_task_and_what_it_remembers_is_seen_and_changed(
+    tmp_path: Path, serving: Any, browser: Browser, width: str
+) -> None:
+    plan = {"plan": [{"need": "to send it", "tool": "send", "arguments": {"text": "hello"}}], "then": "final_answer"}
+    notes = {"needs": "to keep it", "tool": "remember", "arguments": {"text": "Hello is sent on Mondays."}}
+
+    def reply(messages: Sequence[Message]) -> str:
+        begun = any(message.role == "assistant" for message in messages)
+        task = "".join(message.content for message in messages if message.role == "user")
+        return json.dumps(STEPS[1] if begun else plan if "Send hello" in task else notes)
+
+    with (
+        serving(tmp_path / "kb", llm=ScriptedLLM(reply), extras=EXTRAS, documents=[FERRY]) as served,
+        watching(browser, f"http://127.0.0.1:{served.port}/", width=width, scheme="dark") as walk,
+    ):
+        page = walk.page
+        walk.link("Agent")
+        page.get_by_label("Strategy").select_option("Plan, then act")
+        page.get_by_text("what is read cannot change the plan").wait_for()
+        page.get_by_label("Task").fill("Send hello to the harbour.")
+        walk.button("Begin").click()
+        page.locator(".steps .answer").wait_for()
+        run = page.locator(".steps").inner_text()
+        assert run.index("Plans") < run.index('send(text="hello")') < run.index("It is done.")
+        page.locator(".runs").get_by_text("Done · Plan, then act").wait_for()
+        walk.picture(f"plan-{width}-dark")
+
+        page.get_by_label("Task").fill("Keep in mind when it is sent.")
+        page.get_by_label("Remember and recall").check()
+        walk.button("Begin").click()
+        page.get_by_role("heading", name="Keep in mind").wait_for()
+        page.locator(".steps .answer").wait_for()
+        page.get_by_text("What it remembers").click()
+        page.get_by_text("1 fact of at most 1000").wait_for()
+        page.get_by_label("Remember something").fill("Prices are given in euros.")
+        page.keyboard.press("Enter")
+        page.get_by_text("2 facts of at most 1000").wait_for()
+        walk.button("Change: Hello is sent").click()
+        page.get_by_label("In your words").fill("Hello is sent on Fridays.")
+        walk.button("Save").click()
+        page.get_by_text("Hello is sent on Fridays.").wait_for()
+        walk.picture(f"memory-{width}-dark")
+        assert walk.violations() == []
+        walk.button("Forget: Prices").click()
+        page.get_by_text("1 fact of at most 1000").wait_for()
+        (fact,) = served.kb.memory.list()
+        assert (fact.text, fact.came) == ("Hello is sent on Fridays.", "user")
+        if width == "phone":
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_every_part_of_every_page_is_reached_by_the_keyboard_and_shown_where_it_is(
+    tmp_path: Path, serving: Any, browser: Browser
+) -> None:
+    with (
+        serving(tmp_path / "kb", extras=EXTRAS, documents=[FERRY]) as served,
+        watching(browser, f"http://127.0.0.1:{served.port}/") as walk,
+    ):
+        page = walk.page
+        for name in ("Ask", "Search", "Documents", "Agent", "About"):
+            walk.link(name)
+            page.wait_for_load_state("networkidle")
+            # Tabbing goes on from what had the focus, past the end of the page, and round to it again.
+            for _ in range(2 * page.evaluate(_PARTS) + 2):
+                page.keyboard.press("Tab")
+                assert page.evaluate(_SHOWN), page.evaluate("document.activeElement.outerHTML")
+                if not (left := page.evaluate(_UNREACHED)):
+                    break
+            assert left == []
+        page.locator(".skip").focus()
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.id") == "main", "the first part of the page skips the navigation"
+
+
+_INTERACTIVE = "a, button, input, select, textarea, summary, [tabindex='0']"
+_SEEN = f"""[...document.querySelectorAll("{_INTERACTIVE}")].filter((one) => one.checkVisibility())"""
+_PARTS = f"() => {_SEEN}.length"
+_SHOWN = """() => {
+  const one = document.activeElement;
+  one.dataset.reached = "";
+  return one === document.body || getComputedStyle(one).outlineStyle !== "none";
+}"""
+_UNREACHED = f"() => {_SEEN}.filter((one) => !('reached' in one.dataset)).map((one) => one.outerHTML)"
 
 
 def test_a_conversation_is_kept_opened_again_and_forgotten(tmp_path: Path, serving: Any, browser: Browser) -> None:
@@ -227,7 +316,7 @@ def test_two_hundred_texts_that_would_run_as_script_are_shown_as_text(
         if "Look it up" not in "".join(message.content for message in messages):
             return said
         if not any(message.role == "assistant" for message in messages):
-            return json.dumps({"needs": said, "tool": "look", "arguments": {"word": "x"}})
+            return json.dumps({"needs": said, "tool": "look", "arguments": {"word": "\n".join(PAYLOADS)}})
         return json.dumps({"found": said, "tool": "final_answer", "arguments": {"answer": said}})
 
     extras = Extras(web=PAGE, tools=[look])
@@ -268,6 +357,10 @@ def test_two_hundred_texts_that_would_run_as_script_are_shown_as_text(
         walk.button("Begin").click()
         page.locator(".steps pre").wait_for(state="attached")
         page.locator(".steps .answer").wait_for()
+        for one in PAYLOADS[::5]:
+            served.kb.memory.add(one)
+        page.get_by_text("What it remembers").click()
+        page.locator(".facts li").nth(len(PAYLOADS) // 5 - 1).wait_for()
         assert PAYLOADS[0] in opened
         assert PAYLOADS[0] in (page.locator(".steps pre").text_content() or "")
         assert page.evaluate("window.ran") is None

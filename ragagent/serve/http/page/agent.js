@@ -12,6 +12,15 @@ const WAYS = {
   team: ["Team", "A leader gives tasks to a researcher, a worker and a critic."],
   vote: ["Vote", "Sums and answers are written several times, and what most agree on counts."],
 };
+const STATES = {
+  queued: "Waits for its turn",
+  running: "Works",
+  waiting: "Waits for your decision",
+  done: "Done",
+  failed: "Failed",
+  cancelled: "Cancelled",
+  interrupted: "Interrupted",
+};
 const LIVE = ["queued", "running", "waiting"];
 
 export async function agent(main, id) {
@@ -81,7 +90,7 @@ export async function agent(main, id) {
     fill(
       runs,
       known.runs.map((run) =>
-        el("li", {}, el("a", { href: `#/agent/${encodeURIComponent(run.id)}` }, run.task), el("span", { class: "quiet" }, ` ${run.state}, ${WAYS[run.strategy][0].toLowerCase()}, ${when(run.created_at)}`)),
+        el("li", {}, el("a", { href: `#/agent/${encodeURIComponent(run.id)}` }, run.task), el("span", { class: "quiet" }, ` ${STATES[run.state]} · ${WAYS[run.strategy][0]} · ${when(run.created_at)}`)),
       ),
     );
     return known;
@@ -94,6 +103,7 @@ export async function agent(main, id) {
     const question = el("div", { class: "approval-place" });
     const detail = await get(path);
     fill(steps, el("h2", {}, detail.task), el("p", { class: "quiet" }, WAYS[detail.strategy][0]), log, question, state);
+    const step = stepping();
     let after = -1;
     for (;;) {
       let current = null;
@@ -118,7 +128,7 @@ export async function agent(main, id) {
       const error = run.error ? `: ${run.error}` : "";
       fill(
         state,
-        `${run.state}${error} `,
+        `${STATES[run.state]}${error} `,
         LIVE.includes(run.state) && button("Cancel", () => cancelled(run)),
         ["interrupted", "cancelled"].includes(run.state) && button("Go on", () => post(`${path}/resume`).then(() => shown(detail.id))),
       );
@@ -144,12 +154,27 @@ export async function agent(main, id) {
   }
 }
 
-function step(event) {
-  if (event.kind === "thought") return [planned(event.text) ?? el("li", { class: "thought" }, event.text)];
-  if (event.kind === "call") return [el("li", {}, "Calls ", callOf(event.call.name, event.call.arguments))];
-  if (event.kind === "observation") return [observed(event.observation)];
-  if (event.kind === "answer") return [el("li", {}, answerOf(event.answer))];
-  return [];
+/** What each event is shown as. An answer is shown as itself; one that a critic is asked about is a draft. */
+function stepping() {
+  let draft = "";
+  return (event) => {
+    switch (event.kind) {
+      case "thought":
+        return [planned(event.text) ?? el("li", { class: "thought" }, event.text)];
+      case "call":
+        draft = event.call.name === "final_answer" ? String(event.call.arguments.answer) : "";
+        return draft ? [] : [el("li", {}, "Calls ", callOf(event.call.name, event.call.arguments))];
+      case "observation":
+        if (event.observation.name === "plan" && !event.observation.error) return [];
+        return [draft && event.observation.name === "critic" && el("li", {}, "Drafts ", el("p", { class: "words" }, draft)), observed(event.observation)].filter(Boolean);
+      case "answer":
+        // A run that waits or was cancelled has no answer yet; its state says so.
+        if (["approval", "cancelled"].includes(event.stopped)) return [];
+        return [el("li", {}, answerOf({ ...event.answer, usage: event.usage }))];
+      default:
+        return [];
+    }
+  };
 }
 
 /** The plan that a thought is, its calls in order; null where it is none. */
@@ -189,7 +214,8 @@ function approvalOf(asked, settle) {
     { class: "approval", tabindex: "-1", role: "group", "aria-label": "Approval" },
     el("h3", {}, may),
     el("p", {}, callOf(asked.tool, asked.arguments)),
-    el("p", {}, `It does: ${asked.effects.join(", ") || "nothing outside"}. ${asked.reason}`),
+    el("p", {}, asked.kind === "unknown" ? asked.reason : `You are asked because ${asked.reason}.`),
+    el("p", { class: "quiet" }, `Effects: ${asked.effects.join(", ") || "none"}`),
     el(
       "ul",
       {},

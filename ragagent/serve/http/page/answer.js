@@ -61,7 +61,7 @@ function leftOut(claims) {
 function footer(answer) {
   const usage = answer.usage;
   const parts = answer.confidence === null ? [] : [`confidence ${Math.round(answer.confidence * 100)} %`];
-  if (usage) {
+  if (usage?.prompt_tokens) {
     parts.push(`${usage.seconds.toFixed(1)} s`, `${number(usage.prompt_tokens)} tokens read`);
     if (usage.reused_tokens) parts.push(`${number(usage.reused_tokens)} of them known`);
   }

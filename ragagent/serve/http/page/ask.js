@@ -2,7 +2,7 @@
 
 import { answerOf, evidenceOf } from "./answer.js";
 import { events, get, post, remove } from "./api.js";
-import { button, el, field, fill, go, notice, when } from "./dom.js";
+import { button, counted, el, field, fill, go, notice, when } from "./dom.js";
 
 /** The page; `id` is the conversation that is opened, none for a new one. */
 export async function ask(main, id) {
@@ -32,6 +32,7 @@ export async function ask(main, id) {
   fill(main, el("h1", {}, "Ask"), el("div", { class: "columns" }, list, el("section", {}, log, form)));
   main.addEventListener("left", () => going?.abort(), { once: true });
   await Promise.all([listed(), opened()]);
+  if (!conversation) log.append(await welcome());
   question.focus();
 
   async function listed() {
@@ -72,17 +73,19 @@ export async function ask(main, id) {
     const text = question.value.trim();
     if (!text || going) return;
     const place = el("div", { class: "turn" }, el("h2", {}, text));
+    log.querySelector(".welcome")?.remove();
     log.append(place);
+    question.value = "";
     busy(new AbortController());
     try {
       conversation ??= (await post("api/conversations")).id;
       await followed(place, { question: text, where: where.value.trim() || null, conversation });
-      question.value = "";
       history.replaceState(null, "", `#/ask/${conversation}`);
       await listed();
     } catch (error) {
       const said = error.name === "AbortError" ? "Cancelled." : error.message;
       place.append(el("p", { class: "warn" }, said));
+      question.value ||= text;
     } finally {
       busy(null);
       question.focus();
@@ -110,4 +113,13 @@ export async function ask(main, id) {
     send.disabled = Boolean(controller);
     state.textContent = controller ? "Searching…" : "";
   }
+}
+
+/** What is there to be asked about. */
+async function welcome() {
+  const { documents } = await get("api/status");
+  const said = documents
+    ? ["Answers come from ", el("a", { href: "#/documents" }, counted(documents, "document")), ", with the words that they stand on."]
+    : ["There are no documents yet. ", el("a", { href: "#/documents" }, "Add some"), ", then ask about them."];
+  return el("p", { class: "welcome quiet" }, said);
 }

@@ -54,7 +54,8 @@ export async function search(main) {
   }
 
   function hit(one) {
-    const place = [one.title || one.uri, ...one.headings].join(" › ");
+    const title = one.title || one.uri;
+    const place = [title, ...(one.headings[0] === title ? one.headings.slice(1) : one.headings)].join(" › ");
     return el(
       "li",
       {},

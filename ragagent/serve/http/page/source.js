@@ -22,7 +22,7 @@ export async function open(place) {
     body,
   );
   panel.hidden = false;
-  panel.focus();
+  panel.focus({ preventScroll: true });
   await (place.page === null ? showText() : showPage());
 
   function view(label, show) {
@@ -42,7 +42,9 @@ export async function open(place) {
       release();
       shown = image.url;
       const alt = `Page ${image.headers.get("X-Page") ?? place.page} of ${name}; the cited words are marked on it`;
-      put("Page", el("img", { class: "page", src: shown, alt }));
+      const drawn = el("img", { class: "page", src: shown, alt });
+      put("Page", drawn);
+      await toMarks(drawn, place);
     } catch (error) {
       await showText();
       body.prepend(el("p", { class: "warn" }, `The page cannot be drawn: ${error.message}`));
@@ -60,6 +62,16 @@ export async function open(place) {
       put("Text", el("p", { class: "warn" }, error.message));
     }
   }
+}
+
+/** Brings what is marked on the picture of a page into sight. */
+async function toMarks(drawn, place) {
+  if (place.end <= place.start) return;
+  const { height, boxes } = await get(at(place, "page", { start: place.start, end: place.end }));
+  if (!boxes.length || !drawn.isConnected) return;
+  await drawn.decode();
+  const top = drawn.offsetTop + (1 - Math.max(...boxes.map((box) => box.top)) / height) * drawn.clientHeight;
+  if (top > panel.scrollTop + panel.clientHeight * 0.8) panel.scrollTop = top - panel.clientHeight / 3;
 }
 
 function at(place, what, values) {
