@@ -81,7 +81,7 @@ class ObservationOut(BaseModel):
 
 
 class AgentEventOut(BaseModel):
-    """One event of a run; the fields that do not belong to its kind are null. The `usage` of the answer is the run's."""
+    """One event of a run; what does not belong to its kind is null. The `usage` of the answer is that of the run."""
 
     kind: Literal["thought", "call", "approval", "observation", "usage", "citation", "answer"]
     step: int
