@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +80,26 @@ def test_every_make_target_shown_exists() -> None:
     for place, text in [*blocks("sh"), *blocks("console")]:
         for target in re.findall(r"^(?:\$ )?make ([a-z-]+)", text, re.MULTILINE):
             assert target in targets, f"{place}: make {target}"
+
+
+_PROGRAM = re.compile(r"^python -m (ragagent\.\S+)(.*)$|`python -m (ragagent\.[^\s`]+)([^`]*)`", re.MULTILINE)
+
+
+def test_every_program_that_measures_is_there_and_takes_what_it_is_shown_with(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    helps: dict[str, str] = {}
+    for page in PAGES:
+        for match in _PROGRAM.finditer(page.read_text(encoding="utf-8").replace("\\\n", " ")):
+            module, rest = match[1] or match[3], match[2] or match[4] or ""
+            if module not in helps:
+                monkeypatch.setattr(sys, "argv", [module, "--help"])
+                with pytest.raises(SystemExit):
+                    importlib.import_module(module).main()
+                helps[module] = capsys.readouterr().out
+            for option in re.findall(r"(?<!\S)--[a-z-]+", rest.partition("#")[0]):
+                assert re.search(rf"{option}(?![\w-])", helps[module]), f"{page.name}: {module} has no {option}"
+    assert len(helps) > 20
 
 
 @pytest.mark.parametrize(("place", "code"), list(blocks("python")))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from ragagent.cli.client_config import CLIENTS
+from ragagent.cli.client_config import CLIENTS, changed, entry
 from ragagent.cli.mcp import install
 
 
@@ -46,6 +47,14 @@ def test_a_config_that_would_lose_something_is_left_as_it_is(tmp_path: Path, tex
     assert "left as it is" in str(done.exception)
     assert [one.name for one in tmp_path.iterdir()] == ["config.json"]
     assert file.read_text() == text
+
+
+def test_what_the_page_shows_is_what_a_client_gets() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "mcp.md").read_text("utf-8")
+    (shown,) = re.findall(r"^```json\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    client = CLIENTS["cursor"]
+    wanted = entry(client, "ragagent", ["mcp", "--kb", "/path/to/.ragagent"])
+    assert json.loads(shown) == json.loads(changed(client, "", "ragagent", wanted))
 
 
 def test_printing_changes_nothing(tmp_path: Path) -> None:
