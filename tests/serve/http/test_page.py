@@ -316,7 +316,7 @@ def test_two_hundred_texts_that_would_run_as_script_are_shown_as_text(
         if "Look it up" not in "".join(message.content for message in messages):
             return said
         if not any(message.role == "assistant" for message in messages):
-            return json.dumps({"needs": said, "tool": "look", "arguments": {"word": "\n".join(PAYLOADS)}})
+            return json.dumps({"needs": said, "tool": "look", "arguments": {"word": PAYLOADS[0]}})
         return json.dumps({"found": said, "tool": "final_answer", "arguments": {"answer": said}})
 
     extras = Extras(web=PAGE, tools=[look])
