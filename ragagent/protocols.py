@@ -180,7 +180,7 @@ class Reranker(Protocol):
 
 @runtime_checkable
 class KnowsLanguages(Protocol):
-    """An embedder that is not for texts of every language."""
+    """An embedder or a reranker that is not for texts of every language."""
 
     @property
     def languages(self) -> frozenset[str]:
@@ -256,12 +256,16 @@ class CancelsOfThread(Protocol):
 
 @runtime_checkable
 class EstimatesText(Protocol):
-    """A language model that says how likely a text is."""
+    """A language model that says how likely texts are."""
 
-    def log_likelihood(self, messages: Sequence[Message], text: str, *, timeout_s: float | None = None) -> float:
-        """The mean log-probability of the tokens of `text` as what the assistant says next; `text` is not empty.
+    def log_likelihoods(
+        self, conversations: Sequence[Sequence[Message]], texts: Sequence[str], *, timeout_s: float | None = None
+    ) -> Sequence[float]:
+        """For each of `texts`, none of them empty, the mean log-probability of its tokens as what the assistant says
+        next in the conversation at the same place.
 
-        Raises as `LLM.chat` does. Costs reading the messages and the text, but for what the request before began with.
+        One depends on its conversation and text alone, up to rounding, whatever others are asked for with it. Raises as
+        `LLM.chat` does. Costs reading what all conversations begin with once, then the rest of each with its text.
         """
         ...
 
@@ -452,9 +456,21 @@ class SuggestsTerms(Protocol):
     """An index that knows which of its words are spelled almost as another one is."""
 
     def similar_terms(self, words: Sequence[str]) -> Mapping[str, Sequence[str]]:
-        """For each of `words` that no chunk has, the terms of chunks that are nearest to it, best first.
+        """For each of `words` that no chunk has, words that find chunks and are nearest to it, best first.
 
         A word that some chunk has, and one that nothing is near to, is left out.
+        """
+        ...
+
+
+@runtime_checkable
+class KeepsVectors(Protocol):
+    """An index that gives the vectors of its chunks."""
+
+    def vectors_of(self, chunks: Sequence[Chunk]) -> Mapping[str, Vector]:
+        """The stored vectors of those of `chunks` that are there, by their ids, each float32[d], normalised.
+
+        All of them are of one commit.
         """
         ...
 
@@ -574,6 +590,7 @@ __all__ = [
     "Index",
     "IndexStatus",
     "KeepsSnapshots",
+    "KeepsVectors",
     "KnownDocument",
     "KnowsLanguages",
     "Metadata",

@@ -22,7 +22,7 @@ from ragagent.types import AnswerStyle
 
 ENVIRONMENT_PREFIX = "RAGAGENT_"
 FILE_NAME = "ragagent.toml"
-Rerank = Literal["none", "late", "cross-encoder", "llm"]
+Rerank = Literal["none", "late", "cross-encoder", "llm", "llm-yes"]
 Strategy = Literal["react", "plan", "refine", "vote", "team"]
 """How an agent goes about a task (docs/agent.md, Strategies)."""
 Understanding = Literal[
@@ -165,7 +165,8 @@ class RetrievalSettings:
     other wordings, which are left out where the plain search is sure."""
     rerank: Rerank = "none"
     """What judges the best candidates once more (docs/retrieval.md): late interaction with the embedder's own token
-    vectors, a cross-encoder (`rerank_model`), or the language model; or nothing does."""
+    vectors, a cross-encoder (`rerank_model`), or the language model, by how likely it is to ask the question after
+    reading a passage (`llm`) or to say yes when asked whether a passage answers it (`llm-yes`); or nothing does."""
     rerank_model: str | None = None
     """The folder or name of the cross-encoder."""
     rerank_depth: int = field(default=20, metadata=at_least(1))

@@ -50,7 +50,7 @@ def compare(path: Path, read: int, write: int, repeats: int) -> None:
     print(json.dumps({"devices": build_info().devices, "model_bytes": path.stat().st_size}))
     models = {"cpu": _opened(path, 0), "gpu": _opened(path, -1)}
     try:
-        _check({name: model.log_likelihood(_asked(read, 0), WORDS) for name, model in models.items()})
+        _check({name: model.log_likelihoods([_asked(read, 0)], [WORDS])[0] for name, model in models.items()})
         tokens = models["cpu"].count_tokens(_asked(read, 0)[0].content)
         reading = {name: _answers(model, (_asked(read, turn) for turn in count()), 1) for name, model in models.items()}
         _compare("Is the GPU faster at reading?", reading, repeats, tokens)

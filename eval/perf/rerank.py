@@ -14,7 +14,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from ragagent.protocols import Reranker
 from ragagent.retrieve import rerank
 from ragagent.retrieve.pace import Pace
 from ragagent.retrieve.rerank import Budget
-from ragagent.settings import RetrievalSettings, Settings
+from ragagent.settings import LlmSettings, Rerank, RetrievalSettings, Settings
 from ragagent.testing.embedding import HashEmbedder
 from ragagent.types import Hit
 
@@ -38,7 +38,7 @@ def main() -> None:
     """Prints one line of JSON."""
     options = _options()
     embedder = HashEmbedder() if options.hash_embedder else None
-    settings = Settings(retrieval=RetrievalSettings(rerank_model=options.model))
+    settings = Settings(retrieval=RetrievalSettings(rerank_model=options.model), llm=LlmSettings(model=options.llm))
     with opened(options.set, options.kb, settings, Parts(embedder=embedder)) as corpus:
         queries = [query.text for query in retrieval.drawn(retrieval.load(options.set)[0], options.questions, 0)]
         found = [(query, corpus.kb.search(query, k=options.depth)) for query in queries]
@@ -65,8 +65,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=QUESTION)
     parser.add_argument("--set", type=Path, required=True, help="the folder of a set")
     parser.add_argument("--kb", type=Path, help="the folder that knowledge bases of sets are kept in")
-    parser.add_argument("--kind", choices=["late", "cross-encoder", "llm"], default="late")
+    parser.add_argument("--kind", choices=[one for one in get_args(Rerank) if one != "none"], default="late")
     parser.add_argument("--model", help="the folder of a cross-encoder")
+    parser.add_argument("--llm", default=LlmSettings().model, help="the language model")
     parser.add_argument("--questions", type=int, default=50)
     parser.add_argument("--depth", type=int, default=50, help="candidates of each question")
     parser.add_argument("--budgets", type=float, nargs="+", default=[25, 50, 100, 200], help="milliseconds")

@@ -31,7 +31,8 @@ from ragagent.testing.embedding import HashEmbedder
 RERANKS = tuple(one for one in get_args(Rerank) if one != "none")
 STEPS = (*RERANKS, *get_args(Understanding))
 _CHUNKS = 30
-_WORD = re.compile(r"[A-Za-z]{6,}")
+_WORD = re.compile(r"[^\W\d_]{6,}")
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,14 +75,14 @@ def lines(data: Path, options: argparse.Namespace) -> list[str]:
 
 
 def misspelled(text: str, seed: int) -> str:
-    """`text` with one letter of one word of six or more letters left out, changed or swapped with the next one."""
+    """`text` with a letter of one word of six or more, in any script, left out, changed or swapped with the next."""
     chance = random.Random(seed)
     words = list(_WORD.finditer(text))
     if not words:
         return text
     match = chance.choice(words)
     word, at = match.group(), chance.randrange(1, len(match.group()) - 1)
-    letter = chance.choice("abcdefghijklmnopqrstuvwxyz")
+    letter = chance.choice(_LETTERS if word.isascii() else word.lower())
     wrong = chance.choice([word[at + 1 :], letter + word[at + 1 :], word[at + 1] + word[at] + word[at + 2 :]])
     return text[: match.start()] + word[:at] + wrong + text[match.end() :]
 

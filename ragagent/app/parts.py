@@ -45,10 +45,10 @@ def open_reranker(settings: Settings, kind: str, embedder: Callable[[], Embedder
         return LateInteraction(embedder)
     if kind == "cross-encoder":
         return _cross_encoder(settings)
-    if kind == "llm":
-        from ragagent.retrieve.likelihood import QueryLikelihood
+    if kind in ("llm", "llm-yes"):
+        from ragagent.retrieve.judging import QUERY_LIKELIHOOD, YES_OR_NO, LanguageModelJudge
 
-        return QueryLikelihood(llm)
+        return LanguageModelJudge(QUERY_LIKELIHOOD if kind == "llm" else YES_OR_NO, llm)
     raise ConfigError(f"rerank = {kind!r}: must be one of {', '.join(get_args(Rerank))}")
 
 

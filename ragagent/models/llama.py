@@ -181,8 +181,14 @@ class LlamaModel:
             return self._twice(lambda: self._sampled(request, timeout_s))
 
     def _sampled(self, request: dict[str, Any], timeout_s: float | None) -> tuple[Completion, ...]:
-        process, identifier = self._running(), next(self._identifiers)
         begin = time.perf_counter()
+        found = self._answered(request, timeout_s)["completions"]
+        seconds = [time.perf_counter() - begin] + [0.0] * (len(found) - 1)
+        return tuple(_completion(one["text"], one, took) for one, took in zip(found, seconds, strict=True))
+
+    def _answered(self, request: dict[str, Any], timeout_s: float | None) -> dict[str, Any]:
+        """The one answer to a request. Left early, it makes the process stop and waits until it has."""
+        process, identifier = self._running(), next(self._identifiers)
         finished = False
         process.open_inbox(identifier)
         try:
@@ -196,10 +202,7 @@ class LlamaModel:
             if not finished:
                 _stop(process, identifier)
             process.close_inbox(identifier)
-        seconds = [time.perf_counter() - begin] + [0.0] * (len(message["completions"]) - 1)
-        return tuple(
-            _completion(one["text"], one, took) for one, took in zip(message["completions"], seconds, strict=True)
-        )
+        return message
 
     def cancel(self) -> None:
         """Stops the request under way, from any thread, within one token or one batch of the prompt."""
@@ -215,18 +218,22 @@ class LlamaModel:
             process, identifier, _ = at_work
             process.send({"op": "cancel", "id": identifier})
 
-    def log_likelihood(self, messages: Sequence[Message], text: str, *, timeout_s: float | None = None) -> float:
-        """The mean log-probability of the tokens of `text` as what the assistant says next."""
-        if not messages or not text:
+    def log_likelihoods(
+        self, conversations: Sequence[Sequence[Message]], texts: Sequence[str], *, timeout_s: float | None = None
+    ) -> tuple[float, ...]:
+        """How likely each of `texts` is after its conversation; see `ragagent.protocols.EstimatesText`."""
+        if len(conversations) != len(texts):
+            raise ConfigError(f"{len(conversations)} conversations with {len(texts)} texts")
+        if not all(conversations) or not all(texts):
             raise ConfigError("a likelihood needs at least one message and a text that is not empty")
-        self._check_length([*messages, Message(role="assistant", content=text)])
-        request = {"op": "score", "messages": [_plain(message) for message in messages], "text": text}
+        if not texts:
+            return ()
+        for messages, text in zip(conversations, texts, strict=True):
+            self._check_length([*messages, Message(role="assistant", content=text)])
+        plain = [[_plain(message) for message in messages] for messages in conversations]
+        request = {"op": "score", "conversations": plain, "texts": list(texts)}
         with self._my_turn():
-            return self._twice(lambda: self._scored(request, timeout_s))
-
-    def _scored(self, request: dict[str, Any], timeout_s: float | None) -> float:
-        message = {**request, "id": next(self._identifiers)}
-        return float(_ask(self._running(), message, self._patience(timeout_s))["log_likelihood"])
+            return tuple(self._twice(lambda: self._answered(request, timeout_s))["log_likelihoods"])
 
     def close(self) -> None:
         """Ends the model process; a later request is refused. May be called again."""

@@ -7,6 +7,7 @@ its size, a sequence never its context.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,14 +19,16 @@ import llama_cpp.llama_cpp as C
 import numpy as np
 
 from ragagent.errors import ContextOverflow, ModelError
+from ragagent.models import llama_scoring
 from ragagent.models.chat_template import ChatTemplate
 from ragagent.models.constraint import Constraint
 from ragagent.models.kv_snapshots import Snapshot, Snapshots, common_prefix
 from ragagent.models.llama_load import identity, last_words, load
+from ragagent.models.llama_scoring import Pair, Row
 from ragagent.models.llama_vocabulary import Vocabulary
 from ragagent.models.llama_writer import Writer
 from ragagent.models.sampling import log_probability
-from ragagent.models.wire import LoadOptions
+from ragagent.models.wire import MOST_SAMPLES, LoadOptions
 from ragagent.types import Grammar, Sampling
 
 _ABORTED = 2
@@ -159,13 +162,11 @@ class Engine:
             outcomes[0].prompt_tokens, outcomes[0].reused_tokens = len(prompt), self._reuse(prompt)
             self._decode(prompt[outcomes[0].reused_tokens :])
             outcomes[0].prompt_seconds = time.perf_counter() - begin
-            self._write_abreast(writers, outcomes, texts)
+            with self._abreast(count):
+                self._write_abreast(writers, outcomes, texts)
         except Cancelled:
             for outcome, writer in zip(outcomes, writers, strict=True):
                 outcome.finish = writer.finish or "cancelled"
-        finally:
-            for at in range(1, count + 1):
-                C.llama_memory_seq_rm(self._memory, at, -1, -1)
         outcomes[0].completion_seconds = time.perf_counter() - begin - outcomes[0].prompt_seconds
         return list(zip(texts, outcomes, strict=True))
 
@@ -174,8 +175,6 @@ class Engine:
 
     def _write_abreast(self, writers: Sequence[Writer], outcomes: Sequence[Outcome], texts: list[str]) -> None:
         """Sequence n + 1 is what writer n writes; all begin as copies of sequence 0, which stays the prompt."""
-        for at in range(len(writers)):
-            C.llama_memory_seq_cp(self._memory, 0, at + 1, -1, -1)
         places = [-1] * len(writers)
         lengths = [len(self._cached)] * len(writers)
         while True:
@@ -191,54 +190,67 @@ class Engine:
 
     def _decode_abreast(self, news: Sequence[Sequence[int]], lengths: list[int]) -> list[int]:
         """Decodes the new tokens of each sequence; the places in the last batch of the logits after each."""
-        heads = [(at, lengths[at] + n, token) for at, new in enumerate(news) for n, token in enumerate(new[:-1])]
-        tails = [(at, lengths[at] + len(new) - 1, new[-1]) for at, new in enumerate(news) if new]
+        heads = [Row(at, lengths[at] + n, token) for at, new in enumerate(news) for n, token in enumerate(new[:-1])]
+        tails = [Row(at, lengths[at] + len(new) - 1, new[-1]) for at, new in enumerate(news) if new]
         for start in range(0, len(heads), self._batch_tokens):
             self._decode_rows(heads[start : start + self._batch_tokens], logits=False)
         self._decode_rows(tails, logits=True)
         for at, new in enumerate(news):
             lengths[at] += len(new)
-        order = [at for at, _, _ in tails]
+        order = [row.sequence for row in tails]
         return [order.index(at) if at in order else -1 for at in range(len(news))]
 
-    def _decode_rows(self, rows: Sequence[tuple[int, int, int]], *, logits: bool) -> None:
-        """Decodes rows of writer, position and token, as one batch."""
+    def _decode_rows(self, rows: Sequence[Row], *, logits: bool) -> None:
+        """Decodes rows of sequences beside the cached one, as one batch, with the logits of all or of those wanted."""
         batch = C.llama_batch_init(len(rows), 0, 1)
         try:
             batch.n_tokens = len(rows)
-            for row, (at, position, token) in enumerate(rows):
-                batch.token[row], batch.pos[row] = token, position
-                batch.n_seq_id[row], batch.seq_id[row][0], batch.logits[row] = 1, at + 1, int(logits)
+            for at, row in enumerate(rows):
+                batch.token[at], batch.pos[at] = row.token, row.position
+                batch.n_seq_id[at], batch.seq_id[at][0] = 1, row.sequence + 1
+                batch.logits[at] = int(logits or bool(row.wanted))
             self._run(batch, (), len(rows))
         finally:
             C.llama_batch_free(batch)
 
-    def log_likelihood(self, prompt: list[int], text: str) -> float:
-        """The mean log-probability of the tokens of `text` after `prompt`. Raises Cancelled, or ModelError."""
-        tokens = self.vocabulary.tokenize(text)
-        if not tokens:
-            raise ModelError("a text without tokens has no likelihood")
-        self._check_room(len(prompt), len(tokens))
-        self._decode(prompt[self._reuse(prompt) : -1])
-        given = [prompt[-1], *tokens[:-1]]
-        found: list[float] = []
-        for start in range(0, len(tokens), self._batch_tokens):
-            wanted = tokens[start : start + self._batch_tokens]
-            self._decode_all(given[start : start + self._batch_tokens])
-            found += [log_probability(self._logits(at), token) for at, token in enumerate(wanted)]
-        return float(np.mean(found))
+    def log_likelihoods(self, prompts: Sequence[list[int]], texts: Sequence[str]) -> list[float]:
+        """The mean log-probability of the tokens of each text after its prompt. Raises Cancelled, or ModelError.
 
-    def _decode_all(self, tokens: Sequence[int]) -> None:
-        """As `_decode`, for one batch, with the logits of every token."""
-        batch = C.llama_batch_init(len(tokens), 0, 1)
+        What all prompts begin with is read once, and stays cached; what follows of several is read side by side.
+        """
+        pairs = [Pair(prompt, self.vocabulary.tokenize(text)) for prompt, text in zip(prompts, texts, strict=True)]
+        for pair in pairs:
+            if not pair.text:
+                raise ModelError("a text without tokens has no likelihood")
+            self._check_room(len(pair.prompt), len(pair.text))
+        begin = llama_scoring.shared(pairs)
+        self._decode(pairs[0].prompt[self._reuse(list(pairs[0].prompt[: begin + 1])) : begin])
+        found: list[list[float]] = [[] for _ in pairs]
+        for count, batches in llama_scoring.batches(
+            pairs,
+            begin,
+            sequences=MOST_SAMPLES,
+            batch_tokens=self._batch_tokens,
+            room=self.context_tokens - begin,
+        ):
+            with self._abreast(count):
+                for rows in batches:
+                    self._decode_rows(rows, logits=False)
+                    for at, row in enumerate(rows):
+                        for number, token in row.wanted:
+                            found[number].append(log_probability(self._logits(at), token))
+        return [float(np.mean(one)) for one in found]
+
+    @contextlib.contextmanager
+    def _abreast(self, count: int) -> Iterator[None]:
+        """The cached sequence with `count` copies of it, 1 to `count`, which are dropped at the end."""
+        for at in range(1, count + 1):
+            C.llama_memory_seq_cp(self._memory, 0, at, -1, -1)
         try:
-            batch.n_tokens = len(tokens)
-            for at, token in enumerate(tokens):
-                batch.token[at], batch.pos[at] = token, len(self._cached) + at
-                batch.n_seq_id[at], batch.seq_id[at][0], batch.logits[at] = 1, 0, 1
-            self._run(batch, tokens)
+            yield
         finally:
-            C.llama_batch_free(batch)
+            for at in range(1, count + 1):
+                C.llama_memory_seq_rm(self._memory, at, -1, -1)
 
     def _check_room(self, prompt_tokens: int, max_tokens: int) -> None:
         if prompt_tokens + max_tokens > self.context_tokens:

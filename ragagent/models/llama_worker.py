@@ -15,7 +15,7 @@ import sys
 import threading
 from typing import Any, BinaryIO
 
-from ragagent.errors import RagAgentError
+from ragagent.errors import ModelError, RagAgentError
 from ragagent.models.wire import LoadOptions, receive, send
 from ragagent.types import Grammar, Sampling
 
@@ -80,9 +80,9 @@ class Worker:
     def _handle(self, message: dict[str, Any]) -> None:
         answers = {
             "load": self._load,
-            "chat": self._chat,
-            "sample": self._chat,
-            "score": self._score,
+            "chat": self._worked,
+            "sample": self._worked,
+            "score": self._worked,
             "count": self._count,
             "build": self._build,
             "prompt": self._prompt,
@@ -120,7 +120,8 @@ class Worker:
         spelled = [self._engine.vocabulary.spelling(token).decode("utf-8", "replace") for token in tokens]
         self._send({"op": "prompt", "id": message["id"], "tokens": tokens, "spelled": spelled})
 
-    def _chat(self, message: dict[str, Any]) -> None:
+    def _worked(self, message: dict[str, Any]) -> None:
+        """Does what can be cancelled meanwhile."""
         identifier = message["id"]
         with self._turn:
             self._current = identifier
@@ -128,18 +129,25 @@ class Worker:
             if identifier in self._cancelled:
                 self._engine.cancel.set()
         try:
-            self._generate(identifier, message)
+            if message["op"] == "score":
+                self._score(identifier, message)
+            else:
+                self._generate(identifier, message)
         finally:
             with self._turn:
                 self._current = None
                 self._cancelled.discard(identifier)
 
-    def _score(self, message: dict[str, Any]) -> None:
-        self._engine.cancel.clear()
-        prompt = self._engine.prompt(message["messages"], [])
+    def _score(self, identifier: int, message: dict[str, Any]) -> None:
+        from ragagent.models.llama_engine import Cancelled
+
+        prompts = [self._engine.prompt(messages, []) for messages in message["conversations"]]
         self._progressed(1)
-        found = self._engine.log_likelihood(prompt, message["text"])
-        self._send({"op": "score", "id": message["id"], "log_likelihood": found})
+        try:
+            found = self._engine.log_likelihoods(prompts, message["texts"])
+        except Cancelled:
+            raise ModelError("stopped before it was known how likely the texts are") from None
+        self._send({"op": "score", "id": identifier, "log_likelihoods": found})
 
     def _generate(self, identifier: int, message: dict[str, Any]) -> None:
         grammar = Grammar(**message["grammar"]) if message["grammar"] else None

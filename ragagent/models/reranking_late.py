@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ragagent.errors import ConfigError
 from ragagent.models.reranking import passage
-from ragagent.protocols import Embedder, EmbedsTokens
+from ragagent.protocols import Embedder, EmbedsTokens, KnowsLanguages
 from ragagent.types import Hit, Vector, digest
 
 Halves = npt.NDArray[np.float16]
@@ -56,6 +56,12 @@ class LateInteraction:
         """The embedder belongs to whoever gave it."""
         self._cache.clear()
         self._questions.clear()
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """Those of the embedder; empty where it does not tell."""
+        embedder = self._embedder()
+        return embedder.languages if isinstance(embedder, KnowsLanguages) else frozenset()
 
     def _asked(self, embedder: Embedder, query: str) -> Vector:
         """The token vectors of the question, which comes again with each block of a search."""

@@ -76,8 +76,10 @@ def test_as_many_layers_as_asked_for_are_offloaded(opened: Opened, asked: int, g
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("layers", [1, 3, -1])
 def test_a_text_is_as_likely_on_a_gpu_as_on_the_cpu(opened: Opened, layers: int) -> None:
-    on_cpu = opened(0).log_likelihood(ASKED, "Its lamp burned oil until 1923.")
-    assert opened(layers).log_likelihood(ASKED, "Its lamp burned oil until 1923.") == pytest.approx(on_cpu, abs=0.02)
+    on_cpu = opened(0).log_likelihoods([ASKED], ["Its lamp burned oil until 1923."])[0]
+    assert opened(layers).log_likelihoods([ASKED], ["Its lamp burned oil until 1923."])[0] == pytest.approx(
+        on_cpu, abs=0.02
+    )
 
 
 @pytest.mark.usefixtures("gpu")
