@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 from ragagent.protocols import Tokenizer
 
-_WORD = re.compile(r"[^\W\d_]{5,32}")
+_MARKS = "\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0dff"
+_WORD = re.compile(rf"[^\W\d_](?:[^\W\d_]|[{_MARKS}])*")
+_LEAST_CHARS, _MOST_CHARS = 5, 32
 _NO_WORD = "qxzvkjw"
 MOST_WORDS = 32
 """So many words of a question are looked up; a whole document given as a question has no slips worth mending."""
 
 Similar = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]
-"""For the words that the index does not have at all, terms that it has, the nearest first."""
+"""For the words that the index does not have at all, words that it has, the nearest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +44,8 @@ def mended(question: str, similar: Similar, is_word: Callable[[str], bool] = lam
     Nothing is taken away: a word that is right and merely new costs one term beside it. Words with digits, and those
     shorter than five letters, are left alone, for they are as likely codes and names.
     """
-    found = dict.fromkeys(match.group() for match in _WORD.finditer(question))
+    written = (match.group() for match in _WORD.finditer(question))
+    found = dict.fromkeys(word for word in written if _LEAST_CHARS <= len(word) <= _MOST_CHARS)
     words = [word for word in list(found)[:MOST_WORDS] if not is_word(word)]
     near = similar(words) if words else {}
     added = {word: near[word][0] for word in words if near.get(word)}

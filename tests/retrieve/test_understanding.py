@@ -147,9 +147,9 @@ def test_a_slip_of_the_pen_is_mended_and_told(tmp_path: Path) -> None:
         found = kb.explain("vacine", mode="sparse")
         assert [one.title for one in found.hits] == ["Trial"]
         assert found.hits == tuple(kb.search("vacine", mode="sparse"))
-        assert found.searched == "vacine vaccin"
+        assert found.searched == "vacine vaccine"
         assert [step.name for step in found.steps] == ["spelling", "search"]
-        assert found.steps[0].detail == "no document has 'vacine'; 'vaccin' is searched too"
+        assert found.steps[0].detail == "no document has 'vacine'; 'vaccine' is searched too"
         assert not kb.explain("vacine", mode="sparse", understand=()).hits
 
 
