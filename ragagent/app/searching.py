@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ragagent.app.embedders import Embedders
 from ragagent.app.rerankers import Judge
 from ragagent.errors import EmbedderChanged, FingerprintMismatch
-from ragagent.protocols import LLM, Embedder, Index, KnowsLanguages, SuggestsTerms
+from ragagent.protocols import LLM, Embedder, Index, KeepsVectors, KnowsLanguages, SuggestsTerms
 from ragagent.retrieve.explanation import Explanation, ReadFilter, Taken
 from ragagent.settings import RetrievalSettings, Understanding
 from ragagent.text.language import of_question
@@ -211,6 +213,11 @@ class Steps:
             return found
         from ragagent.retrieve import rerank
 
+        if _foreign(question, judge.reranker):
+            # Late interaction with vectors of English words lost 0.02 of 0.97 nDCG@10 on Chinese questions.
+            with self._log.step("rerank") as said:
+                said.append(f"{judge.reranker.name} spared: its model is not for the language of the question")
+            return found
         settings = self._settings
         budget = rerank.Budget(
             depth=settings.rerank_depth, seconds=settings.rerank_seconds, share=settings.rerank_share
@@ -236,16 +243,30 @@ class Steps:
 
     def _diverse(self, found: list[Hit]) -> list[Hit]:
         """Of `found` those that differ from one another, as far as the settings want it."""
-        settings, embedder = self._settings, self._parts.embedder
-        if not settings.diversity or embedder is None or not found:
+        settings = self._settings
+        if not settings.diversity or not found:
             return found
-        from ragagent.models.reranking import passage
         from ragagent.retrieve import diversity
 
         with self._log.step("diversity") as said:
-            vectors = embedder.embed_documents([passage(hit) for hit in found])
+            vectors = self._vectors(found)
+            if vectors is None:
+                return found
             said.append(f"{min(len(found), self._asked.k)} of {len(found)}, likeness counts {settings.diversity:g}")
             return diversity.diverse(found, vectors, self._asked.k, min(1.0, settings.diversity))
+
+    def _vectors(self, hits: Sequence[Hit]) -> Vector | None:
+        """float32[n, d]: the vectors of `hits`, as the index has them or made anew; None where neither can be had."""
+        index, embedder = self._parts.index, self._parts.embedder
+        stored = index.vectors_of([hit.chunk for hit in hits]) if isinstance(index, KeepsVectors) else {}
+        if all(hit.chunk.id in stored for hit in hits):
+            return np.stack([stored[hit.chunk.id] for hit in hits])
+        if embedder is None:
+            return None
+        from ragagent.models.reranking import passage
+
+        # All of them: what has gone meanwhile may have been of another embedder than what is there.
+        return embedder.embed_documents([passage(hit) for hit in hits])
 
     def _folded(self, query: str, count: int, mode: SearchMode | None = None) -> list[Hit]:
         """What the index finds, without what says what others say already unless the settings want all."""
@@ -278,10 +299,8 @@ class Steps:
 
     def _dense_weight(self, query: str) -> float:
         """What the vectors count: little for a question in a language that the embedder is not for."""
-        embedder, settings = self._parts.embedder, self._settings
-        known: frozenset[str] = embedder.languages if isinstance(embedder, KnowsLanguages) else frozenset()
-        foreign = known and of_question(query) not in known | {""}
-        return settings.foreign_dense_weight if foreign else settings.dense_weight
+        settings = self._settings
+        return settings.foreign_dense_weight if _foreign(query, self._parts.embedder) else settings.dense_weight
 
     def _vector(self, query: str) -> Callable[[], Vector] | None:
         """Makes the query's vector while the index searches the terms, and once, however often the index is asked."""
@@ -301,3 +320,9 @@ class Steps:
             return list(map(float, self._parts.embedder.embed_documents(texts) @ vector()))
 
         return cosines
+
+
+def _foreign(question: str, model: object) -> bool:
+    """Whether `question` is in a language that the model is not for, as far as both are known."""
+    known = model.languages if isinstance(model, KnowsLanguages) else frozenset()
+    return bool(known) and of_question(question) not in known | {""}

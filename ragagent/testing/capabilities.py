@@ -1,6 +1,7 @@
 """What an index may offer beside `ragagent.protocols.Index`, each with the rules that it has to keep then.
 
     search_many   ragagent.protocols.SearchesMany
+    vectors       ragagent.protocols.KeepsVectors
     narrow        ragagent.protocols.Narrows
     retag         ragagent.protocols.Retags
     relabel       ragagent.protocols.Relabels
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ragagent.errors import ConfigError
-from ragagent.protocols import Index, KeepsSnapshots, Narrows, Relabels, Retags, SearchesMany
+from ragagent.protocols import Index, KeepsSnapshots, KeepsVectors, Narrows, Relabels, Retags, SearchesMany
 from ragagent.testing.entries import DIMENSION, Factory, entry, vector_of
 from ragagent.types import Hit, SearchMode
 
@@ -82,6 +83,24 @@ def many_questions_are_answered_as_each_alone(factory: Factory) -> None:
         except ConfigError:
             continue
         raise AssertionError(f"a question with {len(wrong)} vectors was answered")
+    index.close()
+
+
+def the_vectors_of_chunks_are_those_that_were_written(factory: Factory) -> None:
+    """Of chunks that are there, up to what the vectors are rounded to; of others none."""
+    index: Any = factory(DIMENSION)
+    library = _library()
+    index.write(library)
+    index.write(remove=[library[3].document.id])
+    chunks = [chunk for one in library for chunk in one.chunks]
+    found = index.vectors_of([*chunks, chunks[0]])
+    assert found.keys() == {chunk.id for chunk in chunks if chunk.document_id != library[3].document.id}
+    for one in library:
+        for chunk, vector in zip(one.chunks, one.vectors, strict=True):
+            if chunk.id in found:
+                assert found[chunk.id].dtype == np.float32
+                assert float(found[chunk.id] @ vector) > 0.999
+    assert index.vectors_of([]) == {}
     index.close()
 
 
@@ -204,6 +223,7 @@ def names_of_snapshots_are_held_to_be_names(factory: Factory) -> None:
 
 CAPABILITIES: dict[str, Capability] = {
     "search_many": Capability(SearchesMany, (many_questions_are_answered_as_each_alone,)),
+    "vectors": Capability(KeepsVectors, (the_vectors_of_chunks_are_those_that_were_written,)),
     "narrow": Capability(Narrows, (what_is_narrowed_is_an_index_of_its_own,)),
     "retag": Capability(Retags, (new_tags_are_filtered_by_and_nothing_else_changes,)),
     "relabel": Capability(Relabels, (new_readers_count_at_once_and_nothing_else_changes,)),

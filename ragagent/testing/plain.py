@@ -205,6 +205,15 @@ class PlainIndex:
         }
         return {text: held[text] for text in texts if text in held}
 
+    def vectors_of(self, chunks: Sequence[Chunk]) -> Mapping[str, Vector]:
+        """The vectors of chunks."""
+        held = {
+            chunk.id: vector
+            for one in self._entries().values()
+            for chunk, vector in zip(one.chunks, one.vectors, strict=True)
+        }
+        return {chunk.id: held[chunk.id] for chunk in chunks if chunk.id in held}
+
     def status(self) -> IndexStatus:
         """Counts."""
         entries = self._entries()

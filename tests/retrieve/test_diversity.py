@@ -118,6 +118,16 @@ def test_a_date_is_read_in_iso_form(metadata: Metadata, date: datetime.date | No
     assert dated(metadata) == date
 
 
+def test_hits_are_told_apart_by_the_vectors_that_the_index_has(tmp_path: Path) -> None:
+    """Nothing is embedded for it, so that it is done for a search by words alone too."""
+    chosen = Settings(retrieval=RetrievalSettings(duplicates="show", diversity=0.8))
+    texts = ["the lease ends in March", "the lease ends in March or April", "a cat on the lease"]
+    with KnowledgeBase.open(tmp_path / "kb", settings=chosen, embedder=HashEmbedder()) as kb:
+        kb.ingest([Document(text=text, uri=f"n:{at}") for at, text in enumerate(texts)])
+        found = kb.explain("lease March", k=2, mode="sparse")
+    assert [hit.uri for hit in found.hits] == ["n:0", "n:2"]
+
+
 def test_a_knowledge_base_shows_differing_and_newer_hits_where_the_settings_want_it(tmp_path: Path) -> None:
     texts = ["the lease ends in March", "the lease ends in March or April", "a cat on the lease", "a dog"]
     documents = [

@@ -240,6 +240,20 @@ def test_a_reranker_that_is_passed_in_is_used_and_stays_open(tmp_path: Path) -> 
     assert not longest.closed
 
 
+def test_a_question_in_a_language_that_the_model_is_not_for_is_not_reranked(tmp_path: Path) -> None:
+    class English(HashEmbedder):
+        languages = frozenset({"en"})
+
+    with KnowledgeBase.open(tmp_path / "kb", embedder=English()) as kb:
+        kb.ingest(DOCUMENTS)
+        known = kb.explain("when does the lease of the office end", rerank="late")
+        foreign = kb.explain("wann endet der Vertrag über das Büro und die Wohnung", rerank="late")
+        plain = kb.explain("wann endet der Vertrag über das Büro und die Wohnung")
+    assert known.hits[0].stages[-1].name == "rerank"
+    assert foreign.hits == plain.hits
+    assert foreign.steps[-1].detail == "late interaction spared: its model is not for the language of the question"
+
+
 def test_an_unknown_kind_is_an_error_that_names_the_kinds(tmp_path: Path) -> None:
     with KnowledgeBase.open(tmp_path / "kb", embedder=HashEmbedder()) as kb:
         kb.ingest(DOCUMENTS)
