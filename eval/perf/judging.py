@@ -34,7 +34,8 @@ def main() -> None:
     """Prints one line of JSON."""
     options = _options()
     embedder = HashEmbedder() if options.hash_embedder else None
-    settings = Settings(llm=LlmSettings(model=options.model, threads=options.threads))
+    # What was judged alone before would be known again by its snapshot.
+    settings = Settings(llm=LlmSettings(model=options.model, threads=options.threads, cache_mib=0))
     with opened(options.set, options.kb, settings, Parts(embedder=embedder)) as corpus:
         queries = [query.text for query in retrieval.drawn(retrieval.load(options.set)[0], options.questions, 0)]
         found = [(query, corpus.kb.search(query, k=options.depth)) for query in queries]

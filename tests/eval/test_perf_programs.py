@@ -148,7 +148,7 @@ def test_passages_are_judged_side_by_side_as_one_by_one(tmp_path: Path, tiny_ggu
     _set(tmp_path)
     found = _run("judging", "--set", str(tmp_path), "--hash-embedder", "--model", str(tiny_gguf), "--depth", "3")
     assert found["ways"].keys() == {"query likelihood", "yes or no"}
-    assert all(one["difference"]["greatest"] < 0.5 and one["ratio"]["least"] > 0 for one in found["ways"].values())
+    assert all(one["difference"]["greatest"] < 0.5 for one in found["ways"].values())
 
 
 def test_the_budget_of_reranking_is_measured_with_how_much_it_reaches(tmp_path: Path) -> None:
