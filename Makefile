@@ -5,9 +5,10 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 DEMO_KB = .ragagent/demo
 CONFORMANCE = build/conformance
+PEERS = build/peers
 MODELS_FOR_TESTS = all-MiniLM-L6-v2 smollm2-135m-instruct qwen2.5-coder-0.5b-instruct qwen2.5-coder-1.5b-instruct
 
-.PHONY: help demo test check docs bench setup setup-test models clean
+.PHONY: help demo test check docs bench setup setup-test models conformance peers clean
 
 help:
 	@echo "make demo   set up, then ask real questions about the documents in examples/ and docs/"
@@ -16,6 +17,7 @@ help:
 	@echo "make docs   the pages under docs/ as a site in build/site"
 	@echo "make bench  the programs in eval/perf"
 	@echo "make conformance  the official MCP conformance suite and inspector against our server and our client; needs npm"
+	@echo "make peers  every tool of seven servers of others by our MCP client, which are killed too; needs npm"
 
 $(VENV)/base.done: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -73,6 +75,20 @@ $(CONFORMANCE)/done: Makefile
 conformance: $(VENV)/test.done $(CONFORMANCE)/done
 	@$(BIN)/python tests/serve/mcp_conformance.py $(CONFORMANCE)
 	@$(BIN)/python -m pytest -q tests/serve/test_mcp_inspector.py
+
+# Each server of Python in an environment of its own; that of SQLite is of a time when the SDK was another.
+$(PEERS)/done: Makefile $(VENV)/base.done
+	@mkdir -p $(PEERS)
+	@npm install --silent --no-fund --no-audit --prefix $(PEERS) $(addprefix @modelcontextprotocol/server-,\
+	  everything@2026.8.31 filesystem@2026.8.31 memory@2026.8.31)
+	@for one in time==2026.10.19 git==2026.10.19 fetch==2026.10.24 sqlite==2025.4.25; do \
+	  env=$(PEERS)/env-$${one%%==*}; case $$one in sqlite*) sdk='mcp<2';; *) sdk='mcp>=2';; esac; \
+	  $(PYTHON) -m venv --without-pip $$env && \
+	  $(PIP) --python $$env/bin/python install -qq mcp-server-$$one "$$sdk" || exit 1; done
+	@touch $@
+
+peers: $(VENV)/test.done $(PEERS)/done
+	@$(BIN)/python tests/tools/mcp_peers.py $(PEERS)
 
 bench: setup-test
 	@$(BIN)/python -m ragagent.eval.perf.startup

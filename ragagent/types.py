@@ -628,18 +628,29 @@ class AgentResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolProgress:
+    """How far a call is that is under way, as its tool tells: `done` of `total` where that is known, and in words."""
+
+    done: float
+    total: float | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentEvent:
     """One event of a streamed run: each step's parts as they come, then each `citation`, and `answer` last.
 
     `step` counts from 0. A step gives `thought`, `call`, `approval` where a human is asked (the run stops there),
-    `observation` and `usage`. The fields of the other kinds are empty; `result` comes with `answer`.
+    `progress` while a tool tells how far it is, `observation` and `usage`. The fields of the other kinds are empty;
+    `result` comes with `answer`.
     """
 
-    kind: Literal["thought", "call", "approval", "observation", "usage", "citation", "answer"]
+    kind: Literal["thought", "call", "approval", "progress", "observation", "usage", "citation", "answer"]
     step: int
     text: str = ""
     call: ToolCall | None = None
     approval: Approval | None = None
+    progress: ToolProgress | None = None
     observation: Observation | None = None
     usage: Usage | None = None
     citation: Citation | None = None

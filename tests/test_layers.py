@@ -53,7 +53,13 @@ OWNERS = {
     "fastapi": {"ragagent.serve.http"},
     "starlette": {"ragagent.serve"},
     "uvicorn": {"ragagent.serve"},
-    "mcp": {"ragagent.serve.mcp", *(f"ragagent.tools.mcp{part}" for part in ("", "_person", "_signin", "_transport"))},
+    "mcp": {
+        "ragagent.serve.mcp",
+        *(
+            f"ragagent.tools.mcp{part}"
+            for part in ("", "_contents", "_live", "_person", "_requests", "_signin", "_tasks", "_transport")
+        ),
+    },
     "pypdfium2": {f"ragagent.connectors.readers.pdf{part}" for part in ("", "_text", "_page")},
     "docx": {"ragagent.connectors.readers.docx", "ragagent.testing.samples"},
     "pptx": {"ragagent.connectors.readers.pptx", "ragagent.testing.samples"},

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextvars
+import functools
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
@@ -13,7 +15,7 @@ from typing import Any, Literal, Protocol, TypedDict
 from ragagent.agent.state import AgentState, from_json, to_json
 from ragagent.errors import AgentError
 from ragagent.jsonable import jsonable
-from ragagent.types import AgentEvent, AgentResult, Decision, digest
+from ragagent.types import AgentEvent, AgentResult, Decision, ToolProgress, digest
 
 Node = Literal["decide", "check", "authorise", "approve", "act", "advance"]
 Move = Callable[[AgentState], AgentState]
@@ -100,8 +102,10 @@ def _after_act(state: AgentState) -> str:
 
 def walk(
     graph: Any, state: AgentState | None, run_id: str, max_steps: int, decision: Mapping[str, Any] | None = None
-) -> Iterator[tuple[Node, AgentState]]:
+) -> Iterator[tuple[Node, AgentState] | ToolProgress]:
     """Each node's name and the state it left, in order; `state` None goes on from the run's last checkpoint.
+
+    Between them comes what is told of a call under way, when it is told.
 
     Each node's state is on disk before the next node starts. Where a human has to decide the walk ends; it goes on
     when it is begun again with the `decision`.
@@ -113,11 +117,29 @@ def walk(
     if decision is not None:
         start = Command(resume=dict(decision))
     durability = "sync" if graph.checkpointer is not None else None
-    for update in graph.stream(start, config, stream_mode="updates", durability=durability):
+    for mode, update in graph.stream(start, config, stream_mode=["updates", "custom"], durability=durability):
+        if mode == "custom":
+            yield ToolProgress(**update)
+            continue
         for name, channels in update.items():
             # Beside the nodes: the interrupt, and a word on writes that were on disk already when a process was killed.
             if not name.startswith("__"):
                 yield name, from_json(channels["state"])
+
+
+def telling() -> Callable[[ToolProgress], None]:
+    """What hands on to whoever follows the graph how far a call is, from any thread. To be called inside a node."""
+    from langgraph.config import get_stream_writer
+
+    # The writer looks for its node in the context, which other threads do not have.
+    write, here = get_stream_writer(), contextvars.copy_context()
+    return lambda progress: here.copy().run(write, jsonable(progress))
+
+
+def prune(graph: Any, run_id: str) -> None:
+    """Drops all checkpoints of a run but the last one: each holds the whole state, and nothing goes back to them."""
+    if graph.checkpointer is not None:
+        graph.checkpointer.prune([run_id])
 
 
 def stored(graph: Any, run_id: str) -> AgentState | None:
@@ -138,14 +160,13 @@ class Checkpoints:
     def saver(self) -> Any:
         """LangGraph's saver on the file. Raises AgentError when the file cannot be used."""
         from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-        from langgraph.checkpoint.sqlite import SqliteSaver
 
         with self._lock:
             if self._connection is None:
                 self._connection = _connected(self._path)
                 # None here is strict: only msgpack's own types are read back, whatever is written in the file.
                 strict = JsonPlusSerializer(pickle_fallback=False, allowed_msgpack_modules=None)
-                self._saver = SqliteSaver(self._connection, serde=strict)
+                self._saver = _saver_class()(self._connection, serde=strict)
             return self._saver
 
     def close(self) -> None:
@@ -153,6 +174,31 @@ class Checkpoints:
             if self._connection is not None:
                 self._connection.close()
             self._connection = self._saver = None
+
+
+@functools.cache
+def _saver_class() -> Any:
+    """LangGraph's saver in SQLite, which can be pruned as well; made when it is used, to load langgraph then."""
+    from langgraph.checkpoint.sqlite import SqliteSaver
+
+    class Saver(SqliteSaver):
+        def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+            """Keeps the latest checkpoint of each namespace of these threads; with `delete` none at all."""
+            with self.cursor() as cursor:
+                for thread in thread_ids:
+                    for table in ("checkpoints", "writes"):
+                        cursor.execute(_PRUNE[strategy].format(table), (thread,))
+
+    return Saver
+
+
+# Ids of checkpoints grow with time. The writes of a checkpoint go with it.
+_PRUNE = {
+    "keep_latest": """DELETE FROM {0} AS one WHERE thread_id = ? AND checkpoint_id < (
+        SELECT max(checkpoint_id) FROM checkpoints AS other
+        WHERE other.thread_id = one.thread_id AND other.checkpoint_ns = one.checkpoint_ns)""",
+    "delete": "DELETE FROM {0} WHERE thread_id = ?",
+}
 
 
 def _connected(path: Path) -> sqlite3.Connection:

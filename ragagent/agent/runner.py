@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from ragagent.agent import outgoing, steps
 from ragagent.agent.begun import begun
 from ragagent.agent.figures import computed
-from ragagent.agent.graph import Checkpoints, compiled, stored, walk
+from ragagent.agent.graph import Checkpoints, compiled, prune, stored, walk
 from ragagent.agent.journal import Journal
 from ragagent.agent.policy import Policy, consequential
 from ragagent.agent.schema import FINISH, FINISH_SPEC, described
@@ -39,6 +39,7 @@ from ragagent.types import (
     Sampling,
     Step,
     ToolCall,
+    ToolProgress,
     ToolSpec,
 )
 
@@ -195,8 +196,13 @@ class AgentRunner:
                 start = state if known is None else None
                 given = jsonable(decision) if decision is not None else None
                 limit = self._parts.settings.max_steps
-                for node, state in walk(graph, start, state.run_id, limit, given):  # noqa: B020
+                for said in walk(graph, start, state.run_id, limit, given):
+                    if isinstance(said, ToolProgress):
+                        yield AgentEvent(kind="progress", step=len(state.steps), progress=said)
+                        continue
+                    node, state = said
                     yield from _told(node, state, self._parts.settings.allowed_hosts)
+            prune(graph, state.run_id)
         except Cancelled:
             cancelled = True
         finally:

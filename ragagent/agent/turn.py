@@ -13,7 +13,7 @@ from typing import Any
 from ragagent import prompts
 from ragagent.agent import consent, receipts, steps, strategies, vote
 from ragagent.agent.figures import CONSTANTS, operands, written_figures
-from ragagent.agent.graph import Moves
+from ragagent.agent.graph import Moves, telling
 from ragagent.agent.journal import Journal
 from ragagent.agent.labels import argument_label, join, of_result
 from ragagent.agent.policy import Policy, call_digest, consequential
@@ -28,6 +28,7 @@ from ragagent.tools import calling
 from ragagent.tools.calling import Outcome
 from ragagent.tools.documents import Left
 from ragagent.tools.remembering import Noted
+from ragagent.tools.under_way import Bounded, TellingTool
 from ragagent.types import Completion, Decision, Grammar, Hit, Label, Observation, Sampling, ToolCall, ToolSpec, Usage
 
 _MIN_OBSERVATION_TOKENS = 32
@@ -271,6 +272,8 @@ class Turn:
         seconds = self.parts.settings.max_seconds
         around, found = consent.provenance(state, call, spec)
         given = argument_label(found)
+        if isinstance(tool, TellingTool):
+            tool = tool.begun(Bounded(telling(), self.parts.secrets.hidden))
         with self._stopping(tool, None if seconds is None else seconds - self._elapsed(state)):
             outcome = calling.run(
                 tool,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,8 @@ from ragagent.cli.ask import print_answer
 from ragagent.cli.context import DEFAULT_KB, Context, json_option, kb_option, model_option, where_option
 from ragagent.cli.output import console, echo_json, printable
 from ragagent.cli.search import parse_filters
-from ragagent.errors import AgentError, ConfigError
+from ragagent.cli.servers import COMMANDS, mcp_option, servers_of
+from ragagent.errors import AgentError
 from ragagent.settings import Strategy
 from ragagent.types import AgentEvent, AgentResult, Approval, Decision
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ragagent.agent.journal import Journal
     from ragagent.agent.policy import Policy
     from ragagent.app import Agent
-    from ragagent.tools.mcp_tools import Servers
     from ragagent.where import Where
 
 _SHOWN_CHARACTERS = 300
@@ -46,11 +45,6 @@ class _TaskOrCommand(click.Group):
         return self.commands.get(cmd_name, run)
 
 
-def _mcp_option(*, required: bool = False) -> Callable[[_Function], _Function]:
-    file = click.Path(exists=True, dir_okay=False, path_type=Path)
-    return click.option("--mcp", type=file, required=required, help="An mcp.json of servers whose tools may be used.")
-
-
 def _rights_options(function: _Function) -> _Function:
     box = click.option("--sandbox", is_flag=True, help="Let the agent run Python, confined (setting agent.sandbox).")
     keep = click.option("--memory", is_flag=True, help="Let it remember facts and recall them (setting agent.memory).")
@@ -69,6 +63,10 @@ def agent() -> None:
     """
 
 
+for _command in COMMANDS:
+    agent.add_command(_command)
+
+
 def _strategy_option(function: _Function) -> _Function:
     choice = click.Choice(get_args(Strategy))
     said = "How to go about the task (setting agent.strategy)."
@@ -80,7 +78,7 @@ def _strategy_option(function: _Function) -> _Function:
 @_strategy_option
 @where_option
 @_rights_options
-@_mcp_option()
+@mcp_option()
 @kb_option
 @model_option
 @json_option
@@ -118,7 +116,7 @@ def run(
 @click.option("--approve", metavar="ID", help="Approve the call that the run waits for; ID as it was shown.")
 @click.option("--deny", metavar="ID", help="Deny it.")
 @_rights_options
-@_mcp_option()
+@mcp_option()
 @kb_option
 @model_option
 @json_option
@@ -238,135 +236,6 @@ def replay(context: Context, run_id: str, kb: Path | None, as_json: bool) -> Non
     _fail(problem)
 
 
-@agent.command()
-@_mcp_option(required=True)
-@kb_option
-@json_option
-@click.pass_obj
-def tools(context: Context, mcp: Path, kb: Path | None, as_json: bool) -> None:
-    """List the tools that the servers of an mcp.json offer, and which of them are allowed. Starts the servers.
-
-    \b
-    ragagent agent tools --mcp mcp.json
-    """
-    context.choose(kb=kb)
-    servers = _servers(context, mcp)
-    try:
-        offers = [offer for name in servers.names for offer in servers.offers(name)]
-    finally:
-        servers.close()
-    if as_json:
-        echo_json(offers)
-        return
-    for offer in offers:
-        effects = f" ({', '.join(offer.effects)})" if offer.state == "allowed" else ""
-        click.echo(printable(f"{offer.state:<8} {offer.server} {offer.tool.name}{effects}: {offer.tool.description}"))
-
-
-@agent.command()
-@click.argument("server")
-@click.argument("names", nargs=-1, required=True, metavar="TOOL...")
-@click.option("--effects", metavar="LIST", help="What they do, with commas between. Default: everything.")
-@_mcp_option(required=True)
-@kb_option
-@click.pass_obj
-def allow(
-    context: Context, server: str, names: tuple[str, ...], effects: str | None, mcp: Path, kb: Path | None
-) -> None:
-    """Allow tools of a server, as they are described now; a changed description has to be allowed anew.
-
-    \b
-    ragagent agent allow notes search_notes --mcp mcp.json
-    """
-    from ragagent.types import EFFECTS
-
-    context.choose(kb=kb)
-    chosen = [effect for effect in EFFECTS if effect in (effects or "").split(",")]
-    if effects is not None and len(chosen) != len(effects.split(",")):
-        raise ConfigError(f"--effects {effects}: it takes of {', '.join(EFFECTS)}")
-    servers = _servers(context, mcp)
-    try:
-        servers.allow(server, names, None if effects is None else chosen)
-    finally:
-        servers.close()
-    click.echo(f"allowed {', '.join(names)} of {server}")
-
-
-@agent.command()
-@click.argument("server")
-@click.argument("names", nargs=-1, required=True, metavar="TOOL...")
-@_mcp_option(required=True)
-@kb_option
-@click.pass_obj
-def forbid(context: Context, server: str, names: tuple[str, ...], mcp: Path, kb: Path | None) -> None:
-    """Take tools of a server out again.
-
-    \b
-    ragagent agent forbid notes delete_note --mcp mcp.json
-    """
-    context.choose(kb=kb)
-    _servers(context, mcp).forbid(server, names)
-
-
-@agent.command()
-@click.argument("server")
-@click.option("--scope", default="", help="Scopes to ask for besides what the server asks for, with spaces between.")
-@click.option("--keyring", is_flag=True, help="Keep the sign-in in the keyring of the system (extra keyring).")
-@_mcp_option(required=True)
-@kb_option
-@json_option
-@click.pass_obj
-def signin(context: Context, server: str, scope: str, keyring: bool, mcp: Path, kb: Path | None, as_json: bool) -> None:
-    """Sign in to a server that asks for it. Shows the page to open; it comes back to a port of this machine.
-
-    \b
-    ragagent agent signin notes --mcp mcp.json
-    """
-    from ragagent.tools.mcp_signin import Browser
-
-    def shown(url: str) -> None:
-        click.echo(f"Open this page and sign in:\n{printable(url)}", err=True)
-        click.launch(url)
-
-    context.choose(kb=kb)
-    servers = _servers(context, mcp)
-    signed = servers.sign_in(server, Browser(open=shown, scope=scope, keyring=keyring))
-    if as_json:
-        echo_json({"server": server, "signed_in": signed})
-        return
-    click.echo(f"signed in to {server}" if signed else f"{server} asks for no sign-in")
-
-
-@agent.command()
-@click.argument("server")
-@_mcp_option(required=True)
-@kb_option
-@json_option
-@click.pass_obj
-def signout(context: Context, server: str, mcp: Path, kb: Path | None, as_json: bool) -> None:
-    """Forget the sign-in to a server.
-
-    \b
-    ragagent agent signout notes --mcp mcp.json
-    """
-    context.choose(kb=kb)
-    there = _servers(context, mcp).sign_out(server)
-    if as_json:
-        echo_json({"server": server, "signed_out": there})
-        return
-    click.echo(f"signed out of {server}" if there else f"there was no sign-in to {server}")
-
-
-def _servers(context: Context, mcp: Path, *, ask: bool = False) -> Servers:
-    """The servers of an mcp.json; with `ask` what they want to know is asked at the terminal, where there is one."""
-    from ragagent.app.agent import opened_servers
-    from ragagent.cli.asking import at_terminal
-
-    context.require_owner("using the tools of servers")
-    there = ask and sys.stdin.isatty() and sys.stdout.isatty()
-    return opened_servers(context.kb or DEFAULT_KB, mcp, os.environ, ask=at_terminal if there else None)
-
-
 def _policy(ask: bool, read_only: bool) -> Policy:
     from ragagent.agent.policy import Policy
 
@@ -390,7 +259,7 @@ class _opened:
         self._context = context
         self._policy = policy
         self._where = where
-        self._servers = _servers(context, mcp, ask=True) if mcp is not None else None
+        self._servers = servers_of(context, mcp, ask=True) if mcp is not None else None
 
     def __enter__(self) -> Agent:
         from ragagent.app import Agent
@@ -499,6 +368,10 @@ def _print_event(event: AgentEvent) -> None:
         out.print(printable(f"→ {event.call.name} {arguments}"), style="cyan")
     elif event.kind == "approval" and event.approval is not None:
         _print_approval(event.approval)
+    elif event.progress is not None:
+        told = event.progress
+        counted = f"{told.done:g}" if told.total is None else f"{told.done:g} of {told.total:g}"
+        out.print(printable(f"… {counted}{f': {told.text}' if told.text else ''}"), style="dim")
     elif event.kind == "observation" and event.observation is not None:
         text = " ".join(printable(event.observation.content).split())
         out.print(f"← {text[:_SHOWN_CHARACTERS]}{'…' if len(text) > _SHOWN_CHARACTERS else ''}", style="dim")

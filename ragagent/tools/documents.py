@@ -240,7 +240,7 @@ def _part(source: Document, start: int, page_chars: int) -> Found:
     """The text from `start`, ended at a line or word where there is one, as a passage of its own."""
     if start >= len(source.text):
         raise ToolError(f"the document has {len(source.text)} characters; start={start} is behind its end")
-    span = Span(start, _break_before(source.text, start, start + page_chars))
+    span = Span(start, break_before(source.text, start, start + page_chars))
     text = span.of(source.text)
     chunk = Chunk(
         id=digest(source.id, f"{span.start}:{span.end}", text),
@@ -255,7 +255,8 @@ def _part(source: Document, start: int, page_chars: int) -> Found:
     return Found(content=labelled(text) + more, hits=(hit,), documents=(source.id,))
 
 
-def _break_before(text: str, start: int, end: int) -> int:
+def break_before(text: str, start: int, end: int) -> int:
+    """Where a part from `start` to about `end` ends: behind a line or word, unless that makes it half as long."""
     if end >= len(text):
         return len(text)
     floor = start + (end - start) // 2

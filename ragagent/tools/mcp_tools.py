@@ -1,4 +1,4 @@
-"""Tools of foreign servers, as far as the user has allowed them.
+"""Tools of foreign servers, and their resources and prompts as tools, as far as the user has allowed them.
 
 A server is a stranger. Its tools are off until the user has allowed them one by one; what was allowed is pinned by a
 hash of all that the server says of the tool, so that a changed one has to be allowed anew, also when it changes between
@@ -15,12 +15,14 @@ from typing import Any, Literal
 
 from ragagent.errors import ConfigError, ToolError
 from ragagent.text import hidden
-from ragagent.tools.mcp import Connection, Described, Progress
+from ragagent.tools.mcp import Connection, Stop
 from ragagent.tools.mcp_asking import Ask
 from ragagent.tools.mcp_config import Allowances, Allowed, Server, description_hash
+from ragagent.tools.mcp_requests import Described
 from ragagent.tools.mcp_signin import Browser
 from ragagent.tools.mcp_tokens import Tokens
 from ragagent.tools.schema import plain
+from ragagent.tools.under_way import Tell, untold
 from ragagent.types import EFFECTS, Effect, ToolSpec
 
 _MAX_DESCRIPTION_CHARS = 1000
@@ -41,12 +43,12 @@ class Offer:
 
 
 class ForeignTool:
-    """One allowed tool of a server."""
+    """One allowed tool of a server, or one of its prompts or what reads its resources."""
 
     def __init__(self, connection: Connection, described: Described, allowed: Allowed) -> None:
         """Raises ConfigError when its arguments cannot be described to a model."""
         self._connection = connection
-        self._name = described.name
+        self._described = described
         self._hash = allowed.hash
         self._checked = connection.ready()
         self.spec = ToolSpec(
@@ -58,20 +60,40 @@ class ForeignTool:
 
     def call(self, arguments: Mapping[str, Any]) -> str:
         """What the server gives. Raises ToolError when its description is not the allowed one any more."""
+        return self.begun(untold).call(arguments)
+
+    def begun(self, tell: Tell) -> ForeignCall:
+        """The tool for one call, which tells how far it is and can be stopped."""
+        return ForeignCall(self, tell)
+
+    def use(self, arguments: Mapping[str, Any], tell: Tell, stop: Stop) -> str:
+        """As `call`; `stop` stops it."""
         number = self._connection.ready()
         if number != self._checked:
-            self._check(self._connection.tools())
+            self._check(self._connection.offered())
             self._checked = number
-        return self._connection.call(self._name, arguments, on=number)
+        return self._connection.use(self._described, arguments, on=number, tell=tell, stop=stop)
+
+    def _check(self, offered: Iterable[Described]) -> None:
+        """Raises ToolError unless it is described as before. What reads resources is described here, and stays."""
+        now = next((hash_of(one) for one in offered if one.name == self._described.name), None)
+        if now != self._hash and not (now is None and self._described.use in ("list", "read")):
+            raise ToolError(f"{self.spec.name} is not what was allowed any more; allow it anew, or leave it out")
+
+
+class ForeignCall:
+    """One call of a tool of a server."""
+
+    def __init__(self, tool: ForeignTool, tell: Tell) -> None:
+        self.spec = tool.spec
+        self._tool, self._tell, self._stop = tool, tell, Stop()
+
+    def call(self, arguments: Mapping[str, Any]) -> str:
+        return self._tool.use(arguments, self._tell, self._stop)
 
     def cancel(self) -> None:
-        """Stops the calls of the server that are under way."""
-        self._connection.cancel()
-
-    def _check(self, tools: Iterable[Described]) -> None:
-        now = next((hash_of(one) for one in tools if one.name == self._name), None)
-        if now != self._hash:
-            raise ToolError(f"{self.spec.name} is not what was allowed any more; allow it anew, or leave it out")
+        """Stops it, from any thread; the server is told."""
+        self._stop.now()
 
 
 class Servers:
@@ -83,14 +105,12 @@ class Servers:
         allowances: Allowances,
         *,
         timeout_s: float = 60.0,
-        progress: Progress | None = None,
         ask: Ask | None = None,
         tokens: Tokens | None = None,
     ) -> None:
         """`ask` puts what a server wants to know to a person (`ragagent.tools.mcp_asking`); `tokens` keeps sign-ins."""
         self._connections = {
-            name: Connection(server, timeout_s=timeout_s, progress=progress, ask=ask, tokens=tokens)
-            for name, server in servers.items()
+            name: Connection(server, timeout_s=timeout_s, ask=ask, tokens=tokens) for name, server in servers.items()
         }
         self._allowances = allowances
         self._tokens = tokens
@@ -138,9 +158,9 @@ class Servers:
         return self._tokens
 
     def offers(self, server: str) -> list[Offer]:
-        """What a server offers, in its own order."""
+        """What a server offers: its tools in its own order, then what reads its resources, and its prompts."""
         allowed = self._allowances.of(server)
-        return [_offer(server, one, allowed.get(one.name)) for one in self.connection(server).tools()]
+        return [_offer(server, one, allowed.get(one.name)) for one in self.connection(server).offered()]
 
     def allow(self, server: str, names: Sequence[str], effects: Sequence[Effect] | None = None) -> list[Offer]:
         """Allows tools as they are described now, with these effects, or else as tools that may do everything."""
@@ -176,9 +196,14 @@ class Servers:
                     problems.append(f"{name}: {offer.tool.name} was changed since it was allowed; allow it anew")
                 elif offer.state == "allowed":
                     try:
-                        found.append(ForeignTool(connection, offer.tool, allowed[offer.tool.name]))
+                        tool = ForeignTool(connection, offer.tool, allowed[offer.tool.name])
                     except ConfigError as error:
                         problems.append(f"{name}: {offer.tool.name}: {error}")
+                        continue
+                    if tool.spec.name in {one.spec.name for one in found}:
+                        problems.append(f"{name}: {offer.tool.name}: another tool is named {tool.spec.name} already")
+                        continue
+                    found.append(tool)
         return found, problems
 
     def close(self) -> None:

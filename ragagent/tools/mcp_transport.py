@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ragagent.tools import mcp_tasks
 from ragagent.tools.mcp_config import Server
 
 if TYPE_CHECKING:
@@ -25,21 +26,22 @@ async def transport(
     if server.url:
         async with (
             create_mcp_http_client(headers=dict(server.headers), auth=auth) as http,
-            streamable_http_client(server.url, http_client=http) as streams,
+            streamable_http_client(server.url, http_client=http) as (read, write),
+            _heard(read, asyncio.Event()) as heard,
         ):
-            yield streams
+            yield heard, write
         return
     # The SDK hands on a handful of harmless variables of our own environment, and nothing else.
     parameters = StdioServerParameters(
         command=server.command, args=list(server.args), env=dict(server.env), cwd=server.cwd
     )
-    async with stdio_client(parameters, errlog=errors) as (read, write), _watched(read, gone) as heard:
+    async with stdio_client(parameters, errlog=errors) as (read, write), _heard(read, gone) as heard:
         yield heard, write
 
 
 @contextlib.asynccontextmanager
-async def _watched(read: Any, gone: asyncio.Event) -> AsyncIterator[Any]:
-    """The messages of `read`; `gone` is set when there are no more, so that nothing is sent to a dead server."""
+async def _heard(read: Any, ended: asyncio.Event) -> AsyncIterator[Any]:
+    """The messages of `read`; `ended` is set when there are no more, so that nothing is sent to a dead server."""
     import anyio
 
     send, receive = anyio.create_memory_object_stream[Any](0)
@@ -48,8 +50,9 @@ async def _watched(read: Any, gone: asyncio.Event) -> AsyncIterator[Any]:
         async with send:
             with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
                 async for message in read:
+                    mcp_tasks.admitted(getattr(getattr(message, "message", None), "result", None))
                     await send.send(message)
-        gone.set()
+        ended.set()
 
     task = asyncio.ensure_future(hand_on())
     try:

@@ -49,13 +49,23 @@ async def wait(seconds: float, context: Context) -> str:
     return "waited"
 
 
+if taken := os.environ.get("PEER_TAKES"):
+    server.add_tool(add, name=taken)
+
+
 @server.resource("note://one")
 def one() -> str:
     return "the note"
 
 
+@server.resource("note://long/{number}")
+def long(number: int) -> str:
+    return " ".join(map(str, range(number)))
+
+
 @server.prompt()
 def greet(who: str) -> str:
+    """Greets."""
     return f"Greet {who}"
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import queue
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,9 @@ import pytest
 from ragagent.errors import ConfigError, ToolError
 from ragagent.tools.mcp import Connection
 from ragagent.tools.mcp_config import Allowances, Allowed, Server, read_servers
+from ragagent.tools.mcp_requests import Prompt
 from ragagent.tools.mcp_tools import Servers
-from ragagent.types import EFFECTS
+from ragagent.types import EFFECTS, ToolProgress
 
 PEER = Path(__file__).parent / "mcp_peer.py"
 
@@ -72,15 +74,17 @@ def server(request: pytest.FixtureRequest, port: int) -> Iterator[Server]:
 def test_tools_resources_and_prompts_are_had_and_errors_come_as_words(
     server: Server, connected: Callable[..., Connection]
 ) -> None:
-    told: list[tuple[float, float | None, str]] = []
-    peer = connected(server, progress=lambda *said: told.append(said))
+    told: list[ToolProgress] = []
+    peer = connected(server)
     assert [tool.name for tool in peer.tools()] == ["add", "fail", "environment", "die", "wait"]
     assert peer.call("add", {"a": 2, "b": 3}) == "5"
-    assert peer.call("wait", {"seconds": 0}) == "waited"
-    assert told == [(1, 2, "half")]
-    assert peer.resources() == [("note://one", "one")]
+    assert peer.call("wait", {"seconds": 0}, tell=told.append) == "waited"
+    assert told == [ToolProgress(done=1, total=2, text="half")]
+    one, many = peer.resources()
+    assert (one.uri, one.name, one.template) == ("note://one", "one", False)
+    assert (many.uri, many.template) == ("note://long/{number}", True)
     assert peer.read("note://one") == "the note"
-    assert peer.prompts() == [("greet", "")]
+    assert peer.prompts() == [Prompt(name="greet", description="Greets.", arguments=(("who", "", True),))]
     assert peer.prompt("greet", {"who": "Amy"}) == "Greet Amy"
     with pytest.raises(ToolError, match="because"):
         peer.call("fail", {"why": "because"})
@@ -117,21 +121,89 @@ def test_a_server_over_http_that_dies_and_comes_back_is_found_again(
         process.wait()
 
 
-def test_a_call_that_takes_too_long_or_is_cancelled_ends_and_the_server_goes_on(
+def test_a_call_that_takes_too_long_ends_and_the_server_goes_on(
     tmp_path: Path, connected: Callable[..., Connection]
 ) -> None:
     peer = connected(over_pipes(PEER_CANCELLED=str(tmp_path / "cancelled")), timeout_s=0.5)
     with pytest.raises(ToolError):
         peer.call("wait", {"seconds": 600})
     assert peer.call("add", {"a": 2, "b": 3}) == "5"
-    patient = connected(over_pipes(PEER_CANCELLED=str(tmp_path / "again")), timeout_s=600)
-    patient.tools()
-    threading.Timer(0.5, patient.cancel).start()
+
+
+def test_a_call_that_is_stopped_ends_and_the_others_of_its_server_go_on(tmp_path: Path) -> None:
+    servers = Servers(
+        {"peer": over_pipes(PEER_CANCELLED=str(tmp_path / "cancelled"))}, Allowances(tmp_path / "allowed.json")
+    )
+    servers.allow("peer", ["wait"])
+    (wait,), _ = servers.tools()
+    began: queue.Queue[ToolProgress] = queue.Queue()
+    stopped, other = wait.begun(began.put), wait.begun(began.put)
+    with ThreadPoolExecutor() as pool:
+        two = [pool.submit(one.call, {"seconds": seconds}) for one, seconds in ((stopped, 600), (other, 1))]
+        assert [began.get(timeout=60) for _ in two] == [ToolProgress(done=1, total=2, text="half")] * 2
+        stopped.cancel()
+        with pytest.raises(ToolError, match="cancelled"):
+            two[0].result(60)
+        assert two[1].result(60) == "waited"
+    assert (tmp_path / "cancelled").exists()
+    never = wait.begun(began.put)
+    never.cancel()
     with pytest.raises(ToolError, match="cancelled"):
-        patient.call("wait", {"seconds": 600})
-    assert patient.call("add", {"a": 2, "b": 3}) == "5"
-    assert patient.ready() == 1
-    assert (tmp_path / "again").exists()
+        never.call({"seconds": 600})
+    servers.close()
+
+
+def test_resources_and_prompts_are_tools_that_are_off_until_they_are_allowed(tmp_path: Path) -> None:
+    servers = Servers({"peer": over_pipes()}, Allowances(tmp_path / "allowed.json"))
+    others = ["resources/list", "resources/read", "prompts/greet"]
+    assert [(one.tool.name, one.state) for one in servers.offers("peer")[-3:]] == [(name, "off") for name in others]
+    servers.allow("peer", others, ["read"])
+    (listed, read, greet), problems = servers.tools()
+    assert problems == []
+    assert [one.spec.name for one in (listed, read, greet)] == [
+        "peer__resources_list",
+        "peer__resources_read",
+        "peer__prompts_greet",
+    ]
+    assert greet.spec.parameters["required"] == ["who"]
+    assert greet.call({"who": "Amy"}) == "Greet Amy"
+    assert listed.call({}).splitlines()[0] == "note://one  one (text/plain)"
+    assert listed.call({"containing": "LONG"}).startswith("note://long/{number}  long")
+    assert listed.call({"containing": "absent"}) == "There are 0 resources with 'absent'."
+    assert read.call({"uri": "note://one"}) == "the note"
+    with pytest.raises(ToolError, match="nothing"):
+        read.call({"uri": "note://nothing"})
+    servers.close()
+
+
+def test_a_long_resource_is_read_part_by_part_and_nothing_of_it_is_lost(tmp_path: Path) -> None:
+    servers = Servers({"peer": over_pipes()}, Allowances(tmp_path / "allowed.json"))
+    servers.allow("peer", ["resources/read"], ["read"])
+    (read,), _ = servers.tools()
+    had, start = "", 0
+    while True:
+        part = read.call({"uri": "note://long/500", "start": start})
+        text, _, more = part.partition("\n\n(")
+        had += text
+        if not more:
+            break
+        start = int(more.split("start=")[1].rstrip(")"))
+    assert had == " ".join(map(str, range(500)))
+    with pytest.raises(ToolError, match="behind its end"):
+        read.call({"uri": "note://long/500", "start": 10_000})
+    servers.close()
+
+
+def test_a_tool_that_takes_the_name_of_one_that_reads_resources_is_not_what_was_allowed(tmp_path: Path) -> None:
+    allowances = Allowances(tmp_path / "allowed.json")
+    honest = Servers({"peer": over_pipes()}, allowances)
+    honest.allow("peer", ["resources/read"], ["read"])
+    honest.close()
+    other = Servers({"peer": over_pipes(PEER_TAKES="resources/read")}, allowances)
+    tools, problems = other.tools()
+    assert tools == []
+    assert "resources/read was changed since it was allowed" in problems[0]
+    other.close()
 
 
 def test_a_server_that_cannot_be_started_says_what_it_said_last(connected: Callable[..., Connection]) -> None:

@@ -80,14 +80,23 @@ class ObservationOut(BaseModel):
     sources: list[str]
 
 
+class ProgressOut(BaseModel):
+    """How far a call under way is, as its tool tells."""
+
+    done: float
+    total: float | None
+    text: str
+
+
 class AgentEventOut(BaseModel):
     """One event of a run; what does not belong to its kind is null. The `usage` of the answer is that of the run."""
 
-    kind: Literal["thought", "call", "approval", "observation", "usage", "citation", "answer"]
+    kind: Literal["thought", "call", "approval", "progress", "observation", "usage", "citation", "answer"]
     step: int
     text: str | None = None
     call: CallOut | None = None
     approval: ApprovalOut | None = None
+    progress: ProgressOut | None = None
     observation: ObservationOut | None = None
     usage: shapes.UsageOut | None = None
     citation: shapes.CitationOut | None = None
@@ -176,6 +185,9 @@ def event_out(event: AgentEvent) -> AgentEventOut:
         text=event.text or None,
         call=None if event.call is None else call_out(event.call),
         approval=None if event.approval is None else approval_out(event.approval),
+        progress=None
+        if event.progress is None
+        else ProgressOut(done=event.progress.done, total=event.progress.total, text=event.progress.text),
         observation=None
         if seen is None
         else ObservationOut(

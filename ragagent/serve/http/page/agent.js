@@ -164,6 +164,8 @@ function stepping() {
       case "call":
         draft = event.call.name === "final_answer" ? String(event.call.arguments.answer) : "";
         return draft ? [] : [el("li", {}, "Calls ", callOf(event.call.name, event.call.arguments))];
+      case "progress":
+        return [el("li", { class: "quiet" }, howFar(event.progress))];
       case "observation":
         if (event.observation.name === "plan" && !event.observation.error) return [];
         return [draft && event.observation.name === "critic" && el("li", {}, "Drafts ", el("p", { class: "words" }, draft)), observed(event.observation)].filter(Boolean);
@@ -191,6 +193,11 @@ function planOf(text) {
   } catch {
     return null;
   }
+}
+
+function howFar(progress) {
+  const counted = progress.total ? `${progress.done} of ${progress.total}` : `${progress.done}`;
+  return progress.text ? `${counted}: ${progress.text}` : counted;
 }
 
 function observed(seen) {
