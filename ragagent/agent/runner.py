@@ -198,7 +198,8 @@ class AgentRunner:
                 limit = self._parts.settings.max_steps
                 for said in walk(graph, start, state.run_id, limit, given):
                     if isinstance(said, ToolProgress):
-                        yield AgentEvent(kind="progress", step=len(state.steps), progress=said)
+                        shown = replace(said, text=outgoing.shown(said.text, self._parts.settings.allowed_hosts))
+                        yield AgentEvent(kind="progress", step=len(state.steps), progress=shown)
                         continue
                     node, state = said
                     yield from _told(node, state, self._parts.settings.allowed_hosts)
