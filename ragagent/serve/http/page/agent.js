@@ -24,6 +24,8 @@ const STATES = {
 const LIVE = ["queued", "running", "waiting"];
 
 export async function agent(main, id) {
+  // First, so that nothing that is chosen is put back to what it was.
+  const known = await get("api/agents?limit=20");
   const task = el("textarea", { rows: "2", maxlength: "4000", required: true, name: "task" });
   const readOnly = checkbox("Only read");
   const alwaysAsk = checkbox("Ask before every call that does more than read");
@@ -57,7 +59,13 @@ export async function agent(main, id) {
     runs,
     memory,
   );
-  await Promise.all([asked(), id && shown(id)]);
+  way.value = known.strategy;
+  hinted();
+  remember.label.hidden = known.memory === null;
+  remember.input.checked = known.memory === true;
+  if (known.memory !== null) fill(memory, memoryOf());
+  list(known.runs);
+  if (id) await shown(id);
 
   function hinted() {
     hint.textContent = WAYS[way.value][1];
@@ -76,24 +84,13 @@ export async function agent(main, id) {
     await said(async () => go(`#/agent/${(await post("api/agents", body)).id}`));
   }
 
-  async function asked() {
-    const known = await listed();
-    way.value = known.strategy;
-    hinted();
-    remember.label.hidden = known.memory === null;
-    remember.input.checked = known.memory === true;
-    if (known.memory !== null) fill(memory, memoryOf());
-  }
-
-  async function listed() {
-    const known = await get("api/agents?limit=20");
+  function list(latest) {
     fill(
       runs,
-      known.runs.map((run) =>
+      latest.map((run) =>
         el("li", {}, el("a", { href: `#/agent/${encodeURIComponent(run.id)}` }, run.task), el("span", { class: "quiet" }, ` ${STATES[run.state]} · ${WAYS[run.strategy][0]} · ${when(run.created_at)}`)),
       ),
     );
-    return known;
   }
 
   async function shown(run) {
@@ -117,7 +114,7 @@ export async function agent(main, id) {
           say(current);
         }
       }
-      await listed();
+      list((await get("api/agents?limit=20")).runs);
       if (current?.state !== "waiting" || !current.approval) return;
       const approved = await decided(current.approval);
       if (left) return;
