@@ -79,11 +79,7 @@ def answer(
     gated = gated and drafts[0].finish != "cancelled"
     best, stated, confirmed, spent = options[0], None, None, Usage()
     if gated:
-        best, confirmed, spent = choice.chosen(
-            options, lambda one: opinion.confirmed(meant, one.text, one.cited, evidence, llm, document)
-        )
-        stated, cost = opinion.stated(meant, best.cited, evidence, llm, document)
-        spent = spent + cost
+        best, stated, confirmed, spent = _weighed(options, meant, evidence, llm, document)
     claims, fluency = best.claims, best.completion.mean_logprob
     agreed = best.share if len(drafts) > 1 else None
     signals = abstain.signals(
@@ -114,6 +110,17 @@ def _drafted(
                 likeliest=True,
             )
     return [llm.chat(asked, max_tokens=settings.max_tokens, sampling=sampling, grammar=grammar)]
+
+
+def _weighed(
+    options: Sequence[choice.Option], question: str, evidence: Evidence, llm: LLM, document: Documents
+) -> tuple[choice.Option, float | None, float | None, Usage]:
+    """The draft that is meant, what the model thinks of the words it cites and of itself, and what asking cost."""
+    best, confirmed, spent = choice.chosen(
+        options, lambda one: opinion.confirmed(question, one.text, one.cited, evidence, llm, document)
+    )
+    stated, cost = opinion.stated(question, best.cited, evidence, llm, document)
+    return best, stated, confirmed, spent + cost
 
 
 def _streamed(deltas: Iterator[Delta]) -> Generator[AnswerEvent, None, Completion]:
