@@ -81,7 +81,7 @@ class _Panel:
     def dot(self, across: float, up: float, radius: float, name: str = "") -> str:
         """A dot of that radius in pixels, with its name beside it."""
         x, y = self._place(across, up)
-        text = f'<text x="{x}" y="{y - 10}" text-anchor="middle">{name}</text>' if name else ""
+        text = f'<text x="{x}" y="{y + 20}" text-anchor="middle">{name}</text>' if name else ""
         return f'<circle cx="{x}" cy="{y}" r="{radius:.1f}" fill="{_LINE}"/>{text}'
 
     def _place(self, across: float, up: float) -> tuple[float, float]:
