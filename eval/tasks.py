@@ -19,20 +19,21 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from ragagent.app import Agent, KnowledgeBase, parts
 from ragagent.eval import json_among
 from ragagent.eval.call_replies import Replies
 from ragagent.eval.statistics import share_interval
+from ragagent.models.wrapped import Asking, Wrapped
 from ragagent.protocols import LLM
 from ragagent.settings import Strategy
 from ragagent.tools.calling import invalid
-from ragagent.types import AgentResult, Completion, Delta, Grammar, Message, Sampling, ToolSpec, digest
+from ragagent.types import AgentResult, Completion, Message, ToolSpec, digest
 
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?")
 _FINISH = "final_answer"
@@ -175,57 +176,21 @@ def outcome(task: Task, result: AgentResult, specs: Sequence[ToolSpec], seconds:
     )
 
 
-class Free:
+class Free(Wrapped):
     """A model without the constraint. Of a reply that holds one JSON object among other words, that object is taken."""
 
-    constrains = True
+    @property
+    def constrains(self) -> bool:
+        return True
 
-    def __init__(self, llm: LLM) -> None:
-        self._llm = llm
-        self.name = llm.name
-        self.context_tokens = llm.context_tokens
-
-    def count_tokens(self, text: str) -> int:
-        return self._llm.count_tokens(text)
-
-    def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int = 512,
-        sampling: Sampling | None = None,
-        grammar: Grammar | None = None,
-        tools: Sequence[ToolSpec] = (),
-        timeout_s: float | None = None,
-    ) -> Completion:
-        # What is no step of the agent, such as the quoting of evidence, stays as it is.
-        step = grammar is not None and grammar.kind == "json_schema"
-        said = self._llm.chat(
-            messages,
-            max_tokens=max_tokens,
-            sampling=sampling,
-            grammar=None if step else grammar,
-            tools=tools,
-            timeout_s=timeout_s,
-        )
-        return replace(said, text=lenient(said.text)) if step else said
-
-    def stream(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int = 512,
-        sampling: Sampling | None = None,
-        grammar: Grammar | None = None,
-        tools: Sequence[ToolSpec] = (),
-        timeout_s: float | None = None,
-    ) -> Iterator[Delta]:
-        return self._llm.stream(
-            messages, max_tokens=max_tokens, sampling=sampling, grammar=grammar, tools=tools, timeout_s=timeout_s
-        )
-
-    def close(self) -> None:
-        """The model belongs to the caller."""
+    def chat(self, messages: Sequence[Message], **asking: Unpack[Asking]) -> Completion:
+        """Freely, for a step of the agent; other requests, such as the quoting of evidence, stay as they are."""
+        grammar = asking.get("grammar")
+        if grammar is None or grammar.kind != "json_schema":
+            return super().chat(messages, **asking)
+        asking["grammar"] = None
+        said = super().chat(messages, **asking)
+        return replace(said, text=lenient(said.text))
 
 
 def lenient(reply: str) -> str:

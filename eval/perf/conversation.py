@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from ragagent.answer.linter import parting
 from ragagent.app import KnowledgeBase, parts
@@ -28,8 +28,10 @@ from ragagent.errors import ConfigError
 from ragagent.eval import datasets
 from ragagent.eval.environment import facts
 from ragagent.models.llama import LlamaModel
+from ragagent.models.wrapped import Asking, Wrapped
+from ragagent.protocols import LLM
 from ragagent.settings import AnswerSettings, LlmSettings, Settings
-from ragagent.types import Completion, Delta, Grammar, Message, Sampling, ToolSpec
+from ragagent.types import Completion, Delta, Message, Sampling
 
 QUESTION = "What does the next question of a conversation cost beside the first?"
 SAMPLES = 5
@@ -46,44 +48,22 @@ class Asked:
     read: int
 
 
-class Recorder:
+class Recorder(Wrapped):
     """A model that keeps what it was asked and what that reused."""
 
-    constrains = True
-
-    def __init__(self, model: LlamaModel) -> None:
-        self._model = model
-        self.name, self.context_tokens = model.name, model.context_tokens
-        self.count_tokens, self.close = model.count_tokens, model.close
+    def __init__(self, llm: LLM) -> None:
+        super().__init__(llm)
         self.requests: list[tuple[tuple[Message, ...], Completion]] = []
 
-    def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int = 512,
-        sampling: Sampling | None = None,
-        grammar: Grammar | None = None,
-        tools: Sequence[ToolSpec] = (),
-        timeout_s: float | None = None,
-    ) -> Completion:
+    def chat(self, messages: Sequence[Message], **asking: Unpack[Asking]) -> Completion:
         """As the model's."""
-        found = self._model.chat(messages, max_tokens=max_tokens, sampling=sampling, grammar=grammar)
+        found = super().chat(messages, **asking)
         self.requests.append((tuple(messages), found))
         return found
 
-    def stream(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int = 512,
-        sampling: Sampling | None = None,
-        grammar: Grammar | None = None,
-        tools: Sequence[ToolSpec] = (),
-        timeout_s: float | None = None,
-    ) -> Iterator[Delta]:
+    def stream(self, messages: Sequence[Message], **asking: Unpack[Asking]) -> Iterator[Delta]:
         """As the model's."""
-        for delta in self._model.stream(messages, max_tokens=max_tokens, sampling=sampling, grammar=grammar):
+        for delta in super().stream(messages, **asking):
             if delta.completion is not None:
                 self.requests.append((tuple(messages), delta.completion))
             yield delta

@@ -7,10 +7,12 @@ import re
 import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
+from typing import Unpack
 
 from ragagent.deadline import Deadline
+from ragagent.models.wrapped import Asking, Wrapped
 from ragagent.protocols import LLM, CancelsOfThread, SamplesMany
-from ragagent.types import Completion, Delta, Grammar, Message, Sampling, ToolSpec, Usage
+from ragagent.types import Completion, Delta, Grammar, Message, Sampling, Usage
 
 _PAUSE_S = 0.05
 _NOTHING = Completion(text="", finish="cancelled", usage=Usage())
@@ -19,7 +21,7 @@ _TORN = re.compile(r"[^\s]*$")
 _TORN_UNSPACED = re.compile(r"[\w.,]*$", re.ASCII)
 
 
-class InTime:
+class InTime(Wrapped):
     """Keeps `LLM` for one thread's work until a deadline; what is asked after that comes back empty and `cancelled`.
 
     A completion that the deadline cut off ends with a whole word. A model that cannot be stopped from another thread
@@ -27,59 +29,22 @@ class InTime:
     """
 
     def __init__(self, llm: LLM, deadline: Deadline) -> None:
-        self._llm = llm
+        super().__init__(llm)
         self._deadline = deadline
 
-    @property
-    def name(self) -> str:
-        return self._llm.name
-
-    @property
-    def context_tokens(self) -> int:
-        return self._llm.context_tokens
-
-    @property
-    def constrains(self) -> bool:
-        return self._llm.constrains
-
-    def count_tokens(self, text: str) -> int:
-        return self._llm.count_tokens(text)
-
-    def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int = 512,
-        sampling: Sampling | None = None,
-        grammar: Grammar | None = None,
-        tools: Sequence[ToolSpec] = (),
-        timeout_s: float | None = None,
-    ) -> Completion:
+    def chat(self, messages: Sequence[Message], **asking: Unpack[Asking]) -> Completion:
         """As the model's own, as far as the time goes."""
         last = _NOTHING
-        for delta in self.stream(
-            messages, max_tokens=max_tokens, sampling=sampling, grammar=grammar, tools=tools, timeout_s=timeout_s
-        ):
+        for delta in self.stream(messages, **asking):
             last = delta.completion or last
         return last
 
-    def stream(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int = 512,
-        sampling: Sampling | None = None,
-        grammar: Grammar | None = None,
-        tools: Sequence[ToolSpec] = (),
-        timeout_s: float | None = None,
-    ) -> Iterator[Delta]:
+    def stream(self, messages: Sequence[Message], **asking: Unpack[Asking]) -> Iterator[Delta]:
         """As the model's own, as far as the time goes; the last piece always carries the completion."""
         if self._over():
             yield Delta(text="", completion=_NOTHING)
             return
-        deltas = self._llm.stream(
-            messages, max_tokens=max_tokens, sampling=sampling, grammar=grammar, tools=tools, timeout_s=timeout_s
-        )
+        deltas = super().stream(messages, **asking)
         written = ""
         with self._watched(), contextlib.ExitStack() as closed:
             if isinstance(deltas, Generator):
@@ -94,9 +59,6 @@ class InTime:
                     break
         usage = Usage(completion_tokens=self._llm.count_tokens(written), calls=1)
         yield Delta(text="", completion=_whole(Completion(text=written, finish="cancelled", usage=usage)))
-
-    def close(self) -> None:
-        """Nothing: the model is somebody else's."""
 
     def _over(self) -> bool:
         return self._deadline.over

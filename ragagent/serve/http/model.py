@@ -4,75 +4,37 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Unpack
 
+from ragagent.models.wrapped import Asking, Wrapped
 from ragagent.protocols import LLM, Cancels
 from ragagent.serve.http.turns import Turns
-from ragagent.types import Completion, Delta, Grammar, Message, Sampling, ToolSpec
+from ragagent.types import Completion, Delta, Message
 
 
-class TurnTaking:
+class TurnTaking(Wrapped):
     """A language model that keeps `LLM` and asks for a turn before each request. It belongs to one client's work."""
 
     def __init__(self, llm: LLM, turns: Turns, client: str) -> None:
-        self._llm = llm
+        super().__init__(llm)
         self._turns = turns
         self._client = client
         self._at_work = threading.Event()
 
-    @property
-    def name(self) -> str:
-        return self._llm.name
-
-    @property
-    def context_tokens(self) -> int:
-        return self._llm.context_tokens
-
-    @property
-    def constrains(self) -> bool:
-        return self._llm.constrains
-
-    def count_tokens(self, text: str) -> int:
-        return self._llm.count_tokens(text)
-
-    def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int = 512,
-        sampling: Sampling | None = None,
-        grammar: Grammar | None = None,
-        tools: Sequence[ToolSpec] = (),
-        timeout_s: float | None = None,
-    ) -> Completion:
+    def chat(self, messages: Sequence[Message], **asking: Unpack[Asking]) -> Completion:
         """As the model's own, after waiting for a turn."""
         with self._turns.turn(self._client), self._working():
-            return self._llm.chat(
-                messages, max_tokens=max_tokens, sampling=sampling, grammar=grammar, tools=tools, timeout_s=timeout_s
-            )
+            return super().chat(messages, **asking)
 
-    def stream(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int = 512,
-        sampling: Sampling | None = None,
-        grammar: Grammar | None = None,
-        tools: Sequence[ToolSpec] = (),
-        timeout_s: float | None = None,
-    ) -> Iterator[Delta]:
+    def stream(self, messages: Sequence[Message], **asking: Unpack[Asking]) -> Iterator[Delta]:
         """As the model's own, after waiting for a turn, which lasts as long as the stream."""
         with self._turns.turn(self._client), self._working():
-            yield from self._llm.stream(
-                messages, max_tokens=max_tokens, sampling=sampling, grammar=grammar, tools=tools, timeout_s=timeout_s
-            )
+            yield from super().stream(messages, **asking)
 
     def cancel(self) -> None:
         """Ends the request under way, if it is one of this work."""
         if self._at_work.is_set() and isinstance(self._llm, Cancels):
             self._llm.cancel()
-
-    def close(self) -> None:
-        """Nothing: the model is the owner's to close."""
 
     def _working(self) -> _Flag:
         return _Flag(self._at_work)
