@@ -19,19 +19,23 @@ _AS_MUCH = 0.8
 def with_rival(answer: Answer, evidence: Evidence, llm: LLM, calibration: Calibration, document: Documents) -> Answer:
     """The answer with what another document says otherwise beside it, and the conflict named; or as it was.
 
-    The model is asked once more, and only where a sentence of another document bears on the question as the cited
+    The model is asked twice more, and only where a sentence of another document bears on the question as the cited
     words do and has another number or name in the place of theirs.
     """
     place = rival(answer, evidence)
     if place is None:
         return answer
     other = quote.citation(quote.widened(place), document)
-    stated, spent = opinion.stated(answer.question, [other], evidence, llm, document)
-    answer = replace(answer, usage=answer.usage + spent)
+    confirmed, spent = opinion.confirmed(answer.question, other.quote, [other], evidence, llm, document)
+    stated, more = opinion.stated(answer.question, [other], evidence, llm, document)
+    answer = replace(answer, usage=answer.usage + spent + more)
     claim = Claim(text=other.quote, citations=(other,), supported=other.verified)
     fluency = answer.signals.fluency if answer.signals else None
-    signals = abstain.signals(answer.question, [claim], lambda one: opinion.read(one, evidence), fluency, stated)
-    if signals is None or calibration.confidence(signals) < _LEAST_CONFIDENCE:
+    signals = abstain.signals(
+        answer.question, [claim], lambda one: opinion.read(one, evidence), fluency, stated, confirmed
+    )
+    # Nobody contradicts where the model does not tell: what is not known of a signal counts for an answer.
+    if signals is None or None in (stated, confirmed) or calibration.confidence(signals) < _LEAST_CONFIDENCE:
         return answer
     first = answer.citations[0]
     return replace(
