@@ -63,7 +63,8 @@ def test_every_run_ends_within_its_caps_and_says_which_one_it_was(
         }[one]
         for number, one in enumerate(said)
     ]
-    llm = script(*written)
+    # Several drafts of each step, and a second try of it, read far more replies than there are steps.
+    llm = script(*written * 5)
     result = AgentRunner(llm, tools, cite=cite, settings=limits).run("What is it?")
     calls = [step for step in result.steps if step.call is not None and step.call.name != "final_answer"]
     assert len(result.steps) <= limits.max_steps
