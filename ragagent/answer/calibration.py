@@ -21,6 +21,8 @@ from ragagent.types import Signals
 FILE = "calibration.json"
 BARELY = 1e-9
 """A threshold that refuses next to nothing, so that it is known of every answer whether it would have been right."""
+_WEIGHTS = ("bias", "stated", "confirmed", "covered", "fluency", "agreed")
+"""In the order of the columns of `_row`."""
 _LIMIT = 6.0
 _UNKNOWN_STATED = 2.2
 _UNKNOWN_CONFIRMED = 2.7
@@ -60,7 +62,7 @@ class Calibration:
         return (1 + signals.supported) / 2 * self.chance(signals)
 
     def _weights(self) -> npt.NDArray[np.float64]:
-        return np.array([self.bias, self.stated, self.confirmed, self.covered, self.fluency, self.agreed])
+        return np.array([getattr(self, name) for name in _WEIGHTS])
 
 
 def fitted(
@@ -91,8 +93,7 @@ def fitted(
         if np.abs(step).max() <= _SMALL:
             break
         weights = weights - step
-    names = ("bias", "stated", "confirmed", "covered", "fluency", "agreed")
-    return replace(prior, questions=len(signals), **dict(zip(names, weights.tolist(), strict=True)))
+    return replace(prior, questions=len(signals), **dict(zip(_WEIGHTS, weights.tolist(), strict=True)))
 
 
 def threshold(confidences: Sequence[float], right: Sequence[bool], risk: float) -> float:

@@ -25,7 +25,6 @@ class Option:
     claims: tuple[Claim, ...]
     completion: Completion
     share: float
-    first: bool
 
     @property
     def text(self) -> str:
@@ -57,7 +56,6 @@ def options(completions: Sequence[Completion], read: Callable[[str], Sequence[Cl
             claims=claims[same[0].text],
             completion=same[0],
             share=len(same) / len(whole),
-            first=same[0] is completions[0],
         )
         for same in said.values()
     ]

@@ -135,12 +135,15 @@ def _streamed(deltas: Iterator[Delta]) -> Generator[AnswerEvent, None, Completio
     raise ModelError("the model ended its answer without saying what became of it")
 
 
-def messages(question: str, evidence: Evidence, llm: LLM, *, past: history.Past = history.NOTHING) -> list[Message]:
+def messages(
+    question: str, evidence: Evidence, llm: LLM, *, past: history.Past = history.NOTHING, system: str = ""
+) -> list[Message]:
     """What the model reads: instructions that never change, what was said before, evidence, and the question last.
 
-    What `past` shows of the evidence already is not repeated.
+    What `past` shows of the evidence already is not repeated. `system` are other instructions than those of a short
+    answer.
     """
-    system = prompts.load("answer" if llm.constrains else "answer_quoting").render()
+    system = system or prompts.load("answer" if llm.constrains else "answer_quoting").render()
     passages = pack.rendered(past.unread(evidence.passages), question)
     user = prompts.load("question").render(passages=passages, question=opinion.one_line(question))
     return [Message(role="system", content=system), *past.messages, Message(role="user", content=user)]

@@ -12,9 +12,8 @@ from ragagent.answer import abstain, compose, history, opinion, structured, styl
 from ragagent.answer.calibration import Calibration, shipped
 from ragagent.answer.quote import Documents
 from ragagent.protocols import LLM
-from ragagent.retrieve import pack
 from ragagent.settings import AnswerSettings
-from ragagent.types import Answer, AnswerEvent, AnswerStyle, Completion, Evidence, Grammar, Message, Sampling
+from ragagent.types import Answer, AnswerEvent, AnswerStyle, Completion, Evidence, Grammar, Sampling
 
 CUT = "the answer was cut off where its room ended"
 
@@ -93,7 +92,7 @@ def _events(asking: Asking, layout: _Layout) -> Iterator[AnswerEvent]:
         )
         return
     completion = asking.llm.chat(
-        _messages(asking, layout.system),
+        compose.messages(asking.question, asking.evidence, asking.llm, past=asking.past, system=layout.system),
         max_tokens=asking.settings.max_tokens,
         sampling=asking.sampling,
         grammar=layout.grammar,
@@ -103,12 +102,6 @@ def _events(asking: Asking, layout: _Layout) -> Iterator[AnswerEvent]:
         yield AnswerEvent(kind="text", text=found.text)
     seconds = time.perf_counter() - begin
     yield AnswerEvent(kind="answer", answer=replace(found, usage=replace(found.usage, seconds=seconds)))
-
-
-def _messages(asking: Asking, system: str) -> list[Message]:
-    passages = pack.rendered(asking.past.unread(asking.evidence.passages), asking.question)
-    user = prompts.load("question").render(passages=passages, question=opinion.one_line(asking.question))
-    return [Message(role="system", content=system), *asking.past.messages, Message(role="user", content=user)]
 
 
 def _judged(asking: Asking, laid: styles.Laid, completion: Completion) -> Answer:

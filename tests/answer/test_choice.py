@@ -36,9 +36,10 @@ texts = st.lists(st.sampled_from(["a one", "a two", "b one", "A  ONE", "c", "NOT
 
 @given(said=texts)
 def test_every_draft_counts_once_for_what_it_says(said: list[str]) -> None:
-    found = choice.options([draft(text) for text in said], read)
+    drafts = [draft(text) for text in said]
+    found = choice.options(drafts, read)
     assert abs(sum(one.share for one in found) - 1) < 1e-9
-    assert [one.first for one in found] == [True] + [False] * (len(found) - 1)
+    assert [one.completion is drafts[0] for one in found] == [True] + [False] * (len(found) - 1)
     assert len({one.claims for one in found}) == len(found)
 
 
