@@ -61,6 +61,10 @@ class Calibration:
         """How likely what is shown of an answer is right: `chance` times (1 + the share of supported claims) / 2."""
         return (1 + signals.supported) / 2 * self.chance(signals)
 
+    def least(self, wanted: float | None) -> float:
+        """The confidence below which answers are refused: the one that is `wanted`, or its own threshold."""
+        return self.threshold if wanted is None else wanted
+
     def _weights(self) -> npt.NDArray[np.float64]:
         return np.array([getattr(self, name) for name in _WEIGHTS])
 

@@ -61,7 +61,7 @@ def answer(
     """
     begin = time.perf_counter()
     calibration, meant = calibration or shipped(llm.name), meant or question
-    least = calibration.threshold if settings.min_confidence is None else settings.min_confidence
+    least = calibration.least(settings.min_confidence)
     yield AnswerEvent(kind="evidence", evidence=evidence)
     if not evidence.passages:
         yield AnswerEvent(kind="answer", answer=abstain.refusal(question, abstain.NOTHING_FOUND, evidence))

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Unpack
 
 from ragagent.deadline import Deadline
-from ragagent.models.wrapped import Asking, Wrapped
+from ragagent.models.wrapped import Asking, Wrapped, Writing
 from ragagent.protocols import LLM, CancelsOfThread, SamplesMany
-from ragagent.types import Completion, Delta, Grammar, Message, Sampling, Usage
+from ragagent.types import Completion, Delta, Message, Usage
 
 _PAUSE_S = 0.05
 _NOTHING = Completion(text="", finish="cancelled", usage=Usage())
@@ -92,30 +92,14 @@ class SamplesInTime(InTime):
     """The same for a model that writes several answers side by side."""
 
     def sample(
-        self,
-        messages: Sequence[Message],
-        *,
-        count: int,
-        max_tokens: int = 512,
-        sampling: Sampling | None = None,
-        grammar: Grammar | None = None,
-        likeliest: bool = False,
-        timeout_s: float | None = None,
+        self, messages: Sequence[Message], *, count: int, likeliest: bool = False, **writing: Unpack[Writing]
     ) -> Sequence[Completion]:
         """As the model's own, as far as the time goes."""
         assert isinstance(self._llm, SamplesMany)
         if self._deadline.over:
             return [_NOTHING] * count
         with self._watched():
-            found = self._llm.sample(
-                messages,
-                count=count,
-                max_tokens=max_tokens,
-                sampling=sampling,
-                grammar=grammar,
-                likeliest=likeliest,
-                timeout_s=timeout_s,
-            )
+            found = self._llm.sample(messages, count=count, likeliest=likeliest, **writing)
         return [_whole(one) for one in found]
 
 

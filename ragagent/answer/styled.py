@@ -107,7 +107,7 @@ def _events(asking: Asking, layout: _Layout) -> Iterator[AnswerEvent]:
 def _judged(asking: Asking, laid: styles.Laid, completion: Completion) -> Answer:
     """The laid out answer with its confidence; refused where that is too low, partial where a part was left out."""
     calibration = asking.calibration or shipped(asking.llm.name)
-    least = calibration.threshold if asking.settings.min_confidence is None else asking.settings.min_confidence
+    least = calibration.least(asking.settings.min_confidence)
     meant, kept = asking.meant or asking.question, [claim for claim in laid.claims if claim.supported]
     stated, usage = None, completion.usage
     if kept and least > 0 and asking.llm.constrains:

@@ -9,14 +9,19 @@ from ragagent.protocols import LLM
 from ragagent.types import Completion, Delta, Grammar, Message, Sampling, ToolSpec
 
 
-class Asking(TypedDict, total=False):
-    """The keyword arguments of `LLM.chat` and `LLM.stream`, as they are passed on."""
+class Writing(TypedDict, total=False):
+    """The keyword arguments that all requests for a text share, as they are passed on."""
 
     max_tokens: int
     sampling: Sampling | None
     grammar: Grammar | None
-    tools: Sequence[ToolSpec]
     timeout_s: float | None
+
+
+class Asking(Writing, total=False):
+    """Those of `LLM.chat` and `LLM.stream`."""
+
+    tools: Sequence[ToolSpec]
 
 
 class Wrapped:
